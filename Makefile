@@ -1,0 +1,41 @@
+# Two commands on a bare machine: `make demo` and `make test`. Each sets up the environment first if it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test test-fast check format bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY)  ## make .venv with lvd and its development tools in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## curate a small web made here, check the result, leave it in runs/demo
+	$(BIN)/lvd demo --out runs/demo
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## without the tests marked slow
+	$(BIN)/python -m pytest -m 'not slow'
+
+check: $(READY)  ## format, lint, types, import layers, tests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: $(READY)  ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the environment and the runs
+	rm -rf $(VENV) runs

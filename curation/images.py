@@ -1,0 +1,194 @@
+"""The one safe decoder, and image bytes by range read.
+
+Everything here takes bytes that a stranger made. The header is judged before any pixel is decoded: only formats on
+the list are opened (so no interpreter for PostScript or the like can be reached), and the pixel cap bounds memory.
+Whatever a decoder then does wrong, a bad image is a `Dropped` with its reason, never an exception.
+"""
+
+import functools
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+
+from curation.config import ImageConfig
+from curation.drops import Dropped, DropReason
+from curation.errors import RunError
+from curation.storage import Store, is_url, read_range
+
+__all__ = ["Header", "Pixels", "decode", "decode_image", "encode_jpeg", "identify", "read_image"]
+
+Pixels = npt.NDArray[np.uint8]
+
+ORIENTATION = 0x0112  # the EXIF tag
+TURNED = (5, 6, 7, 8)  # its values that turn the picture by 90 degrees
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")
+
+# Pillow's own guard only warns up to twice its limit; ours is `ImageConfig.max_pixels`, applied to every header.
+Image.MAX_IMAGE_PIXELS = None
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Broken EXIF and the like make Pillow warn once per image: noise, since such images are decoded or dropped anyway.
+warnings.filterwarnings("ignore", module=r"PIL\..*")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an image's header announces; width and height in pixels as shown, after EXIF orientation."""
+
+    format: str
+    width: int
+    height: int
+
+
+def identify(data: bytes) -> Header | Dropped:
+    """Read an image's header, and no pixel: whether it is of an accepted format, and how large it says it is."""
+    image = _open(data)
+    if isinstance(image, Dropped):
+        return image
+    width, height = image.size
+    try:
+        if image.getexif().get(ORIENTATION, 1) in TURNED:
+            width, height = height, width
+    except Exception:  # an unreadable EXIF block means no orientation, as in `ImageOps.exif_transpose`
+        pass
+    return Header(str(image.format), width, height)
+
+
+def decode(data: bytes, limits: ImageConfig, side: int | None = None) -> Pixels | Dropped:
+    """Decode to RGB, as a viewer would show it.
+
+    EXIF orientation is applied, colour profiles are converted to sRGB, transparency is laid over white, 16-bit
+    samples are scaled to 8, and of an animation the first frame is taken.
+
+    Args:
+        side: decode no finer than needed for a shorter side of this many pixels. JPEGs are then decoded at the
+            smallest power-of-two scale that is still at least as large; other formats come at full size.
+
+    Returns:
+        uint8 array of shape (H, W, 3), or why there is none.
+    """
+    image = decode_image(data, limits, side)
+    return image if isinstance(image, Dropped) else np.asarray(image)
+
+
+def decode_image(data: bytes, limits: ImageConfig, side: int | None = None) -> Image.Image | Dropped:
+    """As `decode`, giving a Pillow image of mode RGB that holds no metadata."""
+    image = _open(data)
+    if isinstance(image, Dropped):
+        return image
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        return Dropped(DropReason.TOO_MANY_PIXELS, f"{width} x {height}")
+    if min(width, height) < limits.min_side:
+        return Dropped(DropReason.TOO_SMALL, f"{width} x {height}")
+    try:
+        if side is not None and image.format in ("JPEG", "MPO"):
+            scale = min(1.0, side / min(image.size))
+            image.draft(None, (max(1, int(image.width * scale)), max(1, int(image.height * scale))))
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        return _to_rgb(image)
+    except Exception as error:  # decoders raise anything at all on hostile bytes
+        return _refused(error)
+
+
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Encode as baseline JPEG without metadata; equal pixels give equal bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def read_image(store: Store, folder: str, tar: str, offset: int, length: int) -> bytes:
+    """The stored bytes of one sample, by one range read.
+
+    Args:
+        folder: the sample's collection, which a relative `tar` is in; an absolute path or URL stands for itself.
+
+    Raises:
+        RunError: the file is gone or shorter than it was.
+    """
+    path = tar if tar.startswith("/") or is_url(tar) else store.url(f"{folder}/{tar}")
+    try:
+        data = read_range(path, offset, length)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be read ({error.strerror or error}); bring the file back, or make a new run"
+        ) from error
+    if len(data) != length:
+        raise RunError(f"{path}: is shorter than when it was listed; bring the file back, or make a new run")
+    return data
+
+
+def _open(data: bytes) -> Image.Image | Dropped:
+    if not data:
+        return Dropped(DropReason.EMPTY_BODY)
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        return Dropped(DropReason.NOT_AN_IMAGE, f"starts with {data[:12]!r}")
+    except Exception as error:
+        return Dropped(DropReason.CORRUPT, _text(error))
+    return image
+
+
+def _refused(error: Exception) -> Dropped:
+    text = _text(error)
+    cut_short = isinstance(error, EOFError) or "truncated" in text.lower()
+    return Dropped(DropReason.TRUNCATED if cut_short else DropReason.CORRUPT, text)
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _eight_bit(image)
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = _over_white(image.convert("RGBA"))
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    if profile and image.mode in ("L", "RGB", "CMYK"):
+        image = _to_srgb(image, profile)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return Image.frombuffer("RGB", rgb.size, rgb.tobytes(), "raw", "RGB", 0, 1)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit samples keep their high byte; 32-bit integers that fit 16 bits are taken as such, floats as [0, 1]."""
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        scaled = np.clip(np.nan_to_num(values), 0.0, 1.0) * 255.0
+    else:
+        clipped = np.clip(values.astype(np.int64), 0, 65535)
+        scaled = clipped / 257.0 if clipped.max(initial=0) > 255 else clipped
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    canvas = Image.new("RGBA", image.size, "white")
+    canvas.alpha_composite(image)
+    return canvas.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    transform = _srgb_transform(profile, image.mode)
+    return image if transform is None else ImageCms.applyTransform(image, transform) or image
+
+
+@functools.lru_cache(maxsize=32)
+def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """A cached transform, as photos share a few profiles; None where the profile is sRGB already or unusable."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except Exception:  # a broken profile is ignored, as viewers do
+        return None

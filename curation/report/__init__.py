@@ -1,0 +1,1 @@
+"""What a run can say of itself, read from its files alone."""

@@ -1,0 +1,113 @@
+"""Checks a run from its files alone: ledgers, digests, the order of stages, shards and checksums."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curation.errors import RunError
+from curation.parts import Collection, Footer
+from curation.report.funnel import all_collections, funnel
+from curation.rundir import Run
+from curation.shards import read_manifest, tar_members
+
+__all__ = ["Breach", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """Something that does not hold: where, and what."""
+
+    where: str
+    what: str
+
+
+def verify(run: Run) -> Iterator[Breach]:
+    """Yield every breach; nothing for a run that is sound.
+
+    Raises:
+        RunError: a part file is damaged so that it cannot be read at all.
+    """
+    for collection, stages in all_collections(run):
+        present = [stage for stage in stages if collection.parts(stage)]
+        for before, stage in zip([None, *present], present, strict=False):
+            for part in collection.parts(stage):
+                yield from _check_part(collection, before, stage, part)
+    yield from _check_shards(run)
+
+
+def _check_part(collection: Collection, before: str | None, stage: str, part: int) -> Iterator[Breach]:
+    where = collection.store.url(collection.file(stage, part))
+    try:
+        footer = collection.footer(stage, part)
+        table = collection.read(stage, part)
+    except RunError as error:
+        yield Breach(where, str(error))
+        return
+    assert footer is not None
+    live = table["live"].to_numpy(zero_copy_only=False)
+    dropped = table["drop_reason"].is_valid().to_numpy()
+    if table.num_rows != footer.rows or (footer.stage, footer.part) != (stage, part):
+        yield Breach(
+            where, f"holds {table.num_rows} rows of {footer.stage} part {footer.part}; its footer says otherwise"
+        )
+    if (live & dropped).any():
+        yield Breach(where, "has rows that are both live and dropped")
+    ledger = footer.ledger
+    if ledger.live_in != ledger.live_out + sum(ledger.drops.values()):
+        yield Breach(where, f"its ledger does not balance: {ledger}")
+    if (int(live.sum()), int(dropped.sum())) != (ledger.live_out, sum(ledger.drops.values())):
+        yield Breach(where, "its rows do not add up to its ledger")
+    if before is not None:
+        yield from _check_order(collection, before, part, footer, live | dropped, where)
+
+
+def _check_order(
+    collection: Collection, before: str, part: int, footer: Footer, came_in: Any, where: str
+) -> Iterator[Breach]:
+    earlier = collection.footer(before, part)
+    if earlier is None:
+        yield Breach(where, f"has no {before} before it")
+    elif earlier.rows != footer.rows:
+        yield Breach(where, f"has {footer.rows} rows, but {before} has {earlier.rows}: they are not aligned")
+    elif not np.array_equal(collection.live(before, part), came_in):
+        yield Breach(where, f"did not take the rows that {before} let through; run `lvd curate` again")
+
+
+def _check_shards(run: Run) -> Iterator[Breach]:
+    manifest = read_manifest(run.store)
+    if manifest is None:
+        yield Breach(
+            run.store.url("shards/manifest.json"), "is missing: the run is not finished; run `lvd curate` again"
+        )
+        return
+    if manifest["samples"] != sum(shard["samples"] for shard in manifest["shards"]):
+        yield Breach(run.store.url("shards/manifest.json"), "its number of samples is not the sum over its shards")
+    if manifest["funnel"] != json.loads(json.dumps([row.to_dict() for row in funnel(run)])):
+        yield Breach(run.store.url("shards/manifest.json"), "its funnel is not the run's; run `lvd curate` again")
+    listed = [shard["name"] for shard in manifest["shards"]]
+    if present := sorted({name for name in run.store.names("shards") if name.endswith(".tar")} ^ set(listed)):
+        yield Breach(run.store.url(f"shards/{present[0]}"), "is in the folder or in the manifest, but not in both")
+    for shard in manifest["shards"]:
+        yield from _check_shard(run, shard)
+
+
+def _check_shard(run: Run, shard: dict[str, Any]) -> Iterator[Breach]:
+    name = f"shards/{shard['name']}"
+    where = run.store.url(name)
+    if not run.store.exists(name):
+        yield Breach(where, "is missing; run `lvd curate` again to remake it")
+        return
+    with run.store.open(name) as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    if checksum != shard["sha256"] or run.store.size(name) != shard["bytes"]:
+        yield Breach(where, "its bytes are not those of the manifest; delete it and run `lvd curate` again")
+        return
+    with run.store.open(name) as file:
+        names = [member for member, _, _ in tar_members(file)]
+    pairs = [(f"{key}.jpg", f"{key}.json") for key in sorted({member.partition(".")[0] for member in names})]
+    if len(pairs) != shard["samples"] or sorted(names) != sorted(member for pair in pairs for member in pair):
+        yield Breach(where, f"does not hold {shard['samples']} samples of one .jpg and one .json each")

@@ -1,0 +1,67 @@
+"""Embeds images: one stage class for the copy descriptor and for the concept embedding, which differ in their model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from curation.drops import Dropped, DropReason
+from curation.fitted import Fitted
+from curation.images import Pixels
+from curation.models import ClassicalDescriptor, Embedder, Whitening
+from curation.stages.contract import Output, StageSpec
+
+__all__ = ["VECTOR", "Describe"]
+
+VECTOR = "vector"
+"""The column: a fixed-size list of fp16, L2-normalised."""
+
+
+class Describe:
+    """The stages `copies` and `embeddings`.
+
+    Args:
+        name: the stage's name.
+        after: the stage whose live rows it takes.
+        whitening: where the whitening of a model that needs fitting was stored.
+        side: the side that the pass decodes for.
+        fingerprint: `embedder.fingerprint()`, taken once where the run is planned.
+    """
+
+    def __init__(
+        self, name: str, after: str, embedder: Embedder, whitening: Fitted | None, side: int, fingerprint: str
+    ) -> None:
+        self._name = name
+        self._after = after
+        self._embedder = embedder
+        self._whitening = whitening
+        self._settings = {"model": fingerprint, "whitening": whitening.digest if whitening else None, "side": side}
+        self._dim = 0  # known once the model is loaded, which only workers do
+
+    @property
+    def spec(self) -> StageSpec:
+        return StageSpec(
+            name=self._name,
+            version=1,
+            after=self._after,
+            reads={"samples": ["tar", "offset", "length"]},
+            schema=pa.schema([(VECTOR, pa.list_(pa.float16(), self._dim))]),
+            settings=self._settings,
+        )
+
+    def setup(self) -> None:
+        if self._whitening is not None:
+            assert isinstance(self._embedder, ClassicalDescriptor)
+            self._embedder = self._embedder.with_whitening(Whitening(**self._whitening.need()))
+        self._embedder.setup()
+        self._dim = self._embedder.dim
+
+    def process_images(self, images: Sequence[Pixels]) -> Output:
+        vectors = self._embedder.embed(images)
+        finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        drops = {
+            int(row): Dropped(DropReason.NON_FINITE, f"{self._embedder.name} gave NaN or infinity")
+            for row in np.flatnonzero(~finite)
+        }
+        flat = pa.array(np.where(finite[:, None], vectors, 0.0).astype(np.float16).ravel())
+        return Output({VECTOR: pa.FixedSizeListArray.from_arrays(flat, self._dim)}, drops)

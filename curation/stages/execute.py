@@ -1,0 +1,247 @@
+"""Runs stages over one part: the work that a runner hands to its workers.
+
+Both kinds of work decide for themselves, from the files alone, which stages of a part are out of date, so a part may
+be given to them at any time and as often as one likes.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curation.config import ImageConfig
+from curation.drops import Dropped
+from curation.errors import RunError
+from curation.images import Pixels, decode, read_image
+from curation.parts import Collection
+from curation.stages.contract import Output, PixelStage, Place, Stage, commit_output, is_current
+
+__all__ = ["ColumnWork", "PartWork", "PixelWork"]
+
+Mask = npt.NDArray[np.bool_]
+
+LOCATION = ("tar", "offset", "length")
+
+
+class PartWork(Protocol):
+    """Work on parts of one collection: what a runner spreads over its workers. Must pickle before `setup`."""
+
+    @property
+    def collection(self) -> Collection:
+        """The collection whose parts these are."""
+
+    def setup(self) -> None:
+        """Load models and the like, once per worker."""
+
+    def is_current(self, part: int) -> bool:
+        """Tell whether a part needs no work."""
+
+    def file(self, part: int) -> str:
+        """What to call a part in messages: the name of the first file that it makes."""
+
+    def run(self, part: int) -> None:
+        """Bring one part up to date and commit it."""
+
+
+class ColumnWork:
+    """One stage that works from columns."""
+
+    def __init__(self, collection: Collection, stage: Stage, seed: int) -> None:
+        self.collection = collection
+        self._stage = stage
+        self._seed = seed
+
+    def setup(self) -> None:
+        self._stage.setup()
+
+    def is_current(self, part: int) -> bool:
+        return is_current(self._stage.spec, self.collection, part)
+
+    def file(self, part: int) -> str:
+        return self.collection.file(self._stage.spec.name, part)
+
+    def run(self, part: int) -> None:
+        spec = self._stage.spec
+        assert spec.after is not None
+        if self.is_current(part):
+            return
+        started = time.monotonic()
+        live = self.collection.live(spec.after, part)
+        rows = _gather(self.collection, part, spec.reads).filter(pa.array(live))
+        output = self._stage.process(rows, Place(self.collection, part, self._seed))
+        commit_output(spec, self.collection, part, live, output, seconds=time.monotonic() - started)
+
+
+class PixelWork:
+    """Consecutive stages that look at pixels, fused over one decode of each image.
+
+    Args:
+        stages: in order; where the first is the decode check (`check_first`), images that do not decode are its drops.
+        side: every image is decoded for a shorter side of this many pixels. One value for all collections of a run,
+            so that a stage sees the same pixels whether it runs fused or alone.
+        batch: images handed to the stages at once.
+        threads: threads that read and decode, ahead of the stages.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        stages: Sequence[PixelStage],
+        limits: ImageConfig,
+        *,
+        side: int,
+        check_first: bool,
+        batch: int = 64,
+        threads: int = 1,
+    ) -> None:
+        self.collection = collection
+        self._stages = list(stages)
+        self._limits = limits
+        self._side = side
+        self._check_first = check_first
+        self._batch = batch
+        self._threads = threads
+
+    def setup(self) -> None:
+        for stage in self._stages:
+            stage.setup()
+
+    def is_current(self, part: int) -> bool:
+        return not self._due(part)
+
+    def file(self, part: int) -> str:
+        return self.collection.file(self._stages[0].spec.name, part)
+
+    def run(self, part: int) -> None:
+        # A pass can change which rows are live, and with that what a later stage has to do: then there is another.
+        while due := self._due(part):
+            self._pass(part, due)
+
+    def _due(self, part: int) -> list[PixelStage]:
+        return [stage for stage in self._stages if not is_current(stage.spec, self.collection, part)]
+
+    def _pass(self, part: int, due: Sequence[PixelStage]) -> None:
+        started = time.monotonic()
+        steps: list[_Step] = []
+        for stage in reversed(due):
+            steps.insert(0, _Step(stage, self._batch, steps[0] if steps else None))
+        first = steps[0]
+        for step in steps:
+            before = str(step.spec.after)
+            if before not in [other.spec.name for other in steps]:
+                step.mask = self.collection.live(before, part)
+        assert first.mask is not None
+        for row, image in self._decoded(part, np.flatnonzero(first.mask)):
+            if not isinstance(image, Dropped):
+                first.push(row, image)
+            elif self._check_first and due[0] is self._stages[0]:
+                first.drop(row, image)
+            else:
+                raise RunError(
+                    f"{self.file(part)}: row {row} decoded before and does not now ({image.detail}); "
+                    "its file has changed, so bring it back or make a new run"
+                )
+        for step in steps:
+            step.flush()
+        seconds = (time.monotonic() - started) / len(due)
+        live = first.mask
+        for step in steps:
+            live = live if step.mask is None else step.mask
+            commit_output(step.spec, self.collection, part, live, step.output(live), seconds=seconds)
+            live = step.live_out(live)
+
+    def _decoded(self, part: int, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Pixels | Dropped]]:
+        """Rows with their images, read and decoded by threads a bounded way ahead."""
+        table = self.collection.read("samples", part, LOCATION)
+        places = list(zip(*(table[name].to_pylist() for name in LOCATION), strict=True))
+        ahead: deque[tuple[int, Future[Pixels | Dropped]]] = deque()
+        with ThreadPoolExecutor(self._threads) as pool:
+            for row in rows.tolist():
+                ahead.append((row, pool.submit(self._decode, *places[row])))
+                if len(ahead) > self._batch:
+                    done, future = ahead.popleft()
+                    yield done, future.result()
+            for done, future in ahead:
+                yield done, future.result()
+
+    def _decode(self, tar: str, offset: int, length: int) -> Pixels | Dropped:
+        data = read_image(self.collection.store, self.collection.path, tar, offset, length)
+        return decode(data, self._limits, self._side)
+
+
+class _Step:
+    """One stage of a pass: collects its rows into full batches, and hands on those that it does not drop.
+
+    A batch always holds the same rows, whatever other stages run in the pass: model outputs can depend, in their last
+    bits, on the batch that an image is in.
+
+    Attributes:
+        mask: the stage's live rows where the stage before it is stored; None where that is the step before, whose
+            survivors are then the live rows.
+    """
+
+    def __init__(self, stage: PixelStage, batch: int, following: "_Step | None") -> None:
+        self._stage = stage
+        self._batch = batch
+        self._following = following
+        self.mask: Mask | None = None
+        self.spec = stage.spec
+        self._buffer: list[tuple[int, Pixels]] = []
+        self._rows: list[int] = []
+        self._columns: dict[str, list[pa.Array]] = {name: [] for name in self.spec.schema.names}
+        self._dropped: dict[int, Dropped] = {}
+
+    def push(self, row: int, image: Pixels) -> None:
+        if self.mask is not None and not self.mask[row]:
+            return
+        self._buffer.append((row, image))
+        if len(self._buffer) == self._batch:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._buffer:
+            return
+        buffer, self._buffer = self._buffer, []
+        output = self._stage.process_images([image for _, image in buffer])
+        self._rows += [row for row, _ in buffer]
+        for name, arrays in self._columns.items():
+            arrays.append(output.columns[name])
+        for at, (row, image) in enumerate(buffer):
+            if at in output.drops:
+                self.drop(row, output.drops[at])
+            elif self._following is not None:
+                self._following.push(row, image)
+
+    def drop(self, row: int, drop: Dropped) -> None:
+        self._dropped[row] = drop
+
+    def live_out(self, live_in: Mask) -> Mask:
+        mask = live_in.copy()
+        mask[list(self._dropped)] = False
+        return mask
+
+    def output(self, live_in: Mask) -> Output:
+        """The answers for the live rows in order, with nulls where decoding had already failed."""
+        live = np.flatnonzero(live_in).tolist()
+        answered = {row: at for at, row in enumerate(self._rows)}
+        indices = pa.array([answered.get(row) for row in live], pa.int64())
+        columns = {
+            name: pa.chunked_array(arrays, self.spec.schema.field(name).type).combine_chunks().take(indices)
+            for name, arrays in self._columns.items()
+        }
+        position = {row: at for at, row in enumerate(live)}
+        return Output(columns, {position[row]: drop for row, drop in self._dropped.items()})
+
+
+def _gather(collection: Collection, part: int, reads: Mapping[str, Sequence[str]]) -> pa.Table:
+    """The columns that a stage reads, side by side."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for stage, names in reads.items():
+        table = collection.read(stage, part, names)
+        columns.update({name: table[name] for name in names})
+    return pa.table(columns)

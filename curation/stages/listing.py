@@ -1,0 +1,45 @@
+"""Cuts a collection into parts: a fixed slice each, in a shuffled order.
+
+The shuffle is by a keyed hash of each row's name, so it depends on neither the file system nor the number of
+workers, and every part is a random sample of what was listed with it. Listing again only ever appends parts.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from curation.parts import Collection, digest_of
+from curation.sources.row import SCHEMA, ListedRow, table_of
+from curation.stages.contract import Output, StageSpec, commit_output
+
+__all__ = ["LISTING", "append_parts", "listed_keys"]
+
+LISTING = StageSpec(name="listing", version=1, after=None, reads={}, schema=SCHEMA, settings={})
+
+
+def listed_keys(collection: Collection) -> set[str]:
+    """The keys of all rows that the collection already has."""
+    keys: set[str] = set()
+    for part in collection.parts(LISTING.name):
+        keys.update(collection.read(LISTING.name, part, ["key"])["key"].to_pylist())
+    return keys
+
+
+def append_parts(collection: Collection, rows: Sequence[ListedRow], rows_per_part: int, seed: int) -> None:
+    """Cut rows that the collection does not have yet into new parts behind those it has."""
+    parts = collection.parts(LISTING.name)
+    number = parts[-1] + 1 if parts else 0
+    shuffled = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\0{row.key}".encode()).digest())
+    for at in range(0, len(shuffled), rows_per_part):
+        table = table_of(shuffled[at : at + rows_per_part])
+        columns = {name: table[name].combine_chunks() for name in SCHEMA.names}
+        commit_output(
+            LISTING,
+            collection,
+            number,
+            np.ones(table.num_rows, dtype=bool),
+            Output(columns),
+            digest=digest_of([LISTING.name, LISTING.version, table["key"].to_pylist()]),
+        )
+        number += 1

@@ -1,0 +1,98 @@
+"""Links between images: nearest neighbours by cosine similarity, and hashes within a Hamming radius."""
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["hash_links", "nearest", "similarity_links"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+def nearest(queries: Floats, base: Floats, k: int) -> tuple[Floats, Ints]:
+    """The k most similar rows of `base` for each query, exactly.
+
+    Args:
+        queries: (Q, D) float32, L2-normalised.
+        base: (N, D) float32, L2-normalised.
+
+    Returns:
+        Similarities in [-1, 1] and row numbers, both (Q, min(k, N)), the most similar first and equal ones in the
+        order of their rows.
+    """
+    k = min(k, len(base))
+    similarities, rows = faiss.knn(queries, base, k, metric=faiss.METRIC_INNER_PRODUCT)
+    order = np.lexsort((rows, -similarities), axis=1)
+    return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def similarity_links(vectors: Floats, k: int, threshold: float) -> tuple[Ints, Floats]:
+    """Pairs of rows more similar than a threshold, among each row's k nearest neighbours.
+
+    Returns:
+        (E, 2) row pairs with the smaller first, each once, and their (E,) similarities.
+    """
+    if len(vectors) < 2:
+        return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    similarities, rows = nearest(vectors, vectors, k + 1)
+    source = np.repeat(np.arange(len(vectors)), rows.shape[1]).reshape(rows.shape)
+    chosen = (similarities > threshold) & (rows != source)
+    pairs = np.stack([source[chosen], rows[chosen]], axis=1)
+    pairs.sort(axis=1)
+    pairs, first = np.unique(pairs, axis=0, return_index=True)
+    return pairs, similarities[chosen][first]
+
+
+def hash_links(hashes: npt.NDArray[np.uint8], radius: int) -> Ints:
+    """Pairs of rows whose hashes differ in at most `radius` bits.
+
+    Equal hashes are linked in a chain to the first row that has them, so a crowd of equal images costs no quadratic
+    number of pairs; distinct hashes are searched by multi-index hashing, which looks only into buckets that a hash
+    within the radius must share.
+
+    Args:
+        hashes: (N, bytes) uint8, packed bits.
+
+    Returns:
+        (E, 2) row pairs.
+    """
+    distinct, first, group = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
+    rows = np.arange(len(hashes))
+    repeats = rows != first[group]
+    links = [np.stack([first[group][repeats], rows[repeats]], axis=1)]
+    if radius > 0 and len(distinct) > 1:
+        pairs = _within_radius(np.ascontiguousarray(distinct), radius)
+        links.append(first[pairs])
+    return np.concatenate(links).astype(np.int64)
+
+
+def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
+    """Pairs of distinct hashes within a radius, smaller index first.
+
+    Of `radius + 1` chunks of a hash, one must be equal (pigeonhole), so the buckets of equal chunks hold all pairs.
+    """
+    bits = distinct.shape[1] * 8
+    chunks = np.array_split(np.arange(bits), radius + 1)
+    unpacked = np.unpackbits(distinct, axis=1)
+    found: list[Ints] = []
+    for chunk in chunks:
+        keys = np.packbits(unpacked[:, chunk], axis=1)
+        order = np.lexsort(keys.T[::-1])
+        bounds = np.flatnonzero((keys[order][1:] != keys[order][:-1]).any(axis=1)) + 1
+        for bucket in np.split(order, bounds):
+            if len(bucket) > 1:
+                found.append(_pairs_in(distinct, bucket, radius))
+    pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
+    return np.unique(pairs, axis=0)
+
+
+def _pairs_in(distinct: npt.NDArray[np.uint8], bucket: Ints, radius: int) -> Ints:
+    index = faiss.IndexBinaryFlat(distinct.shape[1] * 8)
+    members = np.ascontiguousarray(distinct[bucket])
+    index.add(members)
+    limits, _, hits = index.range_search(members, radius + 1)  # faiss's radius is exclusive
+    source = np.repeat(np.arange(len(bucket)), np.diff(limits).astype(np.int64))
+    pairs = np.stack([bucket[source], bucket[hits]], axis=1)
+    return pairs[pairs[:, 0] < pairs[:, 1]]

@@ -1,0 +1,143 @@
+"""Brings in the bytes of each listed row: fetched, taken out of a Parquet file, or left where they are.
+
+Bytes that are brought in are stored in the part's own tar; local files and tar members are only measured. Either
+way a sample's row then says where its bytes are (`tar`, `offset`, `length`) and what they hash to.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from curation.config import CrawlConfig
+from curation.crawl.fetch import fetch_all
+from curation.drops import Dropped, DropReason
+from curation.images import Header, identify
+from curation.shards import TarWriter
+from curation.sources.parquet import read_image_rows
+from curation.stages.contract import Output, Place, StageSpec
+from curation.stages.links import url_key
+from curation.storage import read_range
+
+__all__ = ["Samples"]
+
+ID = pa.binary(16)
+SCHEMA = pa.schema(
+    [
+        ("id", ID),
+        ("source", pa.string()),
+        ("url", pa.string()),
+        ("page_url", pa.string()),
+        ("alt", pa.string()),
+        ("label", pa.string()),
+        ("path", pa.string()),
+        ("sha256", pa.binary(32)),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("tar", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+    ]
+)
+CARRIED = ("source", "url", "page_url", "alt", "label", "path")
+Row = dict[str, Any]
+
+
+class Samples:
+    """The stage `samples`. Ids are hashes of the URL for what was fetched, and of the bytes for what was at hand."""
+
+    def __init__(self, crawl: CrawlConfig) -> None:
+        self._crawl = crawl
+        # Of the crawl settings only the byte cap decides what a good answer is kept as. The others decide what can be
+        # had on a given day, which a finished part has already found out.
+        self.spec = StageSpec(
+            name="samples",
+            version=1,
+            after="listing",
+            reads={"listing": [*CARRIED, "tar", "offset", "length", "row"]},
+            schema=SCHEMA,
+            settings={"max_bytes": crawl.max_bytes},
+        )
+
+    def setup(self) -> None:
+        pass
+
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        listed = rows.to_pylist()
+        samples: list[Row] = [{name: row[name] for name in CARRIED} for row in listed]
+        drops: dict[int, Dropped] = {}
+        to_store = [at for at, row in enumerate(listed) if row["length"] is None]
+        for at, row in enumerate(listed):
+            if row["length"] is not None:
+                data = _read_in_place(row)
+                if not self._describe(samples[at], data, drops, at):
+                    continue
+                samples[at].update(tar=row["tar"], offset=row["offset"], length=row["length"])
+        if to_store:
+            self._store(listed, to_store, samples, drops, place)
+        columns = {
+            name: pa.array([sample.get(name) for sample in samples], SCHEMA.field(name).type) for name in SCHEMA.names
+        }
+        return Output(columns, drops)
+
+    def _store(
+        self,
+        listed: Sequence[Row],
+        to_store: Sequence[int],
+        samples: list[Row],
+        drops: dict[int, Dropped],
+        place: Place,
+    ) -> None:
+        """Bring bytes in and write them to the part's tar, in the order in which they arrive."""
+        tar = f"images/part-{place.part:05d}.tar"
+        with place.collection.store.writing(f"{place.collection.path}/{tar}") as file:
+            writer = TarWriter(file)
+            for at, data in self._arriving(listed, to_store):
+                if self._describe(samples[at], data, drops, at):
+                    assert not isinstance(data, Dropped)
+                    name = f"{samples[at]['id'].hex()}-{at:05d}"
+                    samples[at].update(tar=tar, offset=writer.add(name, data), length=len(data))
+            writer.close()
+
+    def _arriving(self, listed: Sequence[Row], to_store: Sequence[int]) -> Iterator[tuple[int, bytes | Dropped]]:
+        in_parquet: dict[str, dict[int, int]] = defaultdict(dict)
+        for at in to_store:
+            if listed[at]["row"] is not None:
+                in_parquet[listed[at]["tar"]][listed[at]["row"]] = at
+        for file, positions in sorted(in_parquet.items()):
+            for row, data in read_image_rows(file, sorted(positions)):
+                yield positions[row], data
+        to_fetch = [at for at in to_store if listed[at]["url"] is not None]
+        if to_fetch:
+            for at, outcome in fetch_all([listed[at]["url"] for at in to_fetch], self._crawl):
+                yield to_fetch[at], outcome if isinstance(outcome, Dropped) else outcome.body
+
+    def _describe(self, sample: Row, data: bytes | Dropped, drops: dict[int, Dropped], at: int) -> bool:
+        """Fill in what the bytes say, or note why the sample is dropped; tell whether its bytes are worth keeping."""
+        verdict: Header | Dropped = data if isinstance(data, Dropped) else identify(data)
+        if sample["url"] is not None and sample["path"] is None:
+            sample["id"] = url_key(sample["url"])
+        if isinstance(data, bytes):
+            digest = hashlib.sha256(data).digest()
+            sample.setdefault("id", digest[:16])
+            sample["sha256"] = digest
+        else:
+            sample.setdefault("id", url_key(sample["path"] or ""))
+        if isinstance(verdict, Dropped):
+            drops[at] = verdict
+            return False
+        sample.update(width=verdict.width, height=verdict.height, format=verdict.format)
+        return True
+
+
+def _read_in_place(row: Row) -> bytes | Dropped:
+    try:
+        data = read_range(row["tar"], row["offset"], row["length"])
+    except OSError as error:
+        return Dropped(DropReason.UNREADABLE_FILE, error.strerror or str(error))
+    if len(data) != row["length"]:
+        return Dropped(DropReason.UNREADABLE_FILE, f"{len(data)} bytes where {row['length']} were listed")
+    return data

@@ -1,0 +1,164 @@
+"""Directories, local or any fsspec URL, whose files appear whole or not at all.
+
+A local file is written under a temporary name beside its final one, synced, and renamed: one atomic step. On an
+object store it is spooled to local disk and uploaded with one put. A process killed at any moment therefore
+leaves old files, new files, or temporary ones that the next run sweeps away, and never a partial file.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import IO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from curation.errors import RunError
+
+__all__ = ["Store", "filesystem", "is_url", "read_range"]
+
+_TEMPORARY = ".tmp-"
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a path is an fsspec URL such as `s3://bucket/key`, rather than a local path."""
+    return "://" in path
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The filesystem that a path or URL lives on, and its path there."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs, path
+
+
+class Store:
+    """One directory and what is in it; names are relative, with `/` between folders.
+
+    Args:
+        root: a local path, or a URL that fsspec knows.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/") or "/"
+        self._fs, self._base = filesystem(root)
+        self.is_local = isinstance(self._fs, LocalFileSystem)
+
+    def url(self, name: str = "") -> str:
+        """Where a name is, for messages and for other processes."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def path(self, name: str = "") -> str:
+        """A name's path on this store's filesystem."""
+        return f"{self._base}/{name}" if name else self._base
+
+    def exists(self, name: str) -> bool:
+        return bool(self._fs.exists(self.path(name)))
+
+    def size(self, name: str) -> int:
+        return int(self._fs.size(self.path(name)))
+
+    def names(self, folder: str = "") -> list[str]:
+        """Sorted names of the files in a folder, without temporary ones; empty where there is no such folder."""
+        try:
+            entries = self._fs.ls(self.path(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file")
+        return sorted(name for name in names if not name.startswith(_TEMPORARY))
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Sorted names of the folders in a folder."""
+        try:
+            entries = self._fs.ls(self.path(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading; seekable."""
+        return self._fs.open(self.path(name), "rb")  # type: ignore[no-any-return]
+
+    def read_bytes(self, name: str) -> bytes:
+        return bytes(self._fs.cat_file(self.path(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self.path(name))
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """Write a file: it appears under its name, whole, when the block ends, and not at all if the block raises.
+
+        Raises:
+            RunError: there is no permission, or no room, to write here.
+        """
+        try:
+            with self._writing_local(name) if self.is_local else self._writing_remote(name) as file:
+                yield file
+        except OSError as error:
+            raise RunError(
+                f"{self.url(name)}: cannot be written ({error.strerror or error}); check permissions and free space"
+            ) from error
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a whole file in one atomic step; RunError as `writing`."""
+        with self.writing(name) as file:
+            file.write(data)
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed process left, in all folders. Only for a store nobody else writes."""
+        if self.is_local:
+            for folder, _, files in os.walk(self._base):
+                for name in files:
+                    if name.startswith(_TEMPORARY):
+                        os.unlink(os.path.join(folder, name))
+
+    @contextlib.contextmanager
+    def _writing_local(self, name: str) -> Iterator[IO[bytes]]:
+        path = self.path(name)
+        folder, leaf = os.path.split(path)
+        os.makedirs(folder, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f"{_TEMPORARY}{leaf}-", dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    @contextlib.contextmanager
+    def _writing_remote(self, name: str) -> Iterator[IO[bytes]]:
+        with tempfile.NamedTemporaryFile(prefix=_TEMPORARY) as file:
+            yield file
+            file.flush()
+            self._fs.makedirs(self.path(name).rsplit("/", 1)[0], exist_ok=True)
+            self._fs.put_file(file.name, self.path(name))
+
+
+def read_range(path: str, offset: int, length: int) -> bytes:
+    """Read `length` bytes at `offset` of a local file or fsspec URL; fewer come back where the file is shorter."""
+    if is_url(path):
+        fs, inner = filesystem(path)
+        return bytes(fs.cat_file(inner, start=offset, end=offset + length))
+    return os.pread(_descriptor(path).fileno(), length, offset)
+
+
+@lru_cache(maxsize=64)
+def _descriptor(path: str) -> IO[bytes]:
+    """An open file per recently read path: neighbouring samples share a tar. Evicted ones close themselves."""
+    return open(path, "rb", buffering=0)
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

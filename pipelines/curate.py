@@ -1,0 +1,351 @@
+"""The main job: from a pool, seeds and references to a curated dataset of WebDataset shards.
+
+Read `curate` from top to bottom: each line is a step, and each step looks at the files of the run to see what it still
+has to do. Running the same command again therefore continues a run that was stopped, and does nothing for a run
+that is finished.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from curation import __version__
+from curation.config import Config, ModelConfig
+from curation.errors import DatasetError, UserError
+from curation.models import ClassicalDescriptor, Embedder, open_embedder
+from curation.parts import Collection
+from curation.report.funnel import funnel
+from curation.rundir import Run
+from curation.runner import Runner, Step, Task, open_runner
+from curation.shards import MANIFEST, read_manifest, shard_name, write_manifest
+from curation.sources.dataset import detect, link_files, list_rows
+from curation.sources.row import ListedRow
+from curation.stages.clusters import Clusters, FitCentroids
+from curation.stages.compose import Compose, read_composition
+from curation.stages.contract import PixelStage
+from curation.stages.decode_check import DecodeCheck
+from curation.stages.dedup import Dedup
+from curation.stages.describe import Describe
+from curation.stages.execute import ColumnWork, PartWork, PixelWork
+from curation.stages.export import ExportWork
+from curation.stages.fit import FitOnSample, hash_basis, whitening
+from curation.stages.hashes import THUMBNAIL, Hashes
+from curation.stages.links import LinkWork, find_repeats
+from curation.stages.listing import append_parts, listed_keys
+from curation.stages.retrieve import Retrieve
+from curation.stages.samples import Samples
+from pipelines.progress import Quiet, Report
+
+__all__ = ["STEPS", "curate"]
+
+STEPS = (
+    "listing",
+    "samples",
+    "decode",
+    "hashes",
+    "copies",
+    "dedup",
+    "embeddings",
+    "clusters",
+    "neighbours",
+    "selection",
+    "export",
+)
+"""Where `until` can stop, in order."""
+
+
+def curate(config: Config, out: str, *, until: str | None = None, report: Report | None = None) -> Run:
+    """Curate a dataset, or continue to; returns the run.
+
+    Args:
+        out: the run directory, a local path or any fsspec URL.
+        until: the last step to do, one of `STEPS`.
+
+    Raises:
+        UserError: something that the user can mend; what is finished stays, and nothing is overwritten.
+        PartsFailed: some parts could not be made; all others are.
+    """
+    if until is not None and until not in STEPS:
+        raise UserError(f"--until {until}: no such step; the steps are {', '.join(STEPS)}")
+    run = Run(out, config)
+    with run.locked():
+        run.begin()
+        with open_runner(config.runner) as runner:
+            curation = _Curation(run, runner, report or Quiet(), STEPS[: STEPS.index(until) + 1] if until else STEPS)
+            curation.do()
+    return run
+
+
+@dataclass
+class _Curation:
+    """One call of `curate`: what it works on and how far it goes."""
+
+    run: Run
+    runner: Runner
+    report: Report
+    steps: Sequence[str]
+
+    def do(self) -> None:
+        self._embedders()  # weights that cannot be had are found out before any work is done
+        self._list()
+        for name, step in (
+            ("samples", self._bring_in),
+            ("decode", self._look),
+            ("dedup", self._deduplicate),
+            ("embeddings", self._embed),
+            ("clusters", self._cluster),
+            ("neighbours", self._retrieve),
+            ("selection", self._select),
+            ("export", self._export),
+        ):
+            if name in self.steps:
+                step()
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def _list(self) -> None:
+        """What is there: the rows of every collection, cut into parts."""
+        for path, datasets in self.run.collections().items():
+            collection = self.run.collection(path)
+            urls = [data for data in datasets if detect(data).has_urls]
+            rows = [row for data in datasets if data not in urls for row in list_rows(data)]
+            if urls:
+                rows += self._crawl(collection, urls)
+            known = listed_keys(collection)
+            new = list({row.key: row for row in rows if row.key not in known}.values())
+            if not known and not new:
+                raise DatasetError(f"{path}: no images found in {', '.join(datasets)}; check that this is the dataset")
+            append_parts(collection, new, self.run.config.parts.rows, self.run.config.seed)
+
+    def _crawl(self, collection: Collection, datasets: Sequence[str]) -> list[ListedRow]:
+        """URLs out of crawl files and lists, each once."""
+        links = self.run.collection(f"{collection.path}/crawl")
+        work = LinkWork(links, [file for data in datasets for file in link_files(data)])
+        self._parts(f"{links.path}: links", [work], work.parts())
+        find_repeats(links)
+        rows = []
+        for part in links.parts("unique"):
+            table = links.read("links", part).filter(links.read("unique", part, ["live"])["live"])
+            for row in table.select(["url", "page_url", "alt", "source"]).to_pylist():
+                rows.append(ListedRow(key=row["url"], **row))
+        return rows
+
+    def _bring_in(self) -> None:
+        """The bytes: fetched, or found where they lie."""
+        work: list[PartWork] = [
+            ColumnWork(self.run.collection(path), Samples(self.run.config.crawl), self.run.config.seed)
+            for path in self.run.collections()
+        ]
+        self._parts("samples", work)
+        for path in self.run.collections():
+            self._need_live(path, "samples")
+
+    def _look(self) -> None:
+        """One decode of each image: does it decode, its hash, its copy descriptor; seeds are embedded too."""
+        config = self.run.config
+        basis = self._fit_basis() if "hashes" in self.steps and config.hash.method == "pca" else None
+        copies = self._fit_whitening("copies", self._copy_model) if "copies" in self.steps else None
+        check = DecodeCheck(config.image)
+        pool: list[PixelStage] = [check]
+        references: list[PixelStage] = [check]
+        if "hashes" in self.steps:
+            pool.append(Hashes(config.hash, basis.fitted if basis else None, self._copy_side))
+        if "copies" in self.steps:
+            pool.append(self._describe("copies", "hashes", self._copy_model, copies, self._copy_side))
+            references.append(self._describe("copies", "decode", self._copy_model, copies, self._copy_side))
+        work = [self._pixels(self.run.pool, pool, config.copies)]
+        work += [self._pixels(self.run.references(item.name), references, config.copies) for item in config.references]
+        work += [self._pixels(self.run.seeds(seed.name), [check], config.embed) for seed in config.seeds]
+        self._parts("pixels", work)
+        for path in self.run.collections():
+            self._need_live(path, "decode")
+
+    def _deduplicate(self) -> None:
+        """Duplicates, and all that leads to a reference image."""
+        config = self.run.config
+        references = [self.run.references(item.name) for item in config.references]
+        self._step("dedup", Dedup(self.run.pool, references, config.dedup, config.hash))
+        self._need_live("pool", "dedup")
+
+    def _embed(self) -> None:
+        """Where each image lies among concepts."""
+        fit = self._fit_whitening("embeddings", self._concept_model)
+        side = self._concept_side
+        pool = self._describe("embeddings", "dedup", self._concept_model, fit, side)
+        seeds = self._describe("embeddings", "decode", self._concept_model, fit, side)
+        embed = self.run.config.embed
+        work = [self._pixels(self.run.pool, [pool], embed)]
+        work += [self._pixels(self.run.seeds(seed.name), [seeds], embed) for seed in self.run.config.seeds]
+        self._parts("embeddings", work)
+        for path in ("pool", *self._seed_paths):
+            self._need_live(path, "embeddings")
+
+    def _cluster(self) -> None:
+        """k-means over the pool, and the cluster of every pool and seed image."""
+        fit = FitCentroids(self.run.pool, self.run.config.clusters, self.run.config.seed)
+        self._step("k-means", fit)
+        stage = Clusters(fit.fitted)
+        seed = self.run.config.seed
+        paths = ("pool", *self._seed_paths)
+        self._parts("clusters", [ColumnWork(self.run.collection(path), stage, seed) for path in paths])
+
+    def _retrieve(self) -> None:
+        """The nearest pool images of each seed image, for sets in sample mode."""
+        for seed in self.run.config.seeds:
+            if seed.retrieve == "sample":
+                step = Retrieve(self.run.seeds(seed.name), self.run.pool, seed.neighbours)
+                self._step(f"neighbours of {seed.name}", step)
+
+    def _select(self) -> None:
+        """The list of chosen images, shuffled."""
+        self._step("selection", Compose(self.run))
+
+    def _export(self) -> None:
+        """The shards, and last of all their manifest."""
+        selection = self.run.selection
+        work = ExportWork(selection, self.run.config.export, self.run.config.image)
+        parts = selection.parts("selection")
+        if not all(work.is_current(part) for part in parts):
+            self.run.store.remove(MANIFEST)  # the old one would vouch for shards that are about to change
+        for part in selection.parts("export"):
+            if part not in parts:
+                selection.remove("export", part)
+                self.run.store.remove(f"shards/{shard_name(part)}")
+        self._parts("export", [work], parts)
+        manifest = self._manifest()
+        if read_manifest(self.run.store) != manifest:
+            write_manifest(self.run.store, manifest)
+
+    # -- how steps are done --------------------------------------------------------------------------------------
+
+    def _parts(self, name: str, works: Sequence[PartWork], parts: Sequence[int] | None = None) -> None:
+        """Run the parts that are out of date, those of all collections together."""
+        tasks = [
+            Task(work, part)
+            for work in works
+            for part in (work.collection.parts("listing") if parts is None else parts)
+            if not work.is_current(part)
+        ]
+        if not tasks:
+            return
+        rows = {id(task): self._rows(task) for task in tasks}
+        total = sum(rows.values())
+        with self.report.stage(name, total) as bar:
+            for done in self.runner.run_tasks(tasks):
+                bar.advance(self._rows(done))
+
+    def _rows(self, task: Task) -> int:
+        collection = task.work.collection
+        for stage in ("listing", "selection"):
+            if footer := collection.footer(stage, task.part):
+                return footer.rows
+        return 0
+
+    def _step(self, name: str, step: Step) -> None:
+        if not step.is_current():
+            with self.report.stage(name, 0):
+                self.runner.run_step(step)
+
+    def _need_live(self, path: str, stage: str) -> None:
+        """A collection that is used up makes all that follows meaningless."""
+        collection = self.run.collection(path)
+        footers = [collection.footer(stage, part) for part in collection.parts("listing")]
+        if any(footer and footer.ledger.live_out for footer in footers):
+            return
+        rows = sum(footer.rows for footer in footers if footer)
+        raise UserError(
+            f"{path}: none of its {rows} images can be used ({self._reasons(collection)}); "
+            "mend the dataset, or the setting that drops them"
+        )
+
+    def _reasons(self, collection: Collection) -> str:
+        rows = [row for row in funnel(self.run) if row.collection == collection.path]
+        counts = [f"{count} {reason}" for row in rows for reason, count in row.ledger.drops.items()]
+        return ", ".join(counts) or "none was listed"
+
+    # -- models --------------------------------------------------------------------------------------------------
+
+    def _embedders(self) -> None:
+        for model in (self._copy_model, self._concept_model):
+            model.fingerprint()
+
+    @cached_property
+    def _copy_model(self) -> Embedder:
+        return open_embedder(self.run.config.copies)
+
+    @cached_property
+    def _concept_model(self) -> Embedder:
+        return open_embedder(self.run.config.embed)
+
+    @cached_property
+    def _copy_side(self) -> int:
+        """What the shared pass decodes for, in all collections alike."""
+        return max(THUMBNAIL, self._copy_model.side)
+
+    @cached_property
+    def _concept_side(self) -> int:
+        return self._concept_model.side
+
+    @property
+    def _seed_paths(self) -> list[str]:
+        return [f"seeds/{seed.name}" for seed in self.run.config.seeds]
+
+    def _fit_basis(self) -> FitOnSample:
+        settings = self.run.config.hash
+        fit = FitOnSample(
+            self.run.pool,
+            "pca_hash",
+            {"bits": settings.bits},
+            self.run.config.image,
+            self._copy_side,
+            hash_basis(settings.bits),
+        )
+        self._step("fit hash", fit)
+        return fit
+
+    def _fit_whitening(self, stage: str, model: Embedder) -> FitOnSample | None:
+        if not model.needs_fit:
+            return None
+        assert isinstance(model, ClassicalDescriptor)
+        settings = {"model": model.fingerprint()}
+        fit = FitOnSample(
+            self.run.pool, f"{stage}_whitening", settings, self.run.config.image, model.side, whitening(model)
+        )
+        self._step(f"fit {stage}", fit)
+        return fit
+
+    def _describe(self, stage: str, after: str, model: Embedder, fit: FitOnSample | None, side: int) -> Describe:
+        return Describe(stage, after, model, fit.fitted if fit else None, side, model.fingerprint())
+
+    def _pixels(self, collection: Collection, stages: Sequence[PixelStage], model: ModelConfig) -> PixelWork:
+        return PixelWork(
+            collection,
+            stages,
+            self.run.config.image,
+            side=self._copy_side if model is self.run.config.copies else self._concept_side,
+            check_first=isinstance(stages[0], DecodeCheck),
+            batch=model.batch,
+        )
+
+    def _manifest(self) -> dict[str, object]:
+        export = self.run.selection
+        shards = []
+        for part in export.parts("export"):
+            first = export.read("export", part, ["shard", "shard_bytes", "shard_sha256"])
+            row = first.slice(0, 1).to_pylist()[0]
+            shards.append(
+                {
+                    "name": row["shard"],
+                    "samples": first.num_rows,
+                    "bytes": row["shard_bytes"],
+                    "sha256": row["shard_sha256"],
+                }
+            )
+        return {
+            "code_version": __version__,
+            "samples": sum(shard["samples"] for shard in shards),
+            "shards": shards,
+            "composition": [row.to_dict() for row in read_composition(self.run)],
+            "funnel": [row.to_dict() for row in funnel(self.run)],
+            "config": self.run.config.recipe(),
+        }

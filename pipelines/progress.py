@@ -1,0 +1,99 @@
+"""What a person sees while a run works: one line per stage, with a rate and the time left."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["Bar", "Quiet", "Report", "Terminal"]
+
+
+class Bar(Protocol):
+    """The progress of one stage."""
+
+    def advance(self, rows: int) -> None:
+        """Count rows that are done."""
+
+
+class Report(Protocol):
+    """Where progress goes."""
+
+    def stage(self, name: str, rows: int) -> contextlib.AbstractContextManager[Bar]:
+        """Open the progress of a stage over so many rows; 0 where the number is not known."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+
+class Quiet:
+    """Prints nothing."""
+
+    @contextlib.contextmanager
+    def stage(self, name: str, rows: int) -> Iterator[Bar]:
+        yield _Silent()
+
+    def say(self, text: str) -> None:
+        pass
+
+
+class _Silent:
+    def advance(self, rows: int) -> None:
+        pass
+
+
+class Terminal:
+    """Bars on standard error where that is a terminal, and one line per finished stage otherwise."""
+
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stderr, highlight=False)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, rows: int) -> Iterator[Bar]:
+        progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn(f"{name:<24}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}" + (f" / {rows:,}" if rows else "")),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        with progress:
+            bar = _ProgressBar(progress, rows)
+            yield bar
+            bar.finish()
+        if not self._console.is_terminal:
+            self._console.print(f"{name:<24} {bar.summary()}", markup=False)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+
+class _ProgressBar:
+    def __init__(self, progress: Progress, rows: int) -> None:
+        self._progress = progress
+        self._rows = rows
+        self._task = progress.add_task("", total=rows or None, rate="")
+        self._done = 0
+        self._clock = progress.get_time
+        self._start = progress.get_time()
+
+    def advance(self, rows: int) -> None:
+        self._done += rows
+        self._progress.update(self._task, advance=rows, rate=self._rate())
+
+    def finish(self) -> None:
+        self._progress.update(self._task, total=self._rows or self._done or 1, completed=self._rows or self._done or 1)
+
+    def summary(self) -> str:
+        seconds = self._clock() - self._start
+        return f"{self._done:>10,} rows {seconds:>8.1f} s  {self._rate()}" if self._rows else f"{seconds:>24.1f} s"
+
+    def _rate(self) -> str:
+        seconds = self._clock() - self._start
+        return f"{self._done / seconds:,.0f}/s" if seconds > 0 and self._done else ""
