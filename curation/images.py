@@ -7,6 +7,7 @@ Whatever a decoder then does wrong, a bad image is a `Dropped` with its reason, 
 
 import functools
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 
@@ -26,12 +27,14 @@ Pixels = npt.NDArray[np.uint8]
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # its values that turn the picture by 90 degrees
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""What is opened. A JPEG of several pictures (MPO) is opened as JPEG, and reports itself as MPO."""
 
 # Pillow's own guard only warns up to twice its limit; ours is `ImageConfig.max_pixels`, applied to every header.
 Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-# Broken EXIF and the like make Pillow warn once per image: noise, since such images are decoded or dropped anyway.
+# Broken EXIF and the like make Pillow warn and log for each image: noise, since such images are decoded or dropped.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 

@@ -51,6 +51,7 @@ class Run:
             self._refuse_other(stored)
         elif self.store.names() or self.store.folders():
             raise RunError(f"{self.store.root}: is not empty and holds no run; choose another --out")
+        self.store.sweep()
         if stored != self.config:
             self.store.write_bytes(CONFIG, self.config.to_yaml().encode())
 
@@ -74,7 +75,6 @@ class Run:
                 raise RunError(
                     f"{self.store.root}: another process is working on this run; wait for it or stop it"
                 ) from error
-            self.store.sweep()
             yield
         finally:
             os.close(directory)
@@ -108,7 +108,8 @@ class Run:
     def _refuse_other(self, stored: Config) -> None:
         """A setting may change; what the rows of existing parts came from may only grow."""
         root = self.store.root
-        if missing := [data for data in stored.pool if data not in self.config.pool]:
+        missing = [data for data in stored.pool if data not in self.config.pool]
+        if missing and self._has_rows("pool"):
             raise RunError(
                 f"{root}: holds a run of another pool ({missing[0]}); choose another --out, or name that pool"
             )
@@ -121,11 +122,15 @@ class Run:
         for field in ("seeds", "references"):
             before = {item.name: item.data for item in getattr(stored, field)}
             for item in getattr(self.config, field):
-                if before.get(item.name, item.data) != item.data:
+                if before.get(item.name, item.data) != item.data and self._has_rows(f"{field}/{item.name}"):
                     raise RunError(
                         f"{root}: {field}/{item.name} was made from {before[item.name]}, not {item.data}; "
                         "give the new set another name, or choose another --out"
                     )
+
+    def _has_rows(self, path: str) -> bool:
+        """Whether a collection was listed: one that failed before that (a wrong path, say) binds nobody."""
+        return bool(self.store.folders(path))
 
 
 def _plain(config: Config, field: str) -> str:
@@ -140,5 +145,5 @@ def _stored_config(store: Store) -> Config | None:
         return parse_config(values, where=store.url(CONFIG))
     except (yaml.YAMLError, TypeError, ValueError, ConfigError) as error:
         raise RunError(
-            f"{store.url(CONFIG)}: is not the config of a run of this version ({error}); choose another --out"
+            f"{store.url(CONFIG)}: is not the config of a run of this version ({' '.join(str(error).split())}); choose another --out"
         ) from error

@@ -4,7 +4,9 @@ A runner is given part numbers and work; pixels and embeddings stay in files and
 give identical bytes, since a part's output depends on nothing but its input, the settings and the seed.
 """
 
+import collections
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -87,9 +89,9 @@ class _Worker:
 
     def attempt(self, work: int, part: int) -> Answer:
         try:
+            _limit_threads(self._threads)
             if work not in self._ready:
                 self._works[work].setup()
-                _limit_threads(self._threads)  # after setup, since only libraries that are loaded can be limited
                 self._ready.add(work)
             self._works[work].run(part)
             return Answer()
@@ -116,35 +118,19 @@ class _InlineRunner:
 
 
 class _RayRunner:
-    """Ray is started with the first work, since a command that finds nothing to do should not take its seconds."""
+    """A pool of actors that live as long as the command, each with one part in work.
+
+    Ray is started with the first work, since a command that finds nothing to do should not take its seconds.
+    """
 
     def __init__(self, settings: RunnerConfig, stack: contextlib.ExitStack) -> None:
         self._settings = settings
         self._stack = stack
-        self._started = False
-
-    def _start(self) -> None:
-        if not self._started:
-            self._stack.enter_context(_ray_session(self._settings))
-            self._started = True
+        self._actors: list[Any] = []
+        self._rounds = itertools.count()
 
     def run_tasks(self, tasks: Sequence[Task]) -> Iterator[Task]:
         return _with_retries(tasks, self._map)
-
-    def _map(self, works: Sequence[PartWork], todo: Sequence[Key]) -> Iterator[tuple[Key, Answer]]:
-        self._start()
-        import ray.data
-
-        workers = min(self._settings.workers or _cluster_cores(), len(todo))
-        items = [{"work": work, "part": part} for work, part in todo]
-        done = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            _RayWorker,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            fn_constructor_args=(list(works), self._settings.threads),
-            num_cpus=1,
-        )
-        for row in done.iter_rows():
-            yield (int(row["work"]), int(row["part"])), Answer(row["problem"] or None, bool(row["is_users"]))
 
     def run_step(self, step: Step) -> None:
         self._start()
@@ -152,20 +138,76 @@ class _RayRunner:
 
         # No blind retries: a step commits part by part, so that running the command again continues it.
         try:
-            ray.get(ray.remote(num_cpus=1, max_retries=0)(_run_alone).remote(step))
+            ray.get(self._pool(1)[0].run_step.remote(step))
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, LvdError) else error from None
+        except ray.exceptions.RayActorError as error:
+            raise LvdError(
+                f"{type(step).__name__}: its worker was killed, perhaps for lack of memory; "
+                "finished parts are kept, run the same command again to continue"
+            ) from error
+
+    def _map(self, works: Sequence[PartWork], todo: Sequence[Key]) -> Iterator[tuple[Key, Answer]]:
+        self._start()
+        import ray
+
+        shared = ray.put(list(works))
+        waiting = collections.deque(todo)
+        free = self._pool(len(todo))
+        round_number = next(self._rounds)
+        busy: dict[Any, tuple[Any, Key]] = {}
+        while waiting or busy:
+            while waiting and free:
+                actor, key = free.pop(), waiting.popleft()
+                busy[actor.attempt.remote(round_number, shared, *key)] = (actor, key)
+            (done,), _ = ray.wait(list(busy), num_returns=1)
+            actor, key = busy.pop(done)
+            try:
+                answer = ray.get(done)
+                free.append(actor)
+            except ray.exceptions.RayActorError:
+                self._actors.remove(actor)
+                free.append(self._new_actor())
+                answer = Answer("its worker was killed, perhaps for lack of memory")
+            yield key, answer
+
+    def _pool(self, wanted: int) -> list[Any]:
+        """Up to so many actors, started as needed and no more than there are cores."""
+        import ray
+
+        size = min(wanted, self._settings.workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
+        while len(self._actors) < size:
+            self._new_actor()
+        return self._actors[:size]
+
+    def _new_actor(self) -> Any:
+        import ray
+
+        self._actors.append(ray.remote(num_cpus=1)(_RayWorker).remote(self._settings.threads))
+        return self._actors[-1]
+
+    def _start(self) -> None:
+        import ray
+
+        if not ray.is_initialized():
+            self._stack.enter_context(_ray_session(self._settings))
 
 
 class _RayWorker:
-    """The actor behind Ray Data's map: one part in each row."""
+    """An actor: keeps the models of one round of work, and lets go of them when the next begins."""
 
-    def __init__(self, works: Sequence[PartWork], threads: int) -> None:
-        self._worker = _Worker(works, threads)
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._round = -1
 
-    def __call__(self, row: dict[str, int]) -> dict[str, Any]:
-        answer = self._worker.attempt(int(row["work"]), int(row["part"]))
-        return {**row, "problem": answer.problem or "", "is_users": answer.is_users}
+    def attempt(self, round_number: int, works: Sequence[PartWork], work: int, part: int) -> Answer:
+        if round_number != self._round:
+            self._worker = _Worker(works, self._threads)
+            self._round = round_number
+        return self._worker.attempt(work, part)
+
+    def run_step(self, step: Step) -> None:
+        _run_alone(step)
 
 
 def _run_alone(step: Step) -> None:
@@ -196,17 +238,11 @@ def _with_retries(
 
 @contextlib.contextmanager
 def _ray_session(settings: RunnerConfig) -> Iterator[None]:
-    # Read by Ray as it is imported: no usage pings, no colour codes, no progress bars of its own.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by Ray as it is imported
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
-    import ray.data
 
-    for name in ("ray", "ray.data", "ray.train", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    ray.data.DataContext.get_current().verbose_stats_logs = False
+    logging.getLogger("ray").setLevel(logging.ERROR)
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
     try:
         if address:
@@ -215,7 +251,7 @@ def _ray_session(settings: RunnerConfig) -> Iterator[None]:
             # "local": a stale address file of an earlier cluster would otherwise take this run there.
             ray.init(
                 address="local",
-                num_cpus=max(settings.workers, _cores()) + 1,  # one more, so that a step never waits for the pool
+                num_cpus=max(settings.workers, _cores()),
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
@@ -228,20 +264,14 @@ def _ray_session(settings: RunnerConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _cluster_cores() -> int:
-    import ray
-
-    return max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
-
-
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _limit_threads(threads: int) -> None:
-    """Give the numerical libraries that are loaded this many threads."""
+    """Give numerical libraries this many threads: those that are loaded, and those that will be."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
     threadpool_limits(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
-    if "faiss" in sys.modules:
-        sys.modules["faiss"].omp_set_num_threads(threads)

@@ -75,15 +75,15 @@ def write_manifest(store: Store, fields: dict[str, Any]) -> None:
 
 
 def read_manifest(store: Store) -> dict[str, Any] | None:
-    """The manifest of a run, or None where it has none yet; RunError if it is damaged."""
+    """The fields given to `write_manifest`, or None where there is no manifest yet; RunError if it is damaged."""
     if not store.exists(MANIFEST):
         return None
     try:
         manifest = json.loads(store.read_bytes(MANIFEST))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']!r} is not {FORMAT!r}")
+        if (found := manifest.pop("format")) != FORMAT:
+            raise ValueError(f"format {found!r} is not {FORMAT!r}")
         return dict(manifest)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"{store.url(MANIFEST)}: is damaged ({error}); delete it and run the same command again to remake it"
         ) from error

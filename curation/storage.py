@@ -148,13 +148,8 @@ def read_range(path: str, offset: int, length: int) -> bytes:
     if is_url(path):
         fs, inner = filesystem(path)
         return bytes(fs.cat_file(inner, start=offset, end=offset + length))
-    return os.pread(_descriptor(path).fileno(), length, offset)
-
-
-@lru_cache(maxsize=64)
-def _descriptor(path: str) -> IO[bytes]:
-    """An open file per recently read path: neighbouring samples share a tar. Evicted ones close themselves."""
-    return open(path, "rb", buffering=0)
+    with open(path, "rb", buffering=0) as file:  # opened anew each time: a file may be replaced under its name
+        return os.pread(file.fileno(), length, offset)
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +24,8 @@ from pipelines.curate import STEPS, curate
 from pipelines.progress import Terminal
 
 __all__ = ["app", "main"]
+
+UsageError: Any = typer.BadParameter.__base__  # Typer carries its own copy of Click, and exports only the leaves
 
 app = typer.Typer(
     help="Curate image datasets for self-supervised learning the way LVD-142M was made.",
@@ -131,13 +132,13 @@ def main() -> None:
     logging.basicConfig(level=logging.DEBUG if os.environ.get("LVD_DEBUG") else logging.ERROR)
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+    except UsageError as error:
+        print(f"lvd: {error.format_message()}; see `lvd {' '.join(sys.argv[1:2])} --help`", file=sys.stderr)
+        code = 2
     except LvdError as error:
         print(f"lvd: {error}", file=sys.stderr)
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("lvd: stopped; finished parts are kept, run the same command again to continue", file=sys.stderr)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
@@ -169,7 +170,7 @@ def _named(datasets: list[str]) -> list[tuple[str, str]]:
     """Each dataset with a name from its last path component, made unique by a number."""
     named: dict[str, str] = {}
     for data in datasets:
-        stem = "".join(char if char.isalnum() else "-" for char in Path(data.rstrip("/")).stem).strip("-") or "set"
+        stem = "".join(char if char.isascii() and char.isalnum() else "-" for char in Path(data.rstrip("/")).stem).strip("-") or "set"
         name = next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in named)
         named[name] = data
     return list(named.items())

@@ -31,7 +31,7 @@ from curation.stages.export import ExportWork
 from curation.stages.fit import FitOnSample, hash_basis, whitening
 from curation.stages.hashes import THUMBNAIL, Hashes
 from curation.stages.links import LinkWork, find_repeats
-from curation.stages.listing import append_parts, listed_keys
+from curation.stages.listing import append_parts, listed_rows
 from curation.stages.retrieve import Retrieve
 from curation.stages.samples import Samples
 from pipelines.progress import Quiet, Report
@@ -68,12 +68,22 @@ def curate(config: Config, out: str, *, until: str | None = None, report: Report
     if until is not None and until not in STEPS:
         raise UserError(f"--until {until}: no such step; the steps are {', '.join(STEPS)}")
     run = Run(out, config)
+    _check_inputs(run)
     with run.locked():
         run.begin()
         with open_runner(config.runner) as runner:
             curation = _Curation(run, runner, report or Quiet(), STEPS[: STEPS.index(until) + 1] if until else STEPS)
             curation.do()
     return run
+
+
+def _check_inputs(run: Run) -> None:
+    """Find datasets and weights that cannot be had before anything is written."""
+    for datasets in run.collections().values():
+        for data in datasets:
+            detect(data)
+    for settings in (run.config.copies, run.config.embed):
+        open_embedder(settings).fingerprint()
 
 
 @dataclass
@@ -86,7 +96,6 @@ class _Curation:
     steps: Sequence[str]
 
     def do(self) -> None:
-        self._embedders()  # weights that cannot be had are found out before any work is done
         self._list()
         for name, step in (
             ("samples", self._bring_in),
@@ -111,8 +120,8 @@ class _Curation:
             rows = [row for data in datasets if data not in urls for row in list_rows(data)]
             if urls:
                 rows += self._crawl(collection, urls)
-            known = listed_keys(collection)
-            new = list({row.key: row for row in rows if row.key not in known}.values())
+            known = listed_rows(collection)
+            new = list({(row.tar, row.key): row for row in rows if (row.tar, row.key) not in known}.values())
             if not known and not new:
                 raise DatasetError(f"{path}: no images found in {', '.join(datasets)}; check that this is the dataset")
             append_parts(collection, new, self.run.config.parts.rows, self.run.config.seed)
@@ -264,10 +273,6 @@ class _Curation:
         return ", ".join(counts) or "none was listed"
 
     # -- models --------------------------------------------------------------------------------------------------
-
-    def _embedders(self) -> None:
-        for model in (self._copy_model, self._concept_model):
-            model.fingerprint()
 
     @cached_property
     def _copy_model(self) -> Embedder:

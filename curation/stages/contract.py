@@ -47,7 +47,7 @@ class StageSpec:
 class Output:
     """A stage's answer for the rows it was given: one array per column, and the dropped rows by their position.
 
-    What a column holds at a dropped row is not looked at.
+    What a column holds at a dropped row is kept: it is what can still be said of that sample.
     """
 
     columns: Mapping[str, pa.Array]
@@ -130,8 +130,6 @@ def commit_output(
     rows = np.flatnonzero(live_in)
     position = np.full(len(live_in), -1, dtype=np.int64)
     position[rows] = np.arange(len(rows))
-    for dropped in output.drops:
-        position[rows[dropped]] = -1
     indices = pa.array(position, mask=position < 0)
     verdict = verdict_columns(live_in, {int(rows[at]): drop for at, drop in output.drops.items()})
     arrays = [_checked(spec, output, name, len(rows)).take(indices) for name in spec.schema.names]

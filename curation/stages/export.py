@@ -59,6 +59,7 @@ class ExportWork:
         rows = self.collection.read("selection", part).to_pylist()
         keys = [f"{part:06d}{at:06d}" for at in range(len(rows))]
         shard = shard_name(part)
+        self.collection.remove(self._spec.name, part)  # the old file would vouch for a shard that is about to change
         with self.collection.store.writing(f"shards/{shard}") as file:
             writer = TarWriter(file)
             for key, row in zip(keys, rows, strict=True):

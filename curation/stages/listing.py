@@ -13,17 +13,18 @@ from curation.parts import Collection, digest_of
 from curation.sources.row import SCHEMA, ListedRow, table_of
 from curation.stages.contract import Output, StageSpec, commit_output
 
-__all__ = ["LISTING", "append_parts", "listed_keys"]
+__all__ = ["LISTING", "append_parts", "listed_rows"]
 
 LISTING = StageSpec(name="listing", version=1, after=None, reads={}, schema=SCHEMA, settings={})
 
 
-def listed_keys(collection: Collection) -> set[str]:
-    """The keys of all rows that the collection already has."""
-    keys: set[str] = set()
+def listed_rows(collection: Collection) -> set[tuple[str | None, str]]:
+    """File and key of all rows that the collection already has: two datasets may use the same key."""
+    known: set[tuple[str | None, str]] = set()
     for part in collection.parts(LISTING.name):
-        keys.update(collection.read(LISTING.name, part, ["key"])["key"].to_pylist())
-    return keys
+        table = collection.read(LISTING.name, part, ["tar", "key"])
+        known.update(zip(table["tar"].to_pylist(), table["key"].to_pylist(), strict=True))
+    return known
 
 
 def append_parts(collection: Collection, rows: Sequence[ListedRow], rows_per_part: int, seed: int) -> None:

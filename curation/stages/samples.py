@@ -34,8 +34,8 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("path", pa.string()),
         ("sha256", pa.binary(32)),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
+        ("width", pa.int64()),  # as the header says: hostile ones announce four billion
+        ("height", pa.int64()),
         ("format", pa.string()),
         ("tar", pa.string()),
         ("offset", pa.int64()),
@@ -93,6 +93,7 @@ class Samples:
     ) -> None:
         """Bring bytes in and write them to the part's tar, in the order in which they arrive."""
         tar = f"images/part-{place.part:05d}.tar"
+        place.collection.remove(self.spec.name, place.part)  # the old file's offsets are about to be wrong
         with place.collection.store.writing(f"{place.collection.path}/{tar}") as file:
             writer = TarWriter(file)
             for at, data in self._arriving(listed, to_store):
