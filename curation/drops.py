@@ -24,6 +24,11 @@ class DropReason(StrEnum):
         member.transient = transient
         return member
 
+    @classmethod
+    def named(cls, word: str) -> "DropReason":
+        """The reason that a word stands for."""
+        return next(reason for reason in cls if reason.value == word)
+
     # listing and fetching
     DUPLICATE_URL = "duplicate_url", "the same URL was already listed"
     INVALID_URL = "invalid_url", "not an http or https URL that can be requested"

@@ -144,6 +144,7 @@ def _stored_config(store: Store) -> Config | None:
         values = yaml.safe_load(store.read_bytes(CONFIG))
         return parse_config(values, where=store.url(CONFIG))
     except (yaml.YAMLError, TypeError, ValueError, ConfigError) as error:
+        cause = " ".join(str(error).split())
         raise RunError(
-            f"{store.url(CONFIG)}: is not the config of a run of this version ({' '.join(str(error).split())}); choose another --out"
+            f"{store.url(CONFIG)}: is not the config of a run of this version ({cause}); choose another --out"
         ) from error

@@ -233,7 +233,12 @@ def _with_retries(
                 failures[key] = answer.problem
         todo = sorted(failures)
     if failures:
-        raise PartsFailed({works[work].file(part): cause for (work, part), cause in failures.items()})
+        raise PartsFailed({_file(works[work], part): cause for (work, part), cause in failures.items()})
+
+
+def _file(work: PartWork, part: int) -> str:
+    """What to call a part in messages: the first file that it makes."""
+    return work.collection.file(work.stages[0], part)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,6 +61,9 @@ def curate_command(
     ] = None,
     set_: SetOption = None,
     until: Annotated[str | None, typer.Option(metavar="STEP", help=f"Last step to do: {', '.join(STEPS)}.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again to fetch what failed for a passing reason.")
+    ] = False,
     ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster.")] = None,
 ) -> None:
     """Curate a dataset: crawl, filter, remove duplicates, embed, cluster, retrieve by seeds, write shards.
@@ -71,7 +75,9 @@ def curate_command(
     settings = _settings(config, pool, seed, against, overrides)
     if out is None and config is None:
         raise ConfigError("--out: missing; name the directory for the run, as in --out runs/birds")
-    run = curate(settings, out or f"runs/{Path(str(config)).stem}", until=until, report=Terminal())
+    run = curate(
+        settings, out or f"runs/{Path(str(config)).stem}", until=until, retry_failed=retry_failed, report=Terminal()
+    )
     _print_funnel(funnel(run))
     if until is None or until == STEPS[-1]:
         _print_composition(read_composition(run))
@@ -170,7 +176,7 @@ def _named(datasets: list[str]) -> list[tuple[str, str]]:
     """Each dataset with a name from its last path component, made unique by a number."""
     named: dict[str, str] = {}
     for data in datasets:
-        stem = "".join(char if char.isascii() and char.isalnum() else "-" for char in Path(data.rstrip("/")).stem).strip("-") or "set"
+        stem = re.sub("[^A-Za-z0-9]+", "-", Path(data.rstrip("/")).stem)[:90].strip("-") or "set"
         name = next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in named)
         named[name] = data
     return list(named.items())

@@ -6,14 +6,14 @@ that is finished.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from curation import __version__
 from curation.config import Config, ModelConfig
 from curation.errors import DatasetError, UserError
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
-from curation.parts import Collection
+from curation.parts import Collection, Ledger
 from curation.report.funnel import funnel
 from curation.rundir import Run
 from curation.runner import Runner, Step, Task, open_runner
@@ -33,6 +33,7 @@ from curation.stages.hashes import THUMBNAIL, Hashes
 from curation.stages.links import LinkWork, find_repeats
 from curation.stages.listing import append_parts, listed_rows
 from curation.stages.retrieve import Retrieve
+from curation.stages.retry import RetryWork
 from curation.stages.samples import Samples
 from pipelines.progress import Quiet, Report
 
@@ -54,12 +55,20 @@ STEPS = (
 """Where `until` can stop, in order."""
 
 
-def curate(config: Config, out: str, *, until: str | None = None, report: Report | None = None) -> Run:
+def curate(
+    config: Config,
+    out: str,
+    *,
+    until: str | None = None,
+    retry_failed: bool = False,
+    report: Report | None = None,
+) -> Run:
     """Curate a dataset, or continue to; returns the run.
 
     Args:
         out: the run directory, a local path or any fsspec URL.
         until: the last step to do, one of `STEPS`.
+        retry_failed: first try again, once, to fetch what failed for a passing reason, such as a timeout.
 
     Raises:
         UserError: something that the user can mend; what is finished stays, and nothing is overwritten.
@@ -72,8 +81,8 @@ def curate(config: Config, out: str, *, until: str | None = None, report: Report
     with run.locked():
         run.begin()
         with open_runner(config.runner) as runner:
-            curation = _Curation(run, runner, report or Quiet(), STEPS[: STEPS.index(until) + 1] if until else STEPS)
-            curation.do()
+            steps = STEPS[: STEPS.index(until) + 1] if until else STEPS
+            _Curation(run, runner, report or Quiet(), steps, retry_failed).do()
     return run
 
 
@@ -94,6 +103,7 @@ class _Curation:
     runner: Runner
     report: Report
     steps: Sequence[str]
+    retry_failed: bool
 
     def do(self) -> None:
         self._list()
@@ -141,11 +151,12 @@ class _Curation:
 
     def _bring_in(self) -> None:
         """The bytes: fetched, or found where they lie."""
-        work: list[PartWork] = [
-            ColumnWork(self.run.collection(path), Samples(self.run.config.crawl), self.run.config.seed)
-            for path in self.run.collections()
-        ]
-        self._parts("samples", work)
+        seed = self.run.config.seed
+        stage = Samples(self.run.config.crawl)
+        collections = [self.run.collection(path) for path in self.run.collections()]
+        self._parts("samples", [ColumnWork(collection, stage, seed) for collection in collections])
+        if self.retry_failed:
+            self._parts("samples again", [RetryWork(collection, stage, seed) for collection in collections])
         for path in self.run.collections():
             self._need_live(path, "samples")
 
@@ -241,7 +252,7 @@ class _Curation:
         total = sum(rows.values())
         with self.report.stage(name, total) as bar:
             for done in self.runner.run_tasks(tasks):
-                bar.advance(self._rows(done))
+                bar.advance(self._rows(done), _verdict(done))
 
     def _rows(self, task: Task) -> int:
         collection = task.work.collection
@@ -354,3 +365,10 @@ class _Curation:
             "funnel": [row.to_dict() for row in funnel(self.run)],
             "config": self.run.config.recipe(),
         }
+
+
+def _verdict(task: Task) -> Ledger:
+    """What became of a part that is done, over all the stages of its work."""
+    footers = [task.work.collection.footer(stage, task.part) for stage in task.work.stages]
+    ledgers = [footer.ledger for footer in footers if footer is not None]
+    return replace(sum(ledgers[1:], ledgers[0]), live_in=ledgers[0].live_in, live_out=ledgers[-1].live_out)

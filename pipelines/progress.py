@@ -8,14 +8,18 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from curation.parts import Ledger
+
 __all__ = ["Bar", "Quiet", "Report", "Terminal"]
+
+TOP_REASONS = 3
 
 
 class Bar(Protocol):
     """The progress of one stage."""
 
-    def advance(self, rows: int) -> None:
-        """Count rows that are done."""
+    def advance(self, rows: int, done: Ledger) -> None:
+        """Count rows that are done, and what became of them."""
 
 
 class Report(Protocol):
@@ -40,7 +44,7 @@ class Quiet:
 
 
 class _Silent:
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, done: Ledger) -> None:
         pass
 
 
@@ -60,6 +64,7 @@ class Terminal:
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[verdicts]}", style="dim"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -68,32 +73,44 @@ class Terminal:
             yield bar
             bar.finish()
         if not self._console.is_terminal:
-            self._console.print(f"{name:<24} {bar.summary()}", markup=False)
+            self._console.print(f"{name:<24} {bar.summary()}", markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
 
 class _ProgressBar:
     def __init__(self, progress: Progress, rows: int) -> None:
         self._progress = progress
         self._rows = rows
-        self._task = progress.add_task("", total=rows or None, rate="")
+        self._task = progress.add_task("", total=rows or None, rate="", verdicts="")
         self._done = 0
+        self._ledger = Ledger(0, 0)
         self._clock = progress.get_time
         self._start = progress.get_time()
 
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, done: Ledger) -> None:
         self._done += rows
-        self._progress.update(self._task, advance=rows, rate=self._rate())
+        self._ledger += done
+        self._progress.update(self._task, advance=rows, rate=self._rate(), verdicts=self._verdicts())
 
     def finish(self) -> None:
         self._progress.update(self._task, total=self._rows or self._done or 1, completed=self._rows or self._done or 1)
 
     def summary(self) -> str:
         seconds = self._clock() - self._start
-        return f"{self._done:>10,} rows {seconds:>8.1f} s  {self._rate()}" if self._rows else f"{seconds:>24.1f} s"
+        if not self._rows:
+            return f"{seconds:>24.1f} s"
+        return f"{self._done:>10,} rows {seconds:>8.1f} s  {self._rate():<10} {self._verdicts()}".rstrip()
 
     def _rate(self) -> str:
         seconds = self._clock() - self._start
         return f"{self._done / seconds:,.0f}/s" if seconds > 0 and self._done else ""
+
+    def _verdicts(self) -> str:
+        """Share that stays in play, and the most frequent reasons against."""
+        drops = sorted(self._ledger.drops.items(), key=lambda item: -item[1])[:TOP_REASONS]
+        if not drops:
+            return ""
+        kept = 100 * self._ledger.live_out / max(1, self._ledger.live_in)
+        return f"{kept:.0f} % ok; " + ", ".join(f"{count:,} {reason}" for reason, count in drops)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from curation.drops import Dropped
 from curation.images import Pixels
-from curation.parts import Collection, Footer, digest_of, verdict_columns
+from curation.parts import VERDICT, Collection, Footer, digest_of, verdict_columns
 
 __all__ = ["Output", "PixelStage", "Place", "Stage", "StageSpec", "commit_output", "expected_digest", "is_current"]
 
@@ -133,7 +133,7 @@ def commit_output(
     indices = pa.array(position, mask=position < 0)
     verdict = verdict_columns(live_in, {int(rows[at]): drop for at, drop in output.drops.items()})
     arrays = [_checked(spec, output, name, len(rows)).take(indices) for name in spec.schema.names]
-    table = pa.Table.from_arrays([*arrays, *verdict], names=[*spec.schema.names, "live", "drop_reason", "drop_detail"])
+    table = pa.Table.from_arrays([*arrays, *verdict], names=[*spec.schema.names, *VERDICT.names])
     digest = digest or expected_digest(spec, collection, part)
     assert digest is not None, f"{spec.name}: committed before its input"
     return collection.commit(

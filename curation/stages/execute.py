@@ -35,14 +35,15 @@ class PartWork(Protocol):
     def collection(self) -> Collection:
         """The collection whose parts these are."""
 
+    @property
+    def stages(self) -> Sequence[str]:
+        """The stages whose files it makes, in order."""
+
     def setup(self) -> None:
         """Load models and the like, once per worker."""
 
     def is_current(self, part: int) -> bool:
         """Tell whether a part needs no work."""
-
-    def file(self, part: int) -> str:
-        """What to call a part in messages: the name of the first file that it makes."""
 
     def run(self, part: int) -> None:
         """Bring one part up to date and commit it."""
@@ -53,6 +54,7 @@ class ColumnWork:
 
     def __init__(self, collection: Collection, stage: Stage, seed: int) -> None:
         self.collection = collection
+        self.stages = [stage.spec.name]
         self._stage = stage
         self._seed = seed
 
@@ -61,9 +63,6 @@ class ColumnWork:
 
     def is_current(self, part: int) -> bool:
         return is_current(self._stage.spec, self.collection, part)
-
-    def file(self, part: int) -> str:
-        return self.collection.file(self._stage.spec.name, part)
 
     def run(self, part: int) -> None:
         spec = self._stage.spec
@@ -100,6 +99,7 @@ class PixelWork:
         threads: int = 1,
     ) -> None:
         self.collection = collection
+        self.stages = [stage.spec.name for stage in stages]
         self._stages = list(stages)
         self._limits = limits
         self._side = side
@@ -113,9 +113,6 @@ class PixelWork:
 
     def is_current(self, part: int) -> bool:
         return not self._due(part)
-
-    def file(self, part: int) -> str:
-        return self.collection.file(self._stages[0].spec.name, part)
 
     def run(self, part: int) -> None:
         # A pass can change which rows are live, and with that what a later stage has to do: then there is another.
@@ -142,8 +139,9 @@ class PixelWork:
             elif self._check_first and due[0] is self._stages[0]:
                 first.drop(row, image)
             else:
+                file = self.collection.file("samples", part)
                 raise RunError(
-                    f"{self.file(part)}: row {row} decoded before and does not now ({image.detail}); "
+                    f"{file}: row {row} decoded before and does not now ({image.detail}); "
                     "its file has changed, so bring it back or make a new run"
                 )
         for step in steps:

@@ -33,10 +33,11 @@ class ExportWork:
 
     def __init__(self, collection: Collection, settings: ExportConfig, limits: ImageConfig) -> None:
         self.collection = collection
+        self.stages = ["export"]
         self._quality = settings.quality
         self._limits = limits
         self._spec = StageSpec(
-            name="export",
+            name=self.stages[0],
             version=1,
             after="selection",
             reads={"selection": []},
@@ -46,9 +47,6 @@ class ExportWork:
 
     def setup(self) -> None:
         pass
-
-    def file(self, part: int) -> str:
-        return self.collection.file(self._spec.name, part)
 
     def is_current(self, part: int) -> bool:
         current = is_current(self._spec, self.collection, part)

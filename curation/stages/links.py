@@ -48,6 +48,7 @@ class LinkWork:
 
     def __init__(self, collection: Collection, files: Sequence[str]) -> None:
         self.collection = collection
+        self.stages = [LINKS.name]
         self._files = _numbered(collection, files)
 
     def parts(self) -> list[int]:
@@ -56,9 +57,6 @@ class LinkWork:
 
     def setup(self) -> None:
         pass
-
-    def file(self, part: int) -> str:
-        return self.collection.file(LINKS.name, part)
 
     def is_current(self, part: int) -> bool:
         footer = self.collection.footer(LINKS.name, part)

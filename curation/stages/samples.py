@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from curation.config import CrawlConfig
 from curation.crawl.fetch import fetch_all
+from curation.crawl.robots import RobotsMemory
 from curation.drops import Dropped, DropReason
 from curation.images import Header, identify
 from curation.shards import TarWriter
@@ -21,7 +22,7 @@ from curation.stages.contract import Output, Place, StageSpec
 from curation.stages.links import url_key
 from curation.storage import read_range
 
-__all__ = ["Samples"]
+__all__ = ["LISTED", "Samples"]
 
 ID = pa.binary(16)
 SCHEMA = pa.schema(
@@ -43,6 +44,8 @@ SCHEMA = pa.schema(
     ]
 )
 CARRIED = ("source", "url", "page_url", "alt", "label", "path")
+LISTED = (*CARRIED, "tar", "offset", "length", "row")
+"""The columns of the listing that say what a row is and where its bytes are."""
 Row = dict[str, Any]
 
 
@@ -57,27 +60,27 @@ class Samples:
             name="samples",
             version=1,
             after="listing",
-            reads={"listing": [*CARRIED, "tar", "offset", "length", "row"]},
+            reads={"listing": LISTED},
             schema=SCHEMA,
             settings={"max_bytes": crawl.max_bytes},
         )
 
     def setup(self) -> None:
-        pass
+        self._robots = RobotsMemory()
 
     def process(self, rows: pa.Table, place: Place) -> Output:
-        listed = rows.to_pylist()
+        return self.bring_in(rows.to_pylist(), place, f"images/part-{place.part:05d}.tar")
+
+    def bring_in(self, listed: Sequence[Row], place: Place, tar: str) -> Output:
+        """Bring in the bytes of listed rows; those that are not at hand go to a tar of this name."""
         samples: list[Row] = [{name: row[name] for name in CARRIED} for row in listed]
         drops: dict[int, Dropped] = {}
-        to_store = [at for at, row in enumerate(listed) if row["length"] is None]
         for at, row in enumerate(listed):
-            if row["length"] is not None:
-                data = _read_in_place(row)
-                if not self._describe(samples[at], data, drops, at):
-                    continue
+            if row["length"] is not None and _describe(samples[at], _read_in_place(row), drops, at):
                 samples[at].update(tar=row["tar"], offset=row["offset"], length=row["length"])
-        if to_store:
-            self._store(listed, to_store, samples, drops, place)
+        if to_store := [at for at, row in enumerate(listed) if row["length"] is None]:
+            with place.collection.store.writing(f"{place.collection.path}/{tar}") as file:
+                self._store(TarWriter(file), listed, to_store, samples, drops, tar)
         columns = {
             name: pa.array([sample.get(name) for sample in samples], SCHEMA.field(name).type) for name in SCHEMA.names
         }
@@ -85,23 +88,20 @@ class Samples:
 
     def _store(
         self,
+        writer: TarWriter,
         listed: Sequence[Row],
         to_store: Sequence[int],
         samples: list[Row],
         drops: dict[int, Dropped],
-        place: Place,
+        tar: str,
     ) -> None:
-        """Bring bytes in and write them to the part's tar, in the order in which they arrive."""
-        tar = f"images/part-{place.part:05d}.tar"
-        place.collection.remove(self.spec.name, place.part)  # the old file's offsets are about to be wrong
-        with place.collection.store.writing(f"{place.collection.path}/{tar}") as file:
-            writer = TarWriter(file)
-            for at, data in self._arriving(listed, to_store):
-                if self._describe(samples[at], data, drops, at):
-                    assert not isinstance(data, Dropped)
-                    name = f"{samples[at]['id'].hex()}-{at:05d}"
-                    samples[at].update(tar=tar, offset=writer.add(name, data), length=len(data))
-            writer.close()
+        """Write bytes to a tar in the order in which they arrive."""
+        for at, data in self._arriving(listed, to_store):
+            if _describe(samples[at], data, drops, at):
+                assert not isinstance(data, Dropped)
+                name = f"{samples[at]['id'].hex()}-{at:05d}"
+                samples[at].update(tar=tar, offset=writer.add(name, data), length=len(data))
+        writer.close()
 
     def _arriving(self, listed: Sequence[Row], to_store: Sequence[int]) -> Iterator[tuple[int, bytes | Dropped]]:
         in_parquet: dict[str, dict[int, int]] = defaultdict(dict)
@@ -113,25 +113,26 @@ class Samples:
                 yield positions[row], data
         to_fetch = [at for at in to_store if listed[at]["url"] is not None]
         if to_fetch:
-            for at, outcome in fetch_all([listed[at]["url"] for at in to_fetch], self._crawl):
+            for at, outcome in fetch_all([listed[at]["url"] for at in to_fetch], self._crawl, self._robots):
                 yield to_fetch[at], outcome if isinstance(outcome, Dropped) else outcome.body
 
-    def _describe(self, sample: Row, data: bytes | Dropped, drops: dict[int, Dropped], at: int) -> bool:
-        """Fill in what the bytes say, or note why the sample is dropped; tell whether its bytes are worth keeping."""
-        verdict: Header | Dropped = data if isinstance(data, Dropped) else identify(data)
-        if sample["url"] is not None and sample["path"] is None:
-            sample["id"] = url_key(sample["url"])
-        if isinstance(data, bytes):
-            digest = hashlib.sha256(data).digest()
-            sample.setdefault("id", digest[:16])
-            sample["sha256"] = digest
-        else:
-            sample.setdefault("id", url_key(sample["path"] or ""))
-        if isinstance(verdict, Dropped):
-            drops[at] = verdict
-            return False
-        sample.update(width=verdict.width, height=verdict.height, format=verdict.format)
-        return True
+
+def _describe(sample: Row, data: bytes | Dropped, drops: dict[int, Dropped], at: int) -> bool:
+    """Fill in what the bytes say, or note why the sample is dropped; tell whether its bytes are worth keeping."""
+    verdict: Header | Dropped = data if isinstance(data, Dropped) else identify(data)
+    if sample["url"] is not None and sample["path"] is None:
+        sample["id"] = url_key(sample["url"])
+    if isinstance(data, bytes):
+        digest = hashlib.sha256(data).digest()
+        sample.setdefault("id", digest[:16])
+        sample["sha256"] = digest
+    else:
+        sample.setdefault("id", url_key(sample["path"] or ""))
+    if isinstance(verdict, Dropped):
+        drops[at] = verdict
+        return False
+    sample.update(width=verdict.width, height=verdict.height, format=verdict.format)
+    return True
 
 
 def _read_in_place(row: Row) -> bytes | Dropped:
