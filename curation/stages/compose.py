@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curation.config import Config, SeedConfig
-from curation.errors import UserError
+from curation.errors import RunError, UserError
 from curation.parts import digest_of, random_for
 from curation.rundir import Run
 from curation.stages.contract import Output, StageSpec, commit_output
@@ -120,10 +120,10 @@ class Compose:
         """The composition table is written last, so it vouches for all parts."""
         if not self._run.store.exists(COMPOSITION):
             return False
+        digest, parts, _ = _stored_composition(self._run)
         state = self._run.selection.state(SELECTION.name)
-        expected = [digest_of([self._digest, part]) for part in range(len(state))]
-        stored = json.loads(self._run.store.read_bytes(COMPOSITION))
-        return stored["digest"] == self._digest and [digest for digest, _ in state] == expected
+        expected = [digest_of([self._digest, part]) for part in range(parts)]
+        return digest == self._digest and [digest for digest, _ in state] == expected
 
     def run(self) -> None:
         """Raises UserError where nothing is selected."""
@@ -148,7 +148,12 @@ class Compose:
                 "lower seeds.min_seed_images, or use retrieve: sample"
             )
         _write(run, self._digest, [chosen[key] for key in sorted(chosen)], times, live)
-        text = json.dumps({"digest": self._digest, "rows": [asdict(row) for row in table]}, indent=1)
+        fields = {
+            "digest": self._digest,
+            "parts": len(run.selection.parts(SELECTION.name)),
+            "rows": [asdict(row) for row in table],
+        }
+        text = json.dumps(fields, indent=1)
         run.store.write_bytes(COMPOSITION, text.encode())
 
 
@@ -165,7 +170,19 @@ def _ways(config: Config) -> Iterator[tuple[str, SeedConfig]]:
 
 def read_composition(run: Run) -> list[CompositionRow]:
     """The composition table of a run."""
-    return [CompositionRow(**row) for row in json.loads(run.store.read_bytes(COMPOSITION))["rows"]]
+    return _stored_composition(run)[2]
+
+
+def _stored_composition(run: Run) -> tuple[str, int, list[CompositionRow]]:
+    """What `Compose` wrote last: its digest, the number of parts, and the table. RunError if it is damaged."""
+    try:
+        fields = json.loads(run.store.read_bytes(COMPOSITION))
+        return str(fields["digest"]), int(fields["parts"]), [CompositionRow(**row) for row in fields["rows"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{run.store.url(COMPOSITION)}: is damaged ({error}); "
+            "delete this file and run the same command again to remake it"
+        ) from error
 
 
 def picks_by_cluster(

@@ -9,6 +9,7 @@ Three rules, in this order (Oquab et al. 2023, arXiv 2304.07193, section 3 and a
 The relative step looks at every image that its own copies could stand for, so it comes before self-dedup.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,6 +74,7 @@ class Dedup:
 
     def run(self) -> None:
         """Decide over all images, and commit the parts that are out of date."""
+        started = time.monotonic()
         digest = self._digest()
         columns = {"samples": ["id", "width", "height", "length"], "hashes": ["hash"], "copies": [VECTOR]}
         images = gather(self._pool, "copies", columns)
@@ -92,10 +94,14 @@ class Dedup:
         )
         tables = [images.table, *(leak.table for leak in leaks)]
         names = [key for table in tables for key in table["id"].to_pylist()]
-        for part in self._stale(digest):
-            self._commit(images, verdicts, names, part, digest)
+        stale = self._stale(digest)
+        seconds = (time.monotonic() - started) / max(1, len(stale))
+        for part in stale:
+            self._commit(images, verdicts, names, part, digest, seconds)
 
-    def _commit(self, images: Gathered, verdicts: Verdicts, names: Sequence[bytes], part: int, digest: str) -> None:
+    def _commit(
+        self, images: Gathered, verdicts: Verdicts, names: Sequence[bytes], part: int, digest: str, seconds: float
+    ) -> None:
         chosen = images.of_part(part)
         standing = [names[at] for at in verdicts.component[chosen]]
         drops = {
@@ -107,7 +113,8 @@ class Dedup:
             "component": pa.array(standing, pa.binary(16)),
             "similarity": pa.array(verdicts.similarity[chosen], pa.float32()),
         }
-        commit_output(self._spec, self._pool, part, images.masks[part], Output(columns, drops), digest=digest)
+        output = Output(columns, drops)
+        commit_output(self._spec, self._pool, part, images.masks[part], output, digest=digest, seconds=seconds)
 
     def _stale(self, digest: str) -> list[int]:
         footers = {part: self._pool.footer(self._spec.name, part) for part in self._pool.parts("copies")}

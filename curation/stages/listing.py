@@ -5,6 +5,7 @@ workers, and every part is a random sample of what was listed with it. Listing a
 """
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,9 +29,9 @@ def listed_rows(collection: Collection) -> set[tuple[str | None, str]]:
 
 
 def append_parts(collection: Collection, rows: Sequence[ListedRow], rows_per_part: int, seed: int) -> None:
-    """Cut rows that the collection does not have yet into new parts behind those it has."""
+    """Cut rows that the collection does not have yet into new parts behind those it has, or in place of a lost one."""
     parts = collection.parts(LISTING.name)
-    number = parts[-1] + 1 if parts else 0
+    numbers = (number for number in itertools.count() if number not in parts)
     shuffled = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\0{row.key}".encode()).digest())
     for at in range(0, len(shuffled), rows_per_part):
         table = table_of(shuffled[at : at + rows_per_part])
@@ -38,9 +39,8 @@ def append_parts(collection: Collection, rows: Sequence[ListedRow], rows_per_par
         commit_output(
             LISTING,
             collection,
-            number,
+            next(numbers),
             np.ones(table.num_rows, dtype=bool),
             Output(columns),
             digest=digest_of([LISTING.name, LISTING.version, table["key"].to_pylist()]),
         )
-        number += 1
