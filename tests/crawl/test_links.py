@@ -1,0 +1,348 @@
+"""Every image URL of a crawl file, in order, whatever the container and however damaged."""
+
+import gzip
+import random
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urljoin
+
+import brotli
+import fsspec
+import pytest
+
+from curation.crawl.links import Link, read_links
+from curation.crawl.payload import Tally
+from curation.crawl.records import read_records
+from curation.errors import DatasetError
+
+from .archives import arc_file, http_message, warc_file, warc_record, wat_record
+
+PAGE = b'<base href="/pics/"><img src=a.jpg alt=A><img src="//cdn.test/b.jpg"><img src="data:,"><img src=../c.jpg>'
+URLS = ["http://page.test/pics/a.jpg", "http://cdn.test/b.jpg", "http://page.test/c.jpg"]
+
+
+def write(folder: Path, content: bytes, name: str = "crawl.warc.gz") -> str:
+    path = folder / name
+    path.write_bytes(content)
+    return str(path)
+
+
+def urls(path: str, tally: Tally | None = None) -> list[str]:
+    return [link.url for link in read_links(path, tally)]
+
+
+def page(number: int) -> bytes:
+    return warc_record(http_message(b"<img src=%d.jpg>" % number), f"http://page.test/{number}/")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_links_of_a_warc(tmp_path: Path, packed: bool) -> None:
+    path = write(tmp_path, warc_file([warc_record(http_message(PAGE))], packed))
+    links = list(read_links(path))
+    assert [link.url for link in links] == URLS
+    assert links[0] == Link(URLS[0], "http://page.test/dir/index.html", "A")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_links_of_an_arc(tmp_path: Path, packed: bool) -> None:
+    records = [("http://page.test/dir/index.html", http_message(PAGE)), ("http://page.test/2/", PAGE)]
+    assert urls(write(tmp_path, arc_file(records, packed), "crawl.arc")) == URLS * 2
+
+
+def test_an_arc_of_one_gzip_member_reads_like_any_other(tmp_path: Path) -> None:
+    content = gzip.compress(arc_file([("http://page.test/", http_message(PAGE))]))
+    assert urls(write(tmp_path, content, "crawl.arc.gz")) == URLS
+
+
+WAT_LINKS = [
+    {"path": "IMG@/src", "url": "a.jpg", "alt": "A"},
+    {"path": "IMG@/src", "url": "//cdn.test/b.jpg"},
+    {"path": "IMG@/src", "url": "data:,"},
+    {"path": "A@/href", "url": "nothing.html"},
+    {"path": "IMG@/longdesc", "url": "nothing.html"},
+    {"path": "IMG@/src", "url": "../c.jpg"},
+]
+
+
+def test_warc_and_wat_of_the_same_page_give_the_same_links(tmp_path: Path) -> None:
+    wat = wat_record({"Head": {"Base": "/pics/"}, "Links": WAT_LINKS})
+    warc = warc_record(http_message(PAGE))
+    found = [list(read_links(write(tmp_path, warc_file([record])))) for record in (warc, wat)]
+    assert found[0] == found[1]
+    assert [link.url for link in found[0]] == URLS
+
+
+WRONG_SHAPES = [
+    '{"IMG@/src"',
+    '["IMG@/src"' + "[" * 99_999,
+    '["IMG@/src"]',
+    '{"path": "IMG@/src"}',
+    '{"Envelope": {"Payload-Metadata": "IMG@/src"}}',
+    '{"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": {"HTML-Metadata": "IMG@/src"}}}}',
+    '{"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": {"HTML-Metadata": {"Links": ["IMG@/src"]}}}}}',
+]
+
+
+@pytest.mark.parametrize("content", WRONG_SHAPES)
+def test_a_wat_record_of_another_shape_is_counted_and_skipped(tmp_path: Path, content: str) -> None:
+    bad = warc_record(content.encode(), WARC_Type="metadata", Content_Type="application/json")
+    good = wat_record({"Links": WAT_LINKS})
+    tally = Tally()
+    assert len(urls(write(tmp_path, warc_file([bad, good])), tally)) == 3
+    assert tally["broken"] == 1
+
+
+ENCODED = [
+    ({"Transfer-Encoding": "chunked"}, b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)),
+    ({"Transfer-Encoding": "chunked"}, b"5;x=y\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (PAGE[:5], len(PAGE) - 5, PAGE[5:])),
+    ({"Transfer-Encoding": "chunked"}, b"%x\r\n%s" % (len(PAGE) + 99, PAGE)),
+    ({"Transfer-Encoding": "chunked"}, PAGE),
+    ({"Content-Encoding": "gzip"}, gzip.compress(PAGE)),
+    ({"Content-Encoding": "gzip"}, gzip.compress(PAGE)[:-8]),
+    ({"Content-Encoding": "gzip"}, PAGE),
+    ({"Content-Encoding": "deflate"}, zlib.compress(PAGE)),
+    ({"Content-Encoding": "deflate"}, zlib.compress(PAGE)[2:-4]),
+    ({"Content-Encoding": "br"}, brotli.compress(PAGE)),
+    ({"Content-Encoding": "br"}, PAGE),
+    ({"Content-Encoding": "unheard-of"}, PAGE),
+]
+
+
+@pytest.mark.parametrize(("headers", "body"), ENCODED)
+@pytest.mark.parametrize("container", ["warc", "arc"])
+def test_encodings_are_undone_where_the_bytes_have_them(
+    tmp_path: Path, headers: dict[str, str], body: bytes, container: str
+) -> None:
+    message = http_message(body, headers)
+    files = {"warc": warc_file([warc_record(message)]), "arc": arc_file([("http://page.test/", message)])}
+    content = files[container]
+    assert urls(write(tmp_path, content)) == URLS
+
+
+def test_only_pages_are_read(tmp_path: Path) -> None:
+    records = [
+        warc_record(http_message(PAGE, {"Content-Type": "image/jpeg"})),
+        warc_record(http_message(PAGE), WARC_Type="request"),
+        warc_record(PAGE, WARC_Type="conversion", Content_Type="text/html"),
+        warc_record(PAGE, WARC_Type="resource", Content_Type="text/html"),
+        warc_record(http_message(PAGE, {"Content-Type": "Application/XHTML+xml; charset=utf-8"})),
+    ]
+    tally = Tally()
+    assert urls(write(tmp_path, warc_file(records)), tally) == URLS * 2
+    assert tally["pages"] == 2
+
+
+def test_what_a_page_or_its_server_reserves_is_marked(tmp_path: Path) -> None:
+    records = [
+        warc_record(http_message(b"<img src=1.jpg>", {"X-Robots-Tag": "noai"})),
+        warc_record(http_message(b"<meta name=robots content=noimageai><img src=2.jpg>")),
+        warc_record(http_message(b"<img src=3.jpg>", {"TDM-Reservation": "1"})),
+        warc_record(http_message(b"<img src=4.jpg>")),
+        wat_record({"Links": WAT_LINKS[:1], "Head": {"Metas": [{"name": "robots", "content": "noindex"}]}}),
+        wat_record({"Links": WAT_LINKS[:1]}, {"X-Robots-Tag": "noimageindex"}),
+    ]
+    found = [link.opted_out for link in read_links(write(tmp_path, warc_file(records)))]
+    assert found == ["noai", "noimageai", "tdm-reservation", "", "noindex", "noimageindex"]
+
+
+DAMAGE = {
+    "no header": b"not a record at all\r\n\r\n",
+    "too long": page(9).replace(b"Content-Length: ", b"Content-Length: 9"),
+    "length is no number": page(9).replace(b"Content-Length: ", b"Content-Length: x"),
+    "cut": page(9)[:120],
+    "zeros": bytes(5000),
+    "bytes of no charset": page(9).replace(b"WARC-Date: ", b"WARC-Date: \xff\xfe").replace(b"text/html", b"text/\xff"),
+    "status is no number": page(9).replace(b"HTTP/1.1 200 OK", b"HTTP/1.1 two hundred"),
+    "no status line": page(9).replace(b"HTTP/1.1 200 OK\r\n", b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("packed", [True, False])
+def test_damage_costs_no_more_than_its_neighbours(tmp_path: Path, damage: str, packed: bool) -> None:
+    records = [page(1), DAMAGE[damage], page(2), page(3), page(4)]
+    found = urls(write(tmp_path, warc_file(records, packed)))
+    assert found[0] == "http://page.test/1/1.jpg"
+    assert found[-2:] == ["http://page.test/3/3.jpg", "http://page.test/4/4.jpg"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["warc", "warc.gz", "arc", "arc.gz"])
+def test_no_damage_of_any_kind_is_a_crash(tmp_path: Path, kind: str) -> None:
+    chance, refusals = random.Random(0), set[str]()
+    messages = [(f"http://page.test/{n}/", http_message(b"<img src=%d.jpg>" % n)) for n in range(6)]
+    packed = kind.endswith("gz")
+    whole = arc_file(messages, packed) if "arc" in kind[:3] else warc_file(map(page, range(6)), packed)
+    for _ in range(1000):
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 8)):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        try:
+            urls(write(tmp_path, bytes(content)))
+        except DatasetError as error:
+            refusals.add(str(error).rpartition(": ")[2])
+    assert refusals <= {"is no WARC, ARC or WAT file; name a crawl file, plain or compressed"}
+
+
+def test_damaged_gzip_members_are_counted_and_skipped(tmp_path: Path) -> None:
+    members = [gzip.compress(page(number)) for number in range(5)]
+    members[1] = members[1][:30] + bytes(20) + members[1][50:]
+    members[3] = members[3][: len(members[3]) // 2]
+    tally = Tally()
+    found = urls(write(tmp_path, b"".join(members)), tally)
+    assert {f"http://page.test/{number}/{number}.jpg" for number in (0, 2, 4)} <= set(found)
+    assert tally["broken"] >= 1
+
+
+def test_a_wrong_length_in_an_arc_does_not_hide_the_next_record(tmp_path: Path) -> None:
+    content = arc_file([(f"http://page.test/{n}/", http_message(b"<img src=%d.jpg>" % n)) for n in range(4)])
+    length = b"text/html %d\n" % len(http_message(b"<img src=1.jpg>"))
+    wrong = content.replace(length, b"text/html 150\n", 2)
+    found = urls(write(tmp_path, wrong, "crawl.arc"))
+    assert found == [f"http://page.test/{n}/{n}.jpg" for n in range(4)]
+
+
+@pytest.mark.parametrize("cut", [10, 200, 333, 500])
+def test_a_file_cut_off_anywhere_gives_what_came_before(tmp_path: Path, cut: int) -> None:
+    whole = [f"http://page.test/{n}/{n}.jpg" for n in range(3)]
+    for packed in (True, False):
+        content = warc_file([page(n) for n in range(3)], packed)
+        found = urls(write(tmp_path, content[:-cut]))
+        assert found == whole[: len(found)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", gzip.compress(b"hello"), b"\x1f\x8b\x08garbage", b"PK\x03\x04", b"<html>", gzip.compress(b"")],
+)
+def test_what_is_no_crawl_file_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(DatasetError, match=r"crawl\.warc\.gz: is no WARC, ARC or WAT file"):
+        urls(path)
+
+
+@pytest.mark.parametrize("path", ["missing.warc", "", "nosuch://bucket/a.warc"])
+def test_a_file_that_cannot_be_opened_is_one_clear_error(tmp_path: Path, path: str) -> None:
+    with pytest.raises(DatasetError, match="cannot be opened") as error:
+        urls(path if "://" in path else str(tmp_path / path))
+    assert "\n" not in str(error.value)
+
+
+class Failing:
+    """A stream whose medium fails after a while."""
+
+    def __init__(self, content: bytes, after: int) -> None:
+        self.content, self.after, self.position = content, after, 0
+
+    def open(self) -> "Failing":
+        return self
+
+    def __enter__(self) -> "Failing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, position: int) -> None:
+        self.position = position
+
+    def read(self, size: int = -1) -> bytes:
+        if self.position >= self.after:
+            raise ConnectionResetError("the line went dead")
+        block = self.content[self.position : self.position + min(size, 4096) if size >= 0 else None]
+        self.position += len(block)
+        return block
+
+
+@pytest.mark.parametrize("kind", ["warc", "warc.gz", "arc", "arc.gz"])
+def test_a_medium_that_fails_is_an_error_and_no_short_list(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    packed = kind.endswith("gz")
+    if kind.startswith("warc"):
+        content = warc_file([page(n) for n in range(2000)], packed)
+    else:
+        content = arc_file([(f"http://page.test/{n}/", http_message(PAGE)) for n in range(2000)], packed)
+    monkeypatch.setattr(fsspec, "open", lambda *_: Failing(content, len(content) // 2))
+    with pytest.raises(DatasetError, match="the line went dead"):
+        urls("remote")
+
+
+def test_crawl_files_are_read_over_http(web, tmp_path: Path) -> None:
+    from .conftest import answer
+
+    content = warc_file([page(1), page(2)])
+    web.on("/crawl.warc.gz", answer(content, headers={"Accept-Ranges": "none"}))
+    assert len(urls(f"http://127.0.0.1:{web.port}/crawl.warc.gz")) == 2
+
+
+class Oracle(HTMLParser):
+    """The `<img src>` of a page by another parser, resolved by another library."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.base, self.found = url, list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(reversed(attrs))
+        if tag == "base" and values.get("href"):
+            self.base = urljoin(self.base, values["href"] or "")
+        src = (values.get("src") or "").strip(" \t\n\r\f")
+        if tag == "img" and src and not src.startswith("data:"):
+            self.found.append(urljoin(self.base, src).partition("#")[0])
+
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "warc"
+AGREED = [
+    "aut/warc/example.warc.gz",
+    "ia-web-commons/format/warc/IAH-urls-wget.warc",
+    "ia-web-commons/format/gzip/IAH-urls-wget.warc.gz",
+    "ia-web-commons/resource/html/link-extraction-test.warc",
+    "ia-web-commons/resource/html/meta-itemprop.warc",
+    "ia-web-commons/resource/html/text-extraction-test.warc",
+    "pywb/warcs/iana.warc.gz",
+]
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the sample crawl files")
+@pytest.mark.parametrize("name", AGREED)
+def test_links_agree_with_an_independent_parse(name: str) -> None:
+    path = str(SAMPLES / name)
+    expected: set[str] = set()
+    for record in read_records(path, lambda kind: kind.startswith(("text/html", "application/xhtml"))):
+        oracle = Oracle(record.url)
+        oracle.feed(record.content.decode("latin-1"))
+        expected.update(oracle.found)
+    found = {link.url for link in read_links(path)}
+    assert _comparable(found) == _comparable(expected)
+
+
+def _comparable(urls: set[str]) -> set[str]:
+    from yarl import URL
+
+    return {str(URL(url)) for url in urls if url.startswith("http")}
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the sample crawl files")
+def test_arc_and_warc_of_the_same_crawl_give_the_same_links() -> None:
+    assert list(read_links(str(SAMPLES / AGREED[0]))) == list(read_links(str(SAMPLES / "aut/arc/example.arc.gz")))
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the sample crawl files")
+def test_every_sample_is_read_or_refused_in_one_line() -> None:
+    expected = {
+        line.split("\t")[0]: int(line.split("\t")[3])
+        for line in (SAMPLES / "CONTENTS_warcio.tsv").read_text().splitlines()[1:]
+    }
+    refusals = []
+    for path in sorted(path for path in SAMPLES.rglob("*") if path.is_file()):
+        tally = Tally()
+        try:
+            urls(str(path), tally)
+        except DatasetError as error:
+            refusals.append(str(error))
+        name = str(path.relative_to(SAMPLES))
+        assert tally["pages"] >= expected.get(name, 0), name
+    assert not any("\n" in refusal for refusal in refusals)
