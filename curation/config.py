@@ -4,12 +4,13 @@ A settings class documents each field and its unit. Stages receive their own sec
 what a stage's output can depend on is visible in its constructor.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from curation.errors import ConfigError
 
@@ -25,18 +26,25 @@ __all__ = [
     "ImageConfig",
     "ModelConfig",
     "PartsConfig",
+    "PrivacyConfig",
+    "QualityConfig",
+    "QualityHeadConfig",
     "ReferenceConfig",
+    "Role",
     "RunnerConfig",
+    "SafetyConfig",
     "SeedConfig",
     "load_config",
     "parse_config",
     "parse_overrides",
+    "parse_yaml",
 ]
 
 CLASSICAL_COPY = "classical/hog-colour-8x8"
 CLASSICAL_CONCEPT = "classical/hog-colour-1x1"
 
 Similarity = Annotated[float, Field(ge=-1.0, le=1.0)]
+Role = Literal["pool", "seeds", "references"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
@@ -170,6 +178,87 @@ class ModelConfig(Settings):
     """Images in one forward pass."""
 
 
+class QualityHeadConfig(ModelConfig):
+    """An image-quality or aesthetic model: a classifier by name, as for `safety.nsfw`."""
+
+    label: str = "0"
+    """The class whose probability is the score; `0` for a model of one output, whose value is the score."""
+    min_score: float = 0.0
+    """Images with a lower score are dropped."""
+
+
+class QualityConfig(Settings):
+    """Images that teach nothing. None turns a rule off; the measures are kept either way."""
+
+    on: list[Role] = Field(default=["pool"])
+    """Collections that it is applied to; an empty list turns it off. Seeds and references are curated already."""
+    min_side: int | None = Field(64, ge=1)
+    """Shorter side in pixels. Below 64 there are icons, avatars and spacers."""
+    max_aspect: float | None = Field(5.0, ge=1.0)
+    """Longer side over shorter side. Panoramas reach 4; above are banners, rules and sprites."""
+    min_bytes_per_pixel: float | None = Field(0.015, ge=0)
+    """Size of the file over its pixels. A JPEG photo has 0.1 to 0.5; one bit in eight pixels leaves no texture."""
+    min_jpeg_quality: float | None = Field(10.0, ge=1, le=100)
+    """libjpeg quality that the luminance table stands for. At 10, blocks of 8 x 8 pixels are nearly flat."""
+    max_uniform: float | None = Field(0.98, ge=0, le=1)
+    """Share of pixels within 4 grey levels of the median: blank pages and placeholders."""
+    min_entropy: float | None = Field(1.0, ge=0, le=8)
+    """Entropy of grey levels in bits: below 1 there are two flat tones, as in plain logos and text."""
+    min_sharpness: float | None = Field(10.0, ge=0)
+    """Variance of the Laplacian at 256 pixels; sharp photos have hundreds."""
+    head: QualityHeadConfig | None = None
+    """A model to score images with; none by default."""
+
+
+class SafetyConfig(Settings):
+    """Unsafe images are dropped and faces made unrecognisable, before anything else looks at an image."""
+
+    nsfw: str = "nudenet"
+    """`nudenet`, `off`, or a classifier: `hf_hub:<owner>/<repository>`, `timm/<model>` or `local-dir:<folder>`."""
+    nsfw_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=lambda: {
+            "ANUS_EXPOSED": 0.25,
+            "BUTTOCKS_EXPOSED": 0.3,
+            "FEMALE_BREAST_EXPOSED": 0.3,
+            "FEMALE_GENITALIA_EXPOSED": 0.45,
+            "MALE_GENITALIA_EXPOSED": 0.45,
+        }
+    )
+    """Class -> score from which on an image is dropped; classes that are not named drop nothing. These are NudeNet's;
+    a classifier has its own, such as `NSFW`."""
+    nsfw_weights: str | None = None
+    """A local checkpoint for a classifier, instead of a download."""
+    nsfw_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """The classifier's expected digest; other weights are refused."""
+    nsfw_on: list[Role] = Field(default=["pool"])
+    """Collections that unsafe images are dropped from. Seeds and references were curated by somebody who meant them."""
+    faces: Literal["blur", "drop", "keep"] = "blur"
+    """What becomes of faces: blurred for good, the image dropped, or no face looked for."""
+    faces_on: list[Role] = Field(default=["pool", "seeds", "references"])
+    """Collections that faces are treated in. References too, so that a blurred image is compared with a blurred one."""
+    face_threshold: float = Field(0.3, ge=0.05, le=1)
+    """Score from which on a box is a face. Of the boxes between 0.3 and 0.4 on web photos about two thirds are faces,
+    and a needless blur costs less than a face."""
+    face_side: int = Field(480, ge=64, le=2048, multiple_of=32)
+    """Longer side in pixels at which faces are looked for, or the image's own where it is smaller. The smallest faces
+    found are about 10 pixels wide there."""
+    face_margin: float = Field(0.2, ge=0, le=2)
+    """Added around a face before it is blurred, as a share of the box's longer side: hair, ears, chin."""
+
+    @field_validator("nsfw", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads a bare `off` as false
+
+
+class PrivacyConfig(Settings):
+    """What stays on disk of images that were dropped or changed."""
+
+    delete_originals: bool = False
+    """Rewrite the run's image store, so that it holds no original of a dropped or blurred image. Files of a local
+    dataset are the user's, and are never touched."""
+
+
 class HashConfig(Settings):
     """Perceptual hash, the cheap first look for duplicates."""
 
@@ -191,15 +280,16 @@ class SelfDedupConfig(Settings):
     """Duplicates within the pool: one image of each component is kept."""
 
     enabled: bool = True
-    threshold: Similarity = 0.6
-    """Cosine similarity above which two images are linked. 0.6 is the paper's, for SSCD."""
+    threshold: Similarity = 0.65
+    """Cosine similarity above which two images are linked. It belongs to the descriptor: 0.65 is right for the
+    classical one, the default; the paper's 0.6 is for SSCD."""
 
 
 class RelativeDedupConfig(Settings):
     """Copies of reference images: no image of such a component is kept."""
 
     threshold: Similarity = 0.45
-    """Cosine similarity above which two images are linked. 0.45 is the paper's, for SSCD."""
+    """Cosine similarity above which two images are linked: the paper's for SSCD, and right for the classical one."""
 
 
 class DedupConfig(Settings):
@@ -276,6 +366,9 @@ class Config(Settings):
     runner: RunnerConfig = RunnerConfig()
     crawl: CrawlConfig = CrawlConfig()
     image: ImageConfig = ImageConfig()
+    quality: QualityConfig = QualityConfig()
+    safety: SafetyConfig = SafetyConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     hash: HashConfig = HashConfig()
     copies: CopyConfig = CopyConfig()
     dedup: DedupConfig = DedupConfig()
@@ -311,7 +404,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({_short(error)}); name a YAML config file") from error
     try:
-        values = yaml.safe_load(text)
+        values = parse_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML ({_short(error)}); mend the file") from error
     if not isinstance(values, dict):
@@ -331,6 +424,31 @@ def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
         raise ConfigError(f"{where}: {_explain(error)}") from error
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars: `on` and `off` are words, `1e-3` is a number; PyYAML's own rules are those of YAML 1.1."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":bool", ":float"))]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """Read YAML 1.2 scalars, mappings and lists; yaml.YAMLError if it is none."""
+    return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader: no objects, no code
+
+
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     """Turn `a.b=value` strings (values are YAML) into a nested mapping."""
     nested: dict[str, Any] = {}
@@ -339,7 +457,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         if not equals or not all(key.split(".")):
             raise ConfigError(f"--set {override}: expected KEY=VALUE, as in --set dedup.self.threshold=0.6")
         try:
-            value = yaml.safe_load(text)
+            value = parse_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {override}: the value is not valid YAML ({_short(error)})") from error
         *parents, leaf = key.split(".")
@@ -373,7 +491,7 @@ def _explain(error: ValidationError) -> str:
         elif problem["type"] == "value_error":
             problems.append(problem["msg"].removeprefix("Value error, "))
         else:
-            problems.append(f"{where}: {problem['msg'].lower()} (got {problem['input']!r})")
+            problems.append(f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]} (got {problem['input']!r})")
     return "; ".join(problems)
 
 

@@ -56,6 +56,19 @@ class DropReason(StrEnum):
     TRUNCATED = "truncated", "the image ends before its last pixel"
     CORRUPT = "corrupt", "the decoder refuses the bytes"
 
+    # quality
+    LOW_RESOLUTION = "low_resolution", "the shorter side is under the minimum that quality asks for"
+    EXTREME_ASPECT = "extreme_aspect", "the longer side is too many times the shorter one: a banner or a strip"
+    OVERCOMPRESSED = "overcompressed", "too few bytes for its pixels, or JPEG tables too coarse"
+    BLANK = "blank", "nearly all pixels have one grey level"
+    LOW_ENTROPY = "low_entropy", "too few grey levels to show a scene"
+    BLURRY = "blurry", "no edges: the variance of its Laplacian is under the minimum"
+    LOW_SCORE = "low_score", "the image-quality model gives it too low a score"
+
+    # safety
+    NSFW = "nsfw", "a class of the NSFW model reaches its threshold"
+    FACE = "face", "it shows a face, and faces are dropped"
+
     # duplicates
     HASH_DUPLICATE = "hash_duplicate", "its perceptual hash equals, or nearly equals, that of an image kept"
     COPY = "copy", "a copy of an image kept, by copy detection"
@@ -63,6 +76,7 @@ class DropReason(StrEnum):
 
     # models
     NON_FINITE = "non_finite", "a model gave no finite numbers for it"
+    MODEL_FAILED = "model_failed", "a model cannot be run on it"
 
 
 @dataclass(frozen=True, slots=True)

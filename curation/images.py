@@ -89,9 +89,8 @@ def decode_image(data: bytes, limits: ImageConfig, side: int | None = None) -> I
     if min(width, height) < limits.min_side:
         return Dropped(DropReason.TOO_SMALL, f"{width} x {height}")
     try:
-        if side is not None and image.format in ("JPEG", "MPO"):
-            scale = min(1.0, side / min(image.size))
-            image.draft(None, (max(1, int(image.width * scale)), max(1, int(image.height * scale))))
+        if side is not None and side < min(width, height) and image.format in ("JPEG", "MPO"):
+            image.draft(None, (side * width // min(width, height), side * height // min(width, height)))
         image.load()
         image = ImageOps.exif_transpose(image)
         return _to_rgb(image)
@@ -170,7 +169,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         scaled = np.clip(np.nan_to_num(values), 0.0, 1.0) * 255.0
     else:
         clipped = np.clip(values.astype(np.int64), 0, 65535)
-        scaled = clipped / 257.0 if clipped.max(initial=0) > 255 else clipped
+        sixteen = image.mode.startswith("I;16") or clipped.max(initial=0) > 255
+        scaled = clipped / 257.0 if sixteen else clipped
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 

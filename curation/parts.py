@@ -26,7 +26,7 @@ from curation.drops import Dropped, DropReason
 from curation.errors import RunError
 from curation.storage import Store
 
-__all__ = ["VERDICT", "Collection", "Footer", "Ledger", "digest_of", "random_for", "verdict_columns"]
+__all__ = ["VERDICT", "Collection", "Footer", "Ledger", "digest_of", "mask_digest", "random_for", "verdict_columns"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -132,6 +132,8 @@ class Collection:
         """Read columns of a part (None for all); RunError if the file is missing or damaged."""
         with self._reading(stage, part) as file:
             table = file.read(columns=None if columns is None else list(columns))
+            if columns is not None:
+                table = table.select(list(columns))  # in this order; a name that a damaged file lacks is a KeyError
         return table.replace_schema_metadata(None)
 
     def live(self, stage: str, part: int) -> Mask:
@@ -150,7 +152,7 @@ class Collection:
         live = table["live"].to_numpy(zero_copy_only=False)
         ledger = Ledger(live_in, int(live.sum()), _count_drops(table), round(seconds, 3), table.nbytes)
         ledger.check()
-        footer = Footer(stage, version, part, table.num_rows, digest, _mask_digest(live), ledger)
+        footer = Footer(stage, version, part, table.num_rows, digest, mask_digest(live), ledger)
         table = table.replace_schema_metadata({_FOOTER_KEY: json.dumps(asdict(footer)).encode()})
         with self.store.writing(self.file(stage, part)) as file:
             pq.write_table(table, file, compression="zstd", write_page_checksum=True)
@@ -178,13 +180,13 @@ class _PartFile:
             raise RunError(f"{self._store.url(self._name)}: is missing; run `lvd curate` again to make it") from error
         try:
             return pq.ParquetFile(self._file, page_checksum_verification=True)
-        except (pa.ArrowException, OSError, struct.error) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
             self._file.close()
             raise self._damaged(error) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._file.close()
-        if isinstance(error, pa.ArrowException | OSError | KeyError | json.JSONDecodeError | TypeError):
+        if isinstance(error, pa.ArrowException | OSError | KeyError | ValueError | TypeError):
             raise self._damaged(error) from error
 
     def _damaged(self, error: BaseException) -> RunError:
@@ -220,7 +222,8 @@ def _count_drops(table: pa.Table) -> dict[str, int]:
     return dict(sorted((item["values"], item["counts"]) for item in counts))
 
 
-def _mask_digest(mask: Iterable[bool]) -> str:
+def mask_digest(mask: Iterable[bool]) -> str:
+    """A digest of which rows of a part are live."""
     array = np.asarray(mask, dtype=bool)
     return hashlib.sha256(np.packbits(array).tobytes() + len(array).to_bytes(8, "big")).hexdigest()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from curation.config import Config, parse_config
+from curation.config import Config, Role, parse_config, parse_yaml
 from curation.errors import ConfigError, RunError
 from curation.parts import Collection
 from curation.storage import Store
@@ -98,6 +98,12 @@ class Run:
         """A collection by its path in the run, such as `seeds/birds`."""
         return Collection(self.store, path)
 
+    def role(self, path: str) -> Role:
+        """What a collection is for, by its path."""
+        if path == "pool":
+            return "pool"
+        return "seeds" if path.startswith("seeds/") else "references"
+
     def collections(self) -> dict[str, list[str]]:
         """Datasets of the config by collection path, in the order in which they are worked on."""
         datasets = {"pool": list(self.config.pool)}
@@ -141,7 +147,7 @@ def _stored_config(store: Store) -> Config | None:
     if not store.exists(CONFIG):
         return None
     try:
-        values = yaml.safe_load(store.read_bytes(CONFIG))
+        values = parse_yaml(store.read_bytes(CONFIG))
         return parse_config(values, where=store.url(CONFIG))
     except (yaml.YAMLError, TypeError, ValueError, ConfigError) as error:
         cause = " ".join(str(error).split())

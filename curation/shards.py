@@ -6,6 +6,7 @@ the offset of each member is known as it is written, so that any image can later
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from typing import IO, Any
@@ -66,6 +67,8 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
         for member in archive:
             if member.isreg():
                 yield member.name, member.offset_data, member.size
+        if 0 < file.seek(0, os.SEEK_END) - archive.offset < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of data")  # in a header, which `tarfile` takes for the end
 
 
 def write_manifest(store: Store, fields: dict[str, Any]) -> None:

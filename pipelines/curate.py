@@ -14,7 +14,7 @@ from curation.config import Config, ModelConfig
 from curation.errors import DatasetError, UserError
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
 from curation.parts import Collection, Ledger
-from curation.report.funnel import funnel
+from curation.report.funnel import STAGES, funnel
 from curation.rundir import Run
 from curation.runner import Runner, Step, Task, open_runner
 from curation.shards import MANIFEST, read_manifest, shard_name, write_manifest
@@ -22,7 +22,7 @@ from curation.sources.dataset import detect, link_files, list_rows
 from curation.sources.row import ListedRow
 from curation.stages.clusters import Clusters, FitCentroids
 from curation.stages.compose import Compose, read_composition
-from curation.stages.contract import PixelStage
+from curation.stages.contract import PixelStage, SourceStage
 from curation.stages.decode_check import DecodeCheck
 from curation.stages.dedup import Dedup
 from curation.stages.describe import Describe
@@ -32,8 +32,12 @@ from curation.stages.fit import FitOnSample, hash_basis, whitening
 from curation.stages.hashes import THUMBNAIL, Hashes
 from curation.stages.links import LinkWork, find_repeats
 from curation.stages.listing import append_parts, listed_rows
+from curation.stages.originals import remove_originals
+from curation.stages.places import changed_tar
+from curation.stages.quality import GREY_SIDE, Quality
 from curation.stages.retrieve import Retrieve
 from curation.stages.retry import RetryWork
+from curation.stages.safety import Safety, is_active, safety_side
 from curation.stages.samples import Samples
 from pipelines.progress import Quiet, Report
 
@@ -43,6 +47,8 @@ STEPS = (
     "listing",
     "samples",
     "decode",
+    "quality",
+    "safety",
     "hashes",
     "copies",
     "dedup",
@@ -93,6 +99,10 @@ def _check_inputs(run: Run) -> None:
             detect(data)
     for settings in (run.config.copies, run.config.embed):
         open_embedder(settings).fingerprint()
+    for path in run.collections():
+        if is_active(run.config.safety, run.role(path)):
+            Safety(run.config.safety, run.config.image, run.role(path), "decode", side=1)
+    Quality(run.config.quality, "decode", side=1)
 
 
 @dataclass
@@ -116,6 +126,7 @@ class _Curation:
             ("neighbours", self._retrieve),
             ("selection", self._select),
             ("export", self._export),
+            ("export", self._remove_originals),
         ):
             if name in self.steps:
                 step()
@@ -139,7 +150,8 @@ class _Curation:
     def _crawl(self, collection: Collection, datasets: Sequence[str]) -> list[ListedRow]:
         """URLs out of crawl files and lists, each once."""
         links = self.run.collection(f"{collection.path}/crawl")
-        work = LinkWork(links, [file for data in datasets for file in link_files(data)])
+        files = [file for data in datasets for file in link_files(data)]
+        work = LinkWork(links, files, self.run.config.crawl)
         self._parts(f"{links.path}: links", [work], work.parts())
         find_repeats(links)
         rows = []
@@ -162,23 +174,58 @@ class _Curation:
 
     def _look(self) -> None:
         """One decode of each image: does it decode, its hash, its copy descriptor; seeds are embedded too."""
+        self._forget_filters()
         config = self.run.config
         basis = self._fit_basis() if "hashes" in self.steps and config.hash.method == "pca" else None
         copies = self._fit_whitening("copies", self._copy_model) if "copies" in self.steps else None
-        check = DecodeCheck(config.image)
-        pool: list[PixelStage] = [check]
-        references: list[PixelStage] = [check]
-        if "hashes" in self.steps:
-            pool.append(Hashes(config.hash, basis.fitted if basis else None, self._copy_side))
-        if "copies" in self.steps:
-            pool.append(self._describe("copies", "hashes", self._copy_model, copies, self._copy_side))
-            references.append(self._describe("copies", "decode", self._copy_model, copies, self._copy_side))
-        work = [self._pixels(self.run.pool, pool, config.copies)]
-        work += [self._pixels(self.run.references(item.name), references, config.copies) for item in config.references]
-        work += [self._pixels(self.run.seeds(seed.name), [check], config.embed) for seed in config.seeds]
+        side = self._look_side
+        work: list[PartWork] = []
+        for path in self.run.collections():
+            stages = self._filters(path)
+            after, changed = self._last_filter(path), self._has_safety(path)
+            if path == "pool" and "hashes" in self.steps:
+                fitted = basis.fitted if basis else None
+                stages.append(Hashes(config.hash, fitted, side, after=after, changed=changed))
+                after = "hashes"
+            if not path.startswith("seeds/") and "copies" in self.steps:
+                stages.append(self._describe("copies", after, self._copy_model, copies, side, changed))
+            work.append(self._pixels(self.run.collection(path), stages, config.copies, side))
         self._parts("pixels", work)
         for path in self.run.collections():
-            self._need_live(path, "decode")
+            self._need_live(path, self._last_filter(path))
+
+    def _filters(self, path: str) -> list[PixelStage | SourceStage]:
+        """The first stages of the pass over a collection: does it decode, is it of any use, is it safe."""
+        config, side = self.run.config, self._look_side
+        stages: list[PixelStage | SourceStage] = [DecodeCheck(config.image)]
+        if self._has_quality(path) and "quality" in self.steps:
+            stages.append(Quality(config.quality, "decode", side))
+        if self._has_safety(path) and "safety" in self.steps:
+            after, threads = stages[-1].spec.name, config.runner.threads
+            stages.append(Safety(config.safety, config.image, self.run.role(path), after, side, threads))
+        return stages
+
+    def _last_filter(self, path: str) -> str:
+        """The stage whose live rows all later stages of a collection take."""
+        if self._has_safety(path) and "safety" in self.steps:
+            return "safety"
+        return "quality" if self._has_quality(path) and "quality" in self.steps else "decode"
+
+    def _has_quality(self, path: str) -> bool:
+        return self.run.role(path) in self.run.config.quality.on
+
+    def _has_safety(self, path: str) -> bool:
+        return is_active(self.run.config.safety, self.run.role(path))
+
+    def _forget_filters(self) -> None:
+        """Remove what filters left that are now turned off: later stages must not take it for their input."""
+        for path in self.run.collections():
+            collection = self.run.collection(path)
+            for part in [] if self._has_quality(path) else collection.parts("quality"):
+                collection.remove("quality", part)
+            for part in [] if self._has_safety(path) else collection.parts("safety"):
+                collection.remove("safety", part)
+                self.run.store.remove(f"{path}/{changed_tar(part)}")
 
     def _deduplicate(self) -> None:
         """Duplicates, and all that leads to a reference image."""
@@ -191,11 +238,11 @@ class _Curation:
         """Where each image lies among concepts."""
         fit = self._fit_whitening("embeddings", self._concept_model)
         side = self._concept_side
-        pool = self._describe("embeddings", "dedup", self._concept_model, fit, side)
-        seeds = self._describe("embeddings", "decode", self._concept_model, fit, side)
-        embed = self.run.config.embed
-        work = [self._pixels(self.run.pool, [pool], embed)]
-        work += [self._pixels(self.run.seeds(seed.name), [seeds], embed) for seed in self.run.config.seeds]
+        work = []
+        for path in ("pool", *self._seed_paths):
+            after = "dedup" if path == "pool" else self._last_filter(path)
+            stage = self._describe("embeddings", after, self._concept_model, fit, side, self._has_safety(path))
+            work.append(self._pixels(self.run.collection(path), [stage], self.run.config.embed, side))
         self._parts("embeddings", work)
         for path in ("pool", *self._seed_paths):
             self._need_live(path, "embeddings")
@@ -235,6 +282,14 @@ class _Curation:
         manifest = self._manifest()
         if read_manifest(self.run.store) != manifest:
             write_manifest(self.run.store, manifest)
+
+    def _remove_originals(self) -> None:
+        """What the run should not keep of images that were dropped or blurred."""
+        if self.run.config.privacy.delete_originals:
+            for path in self.run.collections():
+                collection = self.run.collection(path)
+                for part in collection.parts("samples"):
+                    remove_originals(collection, STAGES, part)
 
     # -- how steps are done --------------------------------------------------------------------------------------
 
@@ -299,6 +354,12 @@ class _Curation:
         return max(THUMBNAIL, self._copy_model.side)
 
     @cached_property
+    def _look_side(self) -> int:
+        """What the pass decodes for, in all collections alike: enough for its filters, hashes and copy descriptors."""
+        config = self.run.config
+        return max(self._copy_side, safety_side(config.safety), GREY_SIDE if config.quality.on else 1)
+
+    @cached_property
     def _concept_side(self) -> int:
         return self._concept_model.side
 
@@ -330,15 +391,20 @@ class _Curation:
         self._step(f"fit {stage}", fit)
         return fit
 
-    def _describe(self, stage: str, after: str, model: Embedder, fit: FitOnSample | None, side: int) -> Describe:
-        return Describe(stage, after, model, fit.fitted if fit else None, side, model.fingerprint())
+    def _describe(
+        self, stage: str, after: str, model: Embedder, fit: FitOnSample | None, side: int, changed: bool
+    ) -> Describe:
+        whitening = fit.fitted if fit else None
+        return Describe(stage, after, model, whitening, side, model.fingerprint(), changed=changed)
 
-    def _pixels(self, collection: Collection, stages: Sequence[PixelStage], model: ModelConfig) -> PixelWork:
+    def _pixels(
+        self, collection: Collection, stages: Sequence[PixelStage | SourceStage], model: ModelConfig, side: int
+    ) -> PixelWork:
         return PixelWork(
             collection,
             stages,
             self.run.config.image,
-            side=self._copy_side if model is self.run.config.copies else self._concept_side,
+            side=side,
             check_first=isinstance(stages[0], DecodeCheck),
             batch=model.batch,
         )

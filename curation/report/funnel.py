@@ -9,7 +9,19 @@ from curation.rundir import Run
 __all__ = ["CRAWL_STAGES", "STAGES", "FunnelRow", "all_collections", "funnel"]
 
 CRAWL_STAGES = ("links", "unique")
-STAGES = ("listing", "samples", "decode", "hashes", "copies", "dedup", "embeddings", "clusters", "neighbours")
+STAGES = (
+    "listing",
+    "samples",
+    "decode",
+    "quality",
+    "safety",
+    "hashes",
+    "copies",
+    "dedup",
+    "embeddings",
+    "clusters",
+    "neighbours",
+)
 SELECTION_STAGES = ("selection", "export")
 
 

@@ -1,5 +1,6 @@
 """Checks a run from its files alone: ledgers, digests, the order of stages, shards and checksums."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from curation.errors import RunError
-from curation.parts import Collection, Footer
+from curation.images import read_image
+from curation.parts import Collection, Footer, mask_digest
 from curation.report.funnel import all_collections, funnel
 from curation.rundir import Run
 from curation.shards import read_manifest, tar_members
+from curation.stages.compose import read_composition
+from curation.stages.originals import originals_left
+from curation.stages.places import CHANGED_BY, PLACE
 
 __all__ = ["Breach", "verify"]
 
@@ -26,17 +31,43 @@ class Breach:
 
 
 def verify(run: Run) -> Iterator[Breach]:
-    """Yield every breach; nothing for a run that is sound.
-
-    Raises:
-        RunError: a part file is damaged so that it cannot be read at all.
-    """
+    """Yield every breach; nothing for a run that is sound. RunError if the manifest cannot be read."""
     for collection, stages in all_collections(run):
         present = [stage for stage in stages if collection.parts(stage)]
         for before, stage in zip([None, *present], present, strict=False):
+            for part in set(collection.parts(before or stage)) - set(collection.parts(stage)):
+                yield Breach(collection.store.url(collection.file(stage, part)), "is missing; run `lvd curate` again")
             for part in collection.parts(stage):
                 yield from _check_part(collection, before, stage, part)
+        if collection.parts(CHANGED_BY):
+            yield from _check_changed_images(collection)
+        if run.config.privacy.delete_originals and collection.path in run.collections():
+            yield from _check_originals(collection, stages)
     yield from _check_shards(run)
+
+
+def _check_changed_images(collection: Collection) -> Iterator[Breach]:
+    """Blurred images are where the safety stage says, with the bytes that it wrote."""
+    for part in collection.parts(CHANGED_BY):
+        table = collection.read(CHANGED_BY, part, [*PLACE, "sha256"])
+        for row in table.filter(table["tar"].is_valid()).to_pylist():
+            where = collection.store.url(f"{collection.path}/{row['tar']}")
+            try:
+                data = read_image(collection.store, collection.path, row["tar"], row["offset"], row["length"])
+            except RunError as error:
+                yield Breach(where, str(error))
+                break
+            if hashlib.sha256(data).digest() != row["sha256"]:
+                yield Breach(where, f"the image at {row['offset']} is not what was written; delete {CHANGED_BY} files")
+
+
+def _check_originals(collection: Collection, stages: tuple[str, ...]) -> Iterator[Breach]:
+    for part in collection.parts("samples"):
+        for tar, ranges in originals_left(collection, stages, part).items():
+            yield Breach(
+                collection.store.url(f"{collection.path}/{tar}"),
+                f"still holds originals of {len(ranges)} dropped or blurred images; run `lvd curate` again",
+            )
 
 
 def _check_part(collection: Collection, before: str | None, stage: str, part: int) -> Iterator[Breach]:
@@ -54,6 +85,8 @@ def _check_part(collection: Collection, before: str | None, stage: str, part: in
         yield Breach(
             where, f"holds {table.num_rows} rows of {footer.stage} part {footer.part}; its footer says otherwise"
         )
+    if mask_digest(live) != footer.live:
+        yield Breach(where, "its live rows are not those of its footer")
     if (live & dropped).any():
         yield Breach(where, "has rows that are both live and dropped")
     ledger = footer.ledger
@@ -68,12 +101,16 @@ def _check_part(collection: Collection, before: str | None, stage: str, part: in
 def _check_order(
     collection: Collection, before: str, part: int, footer: Footer, came_in: Any, where: str
 ) -> Iterator[Breach]:
-    earlier = collection.footer(before, part)
+    try:
+        earlier = collection.footer(before, part)
+        live = collection.live(before, part) if earlier else came_in
+    except RunError:
+        return  # a breach of its own
     if earlier is None:
         yield Breach(where, f"has no {before} before it")
     elif earlier.rows != footer.rows:
         yield Breach(where, f"has {footer.rows} rows, but {before} has {earlier.rows}: they are not aligned")
-    elif not np.array_equal(collection.live(before, part), came_in):
+    elif not np.array_equal(live, came_in):
         yield Breach(where, f"did not take the rows that {before} let through; run `lvd curate` again")
 
 
@@ -86,8 +123,16 @@ def _check_shards(run: Run) -> Iterator[Breach]:
         return
     if manifest["samples"] != sum(shard["samples"] for shard in manifest["shards"]):
         yield Breach(run.store.url("shards/manifest.json"), "its number of samples is not the sum over its shards")
-    if manifest["funnel"] != json.loads(json.dumps([row.to_dict() for row in funnel(run)])):
-        yield Breach(run.store.url("shards/manifest.json"), "its funnel is not the run's; run `lvd curate` again")
+    with contextlib.suppress(RunError):  # a damaged file is a breach of its own
+        told = {
+            "funnel": [row.to_dict() for row in funnel(run)],
+            "composition": [row.to_dict() for row in read_composition(run)],
+            "config": run.config.recipe(),
+        }
+        for name, value in told.items():
+            if manifest.get(name) != json.loads(json.dumps(value)):
+                where = run.store.url("shards/manifest.json")
+                yield Breach(where, f"its {name} is not the run's; run `lvd curate` again")
     listed = [shard["name"] for shard in manifest["shards"]]
     if present := sorted({name for name in run.store.names("shards") if name.endswith(".tar")} ^ set(listed)):
         yield Breach(run.store.url(f"shards/{present[0]}"), "is in the folder or in the manifest, but not in both")

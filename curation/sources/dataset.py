@@ -1,8 +1,8 @@
 """Tells kinds of datasets apart by what they are, and lists them.
 
 A dataset is a folder of images, WebDataset tars, Parquet files with images or URLs, text files of URLs, or crawl files
-(WARC, ARC, WAT). Kinds with bytes are listed here as rows; kinds with URLs are split into files that are read later,
-each as one unit of work.
+(WARC, ARC, WAT, or lists of them as `warc.paths.gz`). Kinds with bytes are listed here as rows; kinds with URLs are
+split into files that are read later, each as one unit of work.
 """
 
 import glob
@@ -12,6 +12,7 @@ from enum import Enum
 
 import braceexpand
 
+from curation.crawl.paths import is_path_list, read_path_list
 from curation.errors import DatasetError
 from curation.sources import folder, parquet, tars
 from curation.sources.row import ListedRow
@@ -58,10 +59,13 @@ def list_rows(data: str) -> Iterator[ListedRow]:
 
 
 def link_files(data: str) -> list[str]:
-    """The files of a dataset of URLs, in order; each can be read by itself with `links.read_urls`."""
+    """The files of a dataset of URLs, in order: each is read by itself, as one part.
+
+    A list such as Common Crawl's `warc.paths.gz` stands for the files that it names.
+    """
     kind, files = _resolve(data)
     assert kind.has_urls, f"{data} has its bytes at hand; use list_rows"
-    return files
+    return [part for file in files for part in (read_path_list(file) if is_path_list(file) else [file])]
 
 
 def _resolve(data: str) -> tuple[Kind, list[str]]:
@@ -87,6 +91,8 @@ def _resolve_folder(path: str) -> tuple[Kind, list[str]]:
 
 
 def _kind_of(data: str, files: list[str]) -> Kind:
+    if all(is_path_list(file) for file in files):
+        return Kind.CRAWL
     for endings, kind in ((".tar", Kind.TARS), (CRAWL_ENDINGS, Kind.CRAWL), (TEXT_ENDINGS, Kind.TEXT)):
         if all(file.endswith(endings) for file in files):
             return kind

@@ -6,7 +6,7 @@ A stage says what it reads and what it depends on; whether a part of it is up to
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,17 @@ from curation.drops import Dropped
 from curation.images import Pixels
 from curation.parts import VERDICT, Collection, Footer, digest_of, verdict_columns
 
-__all__ = ["Output", "PixelStage", "Place", "Stage", "StageSpec", "commit_output", "expected_digest", "is_current"]
+__all__ = [
+    "Output",
+    "PixelStage",
+    "Place",
+    "SourceStage",
+    "Stage",
+    "StageSpec",
+    "commit_output",
+    "expected_digest",
+    "is_current",
+]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,11 +57,14 @@ class StageSpec:
 class Output:
     """A stage's answer for the rows it was given: one array per column, and the dropped rows by their position.
 
-    What a column holds at a dropped row is kept: it is what can still be said of that sample.
+    What a column holds at a dropped row is kept: it is what can still be said of that sample. `images` holds, by
+    position, encoded images that take the place of those given; only a stage with the columns of `places.STORED` may
+    give any, and those columns are filled in for it.
     """
 
     columns: Mapping[str, pa.Array]
     drops: Mapping[int, Dropped] = field(default_factory=dict)
+    images: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,20 @@ class PixelStage(Protocol):
 
     def process_images(self, images: Sequence[Pixels]) -> Output:
         """Work on a batch of images, uint8 arrays of shape (H, W, 3)."""
+
+
+@runtime_checkable
+class SourceStage(Protocol):
+    """A pixel stage that also looks at the bytes that images were decoded from."""
+
+    @property
+    def spec(self) -> StageSpec: ...
+
+    def setup(self) -> None:
+        """Load what is needed to work, once per worker."""
+
+    def process_sources(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
+        """Work on a batch of images, uint8 arrays of shape (H, W, 3), and the bytes of each."""
 
 
 def expected_digest(spec: StageSpec, collection: Collection, part: int) -> str | None:

@@ -10,6 +10,7 @@ from curation.fitted import Fitted
 from curation.images import Pixels
 from curation.models import ClassicalDescriptor, Embedder, Whitening
 from curation.stages.contract import Output, StageSpec
+from curation.stages.places import image_columns
 
 __all__ = ["VECTOR", "Describe"]
 
@@ -26,12 +27,22 @@ class Describe:
         whitening: where the whitening of a model that needs fitting was stored.
         side: the side that the pass decodes for.
         fingerprint: `embedder.fingerprint()`, taken once where the run is planned.
+        changed: whether a safety stage changes images before it.
     """
 
     def __init__(
-        self, name: str, after: str, embedder: Embedder, whitening: Fitted | None, side: int, fingerprint: str
+        self,
+        name: str,
+        after: str,
+        embedder: Embedder,
+        whitening: Fitted | None,
+        side: int,
+        fingerprint: str,
+        *,
+        changed: bool = False,
     ) -> None:
         self._name = name
+        self._reads = image_columns(changed)
         self._after = after
         self._embedder = embedder
         self._whitening = whitening
@@ -44,7 +55,7 @@ class Describe:
             name=self._name,
             version=1,
             after=self._after,
-            reads={"samples": ["tar", "offset", "length"]},
+            reads=self._reads,
             schema=pa.schema([(VECTOR, pa.list_(pa.float16(), self._dim))]),
             settings=self._settings,
         )

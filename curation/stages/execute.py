@@ -6,8 +6,9 @@ be given to them at any time and as often as one likes.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Protocol
 
 import numpy as np
@@ -19,13 +20,14 @@ from curation.drops import Dropped
 from curation.errors import RunError
 from curation.images import Pixels, decode, read_image
 from curation.parts import Collection
-from curation.stages.contract import Output, PixelStage, Place, Stage, commit_output, is_current
+from curation.stages.contract import Output, PixelStage, Place, SourceStage, Stage, commit_output, is_current
+from curation.stages.places import CHANGED_BY, PLACE, STORED, ImageStore, read_samples
 
 __all__ = ["ColumnWork", "PartWork", "PixelWork"]
 
 Mask = npt.NDArray[np.bool_]
 
-LOCATION = ("tar", "offset", "length")
+Decoded = tuple[bytes, Pixels | Dropped]
 
 
 class PartWork(Protocol):
@@ -90,7 +92,7 @@ class PixelWork:
     def __init__(
         self,
         collection: Collection,
-        stages: Sequence[PixelStage],
+        stages: Sequence[PixelStage | SourceStage],
         limits: ImageConfig,
         *,
         side: int,
@@ -119,33 +121,42 @@ class PixelWork:
         while due := self._due(part):
             self._pass(part, due)
 
-    def _due(self, part: int) -> list[PixelStage]:
-        return [stage for stage in self._stages if not is_current(stage.spec, self.collection, part)]
+    def _due(self, part: int) -> list[PixelStage | SourceStage]:
+        """The stages out of date that one pass can serve: all, if the one that changes images is among them, else
+        only those that see the same images as the first."""
+        due = [stage for stage in self._stages if not is_current(stage.spec, self.collection, part)]
+        if CHANGED_BY in [stage.spec.name for stage in due]:
+            return due
+        return [stage for stage in due if _sees_changed(stage) == _sees_changed(due[0])]
 
-    def _pass(self, part: int, due: Sequence[PixelStage]) -> None:
+    def _pass(self, part: int, due: Sequence[PixelStage | SourceStage]) -> None:
         started = time.monotonic()
         steps: list[_Step] = []
         for stage in reversed(due):
-            steps.insert(0, _Step(stage, self._batch, steps[0] if steps else None))
+            steps.insert(0, _Step(stage, self._batch, steps[0] if steps else None, self._decode_bytes))
         first = steps[0]
         for step in steps:
             before = str(step.spec.after)
             if before not in [other.spec.name for other in steps]:
                 step.mask = self.collection.live(before, part)
         assert first.mask is not None
-        for row, image in self._decoded(part, np.flatnonzero(first.mask)):
-            if not isinstance(image, Dropped):
-                first.push(row, image)
-            elif self._check_first and due[0] is self._stages[0]:
-                first.drop(row, image)
-            else:
-                file = self.collection.file("samples", part)
-                raise RunError(
-                    f"{file}: row {row} decoded before and does not now ({image.detail}); "
-                    "its file has changed, so bring it back or make a new run"
-                )
-        for step in steps:
-            step.flush()
+        with ExitStack() as stores:
+            for step in steps:
+                if step.stores_images:
+                    step.store = stores.enter_context(ImageStore(self.collection, step.spec.name, part))
+            for row, source, image in self._decoded(part, np.flatnonzero(first.mask), not _sees_changed(due[0])):
+                if not isinstance(image, Dropped):
+                    first.push(row, source, image)
+                elif self._check_first and due[0] is self._stages[0]:
+                    first.drop(row, image)
+                else:
+                    file = self.collection.file("samples", part)
+                    raise RunError(
+                        f"{file}: row {row} decoded before and does not now ({image.detail}); "
+                        "its file has changed, so bring it back or make a new run"
+                    )
+            for step in steps:
+                step.flush()
         seconds = (time.monotonic() - started) / len(due)
         live = first.mask
         for step in steps:
@@ -153,23 +164,38 @@ class PixelWork:
             commit_output(step.spec, self.collection, part, live, step.output(live), seconds=seconds)
             live = step.live_out(live)
 
-    def _decoded(self, part: int, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Pixels | Dropped]]:
-        """Rows with their images, read and decoded by threads a bounded way ahead."""
-        table = self.collection.read("samples", part, LOCATION)
-        places = list(zip(*(table[name].to_pylist() for name in LOCATION), strict=True))
-        ahead: deque[tuple[int, Future[Pixels | Dropped]]] = deque()
+    def _decoded(
+        self, part: int, rows: npt.NDArray[np.int64], original: bool
+    ) -> Iterator[tuple[int, bytes, Pixels | Dropped]]:
+        """Rows with their bytes and images, read and decoded by threads a bounded way ahead."""
+        table = read_samples(self.collection, part, PLACE, original=original)
+        places = list(zip(*(table[name].to_pylist() for name in PLACE), strict=True))
+        ahead: deque[tuple[int, Future[Decoded]]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             for row in rows.tolist():
-                ahead.append((row, pool.submit(self._decode, *places[row])))
+                ahead.append((row, pool.submit(self._read_and_decode, *places[row])))
                 if len(ahead) > self._batch:
                     done, future = ahead.popleft()
-                    yield done, future.result()
+                    yield done, *future.result()
             for done, future in ahead:
-                yield done, future.result()
+                yield done, *future.result()
 
-    def _decode(self, tar: str, offset: int, length: int) -> Pixels | Dropped:
+    def _read_and_decode(self, tar: str, offset: int, length: int) -> Decoded:
         data = read_image(self.collection.store, self.collection.path, tar, offset, length)
+        if not data.strip(b"\0"):
+            raise RunError(
+                f"{self.collection.path}/{tar}: the image at {offset} was removed (privacy.delete_originals), and a "
+                "changed setting needs it again; make a new run"
+            )
+        return data, self._decode_bytes(data)
+
+    def _decode_bytes(self, data: bytes) -> Pixels | Dropped:
         return decode(data, self._limits, self._side)
+
+
+def _sees_changed(stage: PixelStage | SourceStage) -> bool:
+    """Whether a stage works on images as the safety stage left them: those that read its columns do."""
+    return CHANGED_BY in stage.spec.reads
 
 
 class _Step:
@@ -181,23 +207,33 @@ class _Step:
     Attributes:
         mask: the stage's live rows where the stage before it is stored; None where that is the step before, whose
             survivors are then the live rows.
+        store: where the stage's changed images go, if it `stores_images`.
     """
 
-    def __init__(self, stage: PixelStage, batch: int, following: "_Step | None") -> None:
+    def __init__(
+        self,
+        stage: PixelStage | SourceStage,
+        batch: int,
+        following: "_Step | None",
+        decode_bytes: Callable[[bytes], Pixels | Dropped],
+    ) -> None:
         self._stage = stage
         self._batch = batch
         self._following = following
+        self._decode_bytes = decode_bytes
         self.mask: Mask | None = None
+        self.store: ImageStore | None = None
         self.spec = stage.spec
-        self._buffer: list[tuple[int, Pixels]] = []
+        self.stores_images = set(STORED.names) <= set(self.spec.schema.names)
+        self._buffer: list[tuple[int, bytes, Pixels]] = []
         self._rows: list[int] = []
         self._columns: dict[str, list[pa.Array]] = {name: [] for name in self.spec.schema.names}
         self._dropped: dict[int, Dropped] = {}
 
-    def push(self, row: int, image: Pixels) -> None:
+    def push(self, row: int, source: bytes, image: Pixels) -> None:
         if self.mask is not None and not self.mask[row]:
             return
-        self._buffer.append((row, image))
+        self._buffer.append((row, source, image))
         if len(self._buffer) == self._batch:
             self.flush()
 
@@ -205,15 +241,41 @@ class _Step:
         if not self._buffer:
             return
         buffer, self._buffer = self._buffer, []
-        output = self._stage.process_images([image for _, image in buffer])
-        self._rows += [row for row, _ in buffer]
+        output = self._process([image for _, _, image in buffer], [source for _, source, _ in buffer])
+        self._rows += [row for row, _, _ in buffer]
+        columns = {**output.columns, **self._stored([row for row, _, _ in buffer], output.images)}
         for name, arrays in self._columns.items():
-            arrays.append(output.columns[name])
-        for at, (row, image) in enumerate(buffer):
+            arrays.append(columns[name])
+        for at, (row, source, image) in enumerate(buffer):
             if at in output.drops:
                 self.drop(row, output.drops[at])
             elif self._following is not None:
-                self._following.push(row, image)
+                self._following.push(row, *self._changed(output.images.get(at), source, image))
+
+    def _process(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
+        if isinstance(self._stage, SourceStage):
+            return self._stage.process_sources(images, sources)
+        return self._stage.process_images(images)
+
+    def _stored(self, rows: Sequence[int], images: Mapping[int, bytes]) -> dict[str, pa.Array]:
+        """Store changed images; the columns that say where."""
+        if not self.stores_images:
+            assert not images, f"{self.spec.name}: changes images and has no columns for where they are"
+            return {}
+        assert self.store is not None
+        places = {at: self.store.add(rows[at], images[at]) for at in sorted(images)}
+        return {
+            name: pa.array([places.get(at, {}).get(name) for at in range(len(rows))], STORED.field(name).type)
+            for name in STORED.names
+        }
+
+    def _changed(self, new: bytes | None, source: bytes, image: Pixels) -> tuple[bytes, Pixels]:
+        """What the stages after this one see: decoded from the new bytes, as a later pass would."""
+        if new is None:
+            return source, image
+        decoded = self._decode_bytes(new)
+        assert not isinstance(decoded, Dropped), f"{self.spec.name}: gave an image that does not decode: {decoded}"
+        return new, decoded
 
     def drop(self, row: int, drop: Dropped) -> None:
         self._dropped[row] = drop

@@ -1,29 +1,33 @@
 """Fits what a run fits once, on a sample of its own images: the hash basis, and the whitening of a classical model.
 
-The sample is the first part of the pool. Parts are random slices, so the first is as good a sample as any, and parts
-that are added later never change what was fitted.
+The sample is the first parts of the pool. Parts are random slices, so the first are as good a sample as any. Which
+parts they are is noted in the run when something is first fitted: parts that are added later never change it.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from curation.config import ImageConfig
 from curation.drops import Dropped
 from curation.errors import UserError
 from curation.fitted import Arrays, Fitted
 from curation.images import Pixels, decode, read_image
-from curation.models import ClassicalDescriptor, fit_whitening
+from curation.models import ClassicalDescriptor
 from curation.parts import Collection, digest_of
-from curation.stages.execute import LOCATION
 from curation.stages.hashes import fit_basis, thumbnails
+from curation.stages.places import PLACE
 
 __all__ = ["FitOnSample", "hash_basis", "whitening"]
 
 SAMPLE = 4096
 """Images that are looked at, at most: several for each dimension that is fitted."""
+
+SAMPLE_FILE = "models/sample.json"
 
 
 class FitOnSample:
@@ -49,29 +53,47 @@ class FitOnSample:
         self._limits = limits
         self._side = side
         self._fit = fit
-        sample = pool.state("samples")[:1]
+        self._parts = _sample_parts(pool)
+        footers = [pool.footer("samples", part) for part in self._parts]
+        sample = [[footer.digest, footer.live] for footer in footers if footer]
         self.fitted = Fitted(pool.store, name, digest_of([name, dict(settings), side, limits.model_dump(), sample]))
 
     def is_current(self) -> bool:
         return self.fitted.load() is not None
 
     def run(self) -> None:
-        """Raises UserError where no image of the first part decodes."""
-        first = self._pool.parts("samples")[0]
-        table = self._pool.read("samples", first, ["live", *LOCATION])
-        rows = [row for row in table.to_pylist() if row["live"]][:SAMPLE]
-        decoded = [self._decode(row["tar"], row["offset"], row["length"]) for row in rows]
-        images = [image for image in decoded if not isinstance(image, Dropped)]
+        """Raises UserError where no image of the sample decodes."""
+        self._pool.store.write_bytes(SAMPLE_FILE, json.dumps(self._parts).encode())
+        images = [image for row in self._rows() if not isinstance(image := self._decode(*row), Dropped)]
         if not images:
-            raise UserError(
-                f"pool: none of the {len(table)} samples of its first part is a usable image; "
-                "see `lvd funnel` for the reasons"
-            )
-        self.fitted.save(self._fit(images))
+            raise UserError("pool: no sample of its first parts is a usable image; see `lvd funnel` for the reasons")
+        with threadpool_limits(1):  # eigenvectors differ in their last bits with the number of threads
+            self.fitted.save(self._fit(images[:SAMPLE]))
+
+    def _rows(self) -> Iterator[tuple[str, int, int]]:
+        """Where the bytes of the sample's images are."""
+        for part in self._parts:
+            table = self._pool.read("samples", part, ["live", *PLACE])
+            live = table.filter(table["live"]).select(PLACE)
+            yield from zip(*(column.to_pylist() for column in live.columns), strict=True)
 
     def _decode(self, tar: str, offset: int, length: int) -> Pixels | Dropped:
         data = read_image(self._pool.store, self._pool.path, tar, offset, length)
         return decode(data, self._limits, self._side)
+
+
+def _sample_parts(pool: Collection) -> list[int]:
+    """The parts that this run fits on: those noted when it first did, or else the first that hold enough rows."""
+    if pool.store.exists(SAMPLE_FILE):
+        return list(json.loads(pool.store.read_bytes(SAMPLE_FILE)))
+    chosen, rows = [], 0
+    for part in pool.parts("samples"):
+        if rows < SAMPLE:
+            footer = pool.footer("samples", part)
+            assert footer is not None
+            chosen.append(part)
+            rows += footer.rows
+    return chosen
 
 
 def hash_basis(bits: int) -> Callable[[Sequence[Pixels]], Arrays]:
@@ -89,5 +111,5 @@ def _hash_basis(bits: int, images: Sequence[Pixels]) -> Arrays:
 
 
 def _whitening(model: ClassicalDescriptor, images: Sequence[Pixels]) -> Arrays:
-    fitted = fit_whitening(model.raw(images), model.dim)
+    fitted = model.fit(images)
     return {"mean": np.asarray(fitted.mean), "projection": np.asarray(fitted.projection)}

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curation.parts import Collection
+from curation.stages.places import read_samples
 
 __all__ = ["Gathered", "gather", "ids_of", "vectors_of"]
 
@@ -48,7 +49,7 @@ def gather(collection: Collection, after: str, columns: Mapping[str, Sequence[st
         arrays = {
             name: column.filter(pa.array(live))
             for stage, names in columns.items()
-            for name, column in zip(names, collection.read(stage, part, names).columns, strict=True)
+            for name, column in zip(names, _read(collection, stage, part, names).columns, strict=True)
         }
         tables.append(pa.table(arrays))
         parts.append(np.full(len(numbers), part, dtype=np.int32))
@@ -60,6 +61,11 @@ def gather(collection: Collection, after: str, columns: Mapping[str, Sequence[st
         np.concatenate([empty, *rows]),
         masks,
     )
+
+
+def _read(collection: Collection, stage: str, part: int, names: Sequence[str]) -> pa.Table:
+    """Columns of a stage; of `samples`, where images are now."""
+    return read_samples(collection, part, names) if stage == "samples" else collection.read(stage, part, names)
 
 
 def vectors_of(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

@@ -16,6 +16,7 @@ from curation.config import HashConfig
 from curation.fitted import Fitted
 from curation.images import Pixels
 from curation.stages.contract import Output, StageSpec
+from curation.stages.places import image_columns
 
 __all__ = ["THUMBNAIL", "Hashes", "fit_basis", "thumbnails"]
 
@@ -32,17 +33,21 @@ class Hashes:
     Args:
         basis: where `fit_basis` stored the PCA basis; None for imagededup's PHash, which needs none.
         side: the side that the pass decodes for.
+        after: the stage whose live rows it takes.
+        changed: whether a safety stage changes images before it.
     """
 
-    def __init__(self, settings: HashConfig, basis: Fitted | None, side: int) -> None:
+    def __init__(
+        self, settings: HashConfig, basis: Fitted | None, side: int, *, after: str = "decode", changed: bool = False
+    ) -> None:
         self._settings = settings
         self._basis = basis
         self.bits = 64 if settings.method == "phash" else settings.bits
         self.spec = StageSpec(
             name="hashes",
             version=1,
-            after="decode",
-            reads={"samples": ["tar", "offset", "length"]},
+            after=after,
+            reads=image_columns(changed),
             schema=pa.schema([("hash", pa.binary(self.bits // 8))]),
             settings={
                 "method": settings.method,

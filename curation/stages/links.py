@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from curation.config import CrawlConfig
 from curation.crawl.links import Link, canonical_url, read_links
+from curation.crawl.rules import UrlRules
 from curation.drops import Dropped, DropReason
 from curation.errors import DatasetError
 from curation.parts import Collection, digest_of
@@ -22,6 +24,9 @@ from curation.stages.contract import Output, StageSpec, commit_output
 from curation.storage import filesystem
 
 __all__ = ["LINKS", "UNIQUE", "LinkWork", "find_repeats", "url_key"]
+
+RULES = {"blocklists", "blocked_keywords", "blocked_types", "allow_private_addresses"}
+"""The crawl settings that say which URLs are not asked for."""
 
 LINKS = StageSpec(
     name="links",
@@ -46,9 +51,11 @@ class LinkWork:
         files: the files to read. A file keeps its part number for ever: those that are new come behind the others.
     """
 
-    def __init__(self, collection: Collection, files: Sequence[str]) -> None:
+    def __init__(self, collection: Collection, files: Sequence[str], crawl: CrawlConfig) -> None:
         self.collection = collection
         self.stages = [LINKS.name]
+        self._rules = UrlRules(crawl)
+        self._settings = crawl.model_dump(include=RULES)
         self._files = _numbered(collection, files)
 
     def parts(self) -> list[int]:
@@ -67,7 +74,7 @@ class LinkWork:
         source = self._files[part]
         rows = list(_links_of(source))
         urls = [canonical_url(row.url) for row in rows]
-        drops = {at: drop for at, row in enumerate(rows) if (drop := _refuse(row, urls[at]))}
+        drops = {at: drop for at, row in enumerate(rows) if (drop := self._refuse(row, urls[at]))}
         columns = {
             "url": pa.array([url or row.url for url, row in zip(urls, rows, strict=True)], pa.string()),
             "page_url": pa.array([row.page_url for row in rows], pa.string()),
@@ -90,7 +97,12 @@ class LinkWork:
             size = int(fs.size(inner))
         except OSError as error:
             raise DatasetError(f"{self._files[part]}: cannot be read ({error}); bring the file back") from error
-        return digest_of([LINKS.name, LINKS.version, self._files[part], size])
+        return digest_of([LINKS.name, LINKS.version, self._files[part], size, self._settings])
+
+    def _refuse(self, link: Link, url: str | None) -> Dropped | None:
+        if link.opted_out:
+            return Dropped(DropReason.OPTED_OUT, link.opted_out)
+        return Dropped(DropReason.INVALID_URL, link.url) if url is None else self._rules.refuse_canonical(url)
 
 
 def find_repeats(collection: Collection) -> None:
@@ -123,12 +135,6 @@ def _numbered(collection: Collection, files: Sequence[str]) -> list[str]:
     if numbered != known:
         collection.store.write_bytes(name, json.dumps(numbered, indent=1).encode())
     return numbered
-
-
-def _refuse(link: Link, url: str | None) -> Dropped | None:
-    if link.opted_out:
-        return Dropped(DropReason.OPTED_OUT, link.opted_out)
-    return Dropped(DropReason.INVALID_URL, link.url) if url is None else None
 
 
 def _links_of(file: str) -> Iterator[Link]:

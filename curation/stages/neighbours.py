@@ -79,7 +79,7 @@ def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
     found: list[Ints] = []
     for chunk in chunks:
         keys = np.packbits(unpacked[:, chunk], axis=1)
-        order = np.lexsort(keys.T[::-1])
+        order = np.lexsort(keys.T[::-1]) if len(chunk) else np.arange(len(distinct))
         bounds = np.flatnonzero((keys[order][1:] != keys[order][:-1]).any(axis=1)) + 1
         for bucket in np.split(order, bounds):
             if len(bucket) > 1:

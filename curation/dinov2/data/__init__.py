@@ -1,0 +1,1 @@
+"""Reading images and making views of them."""

@@ -1,0 +1,61 @@
+"""Is the run learning or collapsing: numbers about the teacher's output, and what they mean in words."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Health", "examine", "rankme"]
+
+
+@dataclass(frozen=True)
+class Health:
+    """The state of the teacher's features and assignments on one batch."""
+
+    rankme: float
+    """Effective rank of the features; at most images in the batch and feature width."""
+    rank_limit: int
+    prototype_entropy: float
+    """Entropy in nats of the mean assignment; log(prototypes) if all are used alike."""
+    prototypes_used: int
+    """Prototypes that are some image's first choice."""
+    images: int
+    neighbour_distance: float
+    """Mean distance of a unit-length feature to its nearest neighbour: what KoLeo widens."""
+
+    def warnings(self) -> list[str]:
+        """What looks wrong, in words; empty if nothing does."""
+        found = []
+        if self.neighbour_distance < 1e-3:
+            found.append("collapse: features of different images are the same; lower the learning rate or raise KoLeo")
+        elif self.rank_limit >= 16 and self.rankme < 0.1 * self.rank_limit:
+            found.append(
+                f"features use {self.rankme:.1f} of {self.rank_limit} possible dimensions: the run is collapsing"
+            )
+        if self.images >= 16 and self.prototypes_used == 1:
+            found.append("collapse: every image is assigned to the same prototype; raise the teacher's warm-up")
+        return found
+
+
+def rankme(features: Tensor) -> float:
+    """exp of the entropy of the normalised singular values of `(B, D)` features (arXiv 2210.02885 section 3)."""
+    values = torch.linalg.svdvals(features.double().cpu())
+    shares = values / values.sum().clamp(min=1e-12) + 1e-12
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+@torch.no_grad()
+def examine(features: Tensor, logits: Tensor, temperature: float) -> Health:
+    """Health of the teacher on `features` `(B, D)` and class-token `logits` `(B, K)` of B different images."""
+    unit = functional.normalize(features.float(), dim=-1)
+    distances = torch.cdist(unit, unit).fill_diagonal_(torch.inf).amin(dim=1) if len(unit) > 1 else torch.ones(1)
+    share = torch.softmax(logits.float() / temperature, dim=-1).mean(dim=0)
+    return Health(
+        rankme=rankme(features),
+        rank_limit=min(features.shape),
+        prototype_entropy=float(-(share * share.clamp(min=1e-12).log()).sum()),
+        prototypes_used=len(torch.unique(logits.argmax(dim=1))),
+        images=len(features),
+        neighbour_distance=float(distances.mean()),
+    )

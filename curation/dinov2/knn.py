@@ -1,0 +1,134 @@
+"""What features are worth, by their nearest neighbours' labels: no training, so nothing to tune or to get wrong."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from curation.dinov2.batch import normalise
+from curation.dinov2.config import EvaluateConfig
+from curation.dinov2.data.decode import BrokenImageError, decode
+from curation.dinov2.data.folder import EXTENSIONS
+from curation.dinov2.health import rankme
+from curation.errors import DatasetError
+
+__all__ = ["KnnResult", "LabelledImages", "evaluate_features", "knn_accuracy", "read_labelled"]
+
+Extract = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Centre crops `(B, 3, S, S)` uint8 and labels `(B,)` int64; the first `bank` are searched for the others."""
+
+    pixels: Tensor
+    labels: Tensor
+    bank: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class KnnResult:
+    """Share of images whose weighted nearest neighbours name their class, and the features' effective rank."""
+
+    accuracy: float
+    rankme: float
+    bank: int
+    queries: int
+    classes: int
+
+
+def read_labelled(folder: str, settings: EvaluateConfig, *, max_pixels: int) -> LabelledImages:
+    """Read a folder whose sub-folders are labels; of each class, every second image (by name) becomes a query.
+
+    Broken images are left out.
+
+    Raises:
+        DatasetError: there are not at least two classes with two images each.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DatasetError(f"{folder}: no such folder; evaluation needs one with a sub-folder per class")
+    bank: list[tuple[Tensor, int]] = []
+    queries: list[tuple[Tensor, int]] = []
+    classes = 0
+    for sub in sorted(path for path in root.iterdir() if path.is_dir()):
+        crops = [crop for crop in map(_reader(settings.image_size, max_pixels), _images(sub)) if crop is not None]
+        if len(crops) < 2:
+            continue
+        bank += [(crop, classes) for crop in crops[::2]]
+        queries += [(crop, classes) for crop in crops[1::2]]
+        classes += 1
+    if classes < 2:
+        raise DatasetError(f"{folder}: evaluation needs at least two sub-folders (classes) with two images each")
+    pixels, labels = zip(*bank, *queries, strict=True)
+    return LabelledImages(torch.stack(pixels), torch.tensor(labels), len(bank), classes)
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+
+
+def _reader(size: int, max_pixels: int) -> Callable[[Path], Tensor | None]:
+    def read(path: Path) -> Tensor | None:
+        try:
+            pixels = decode(path.read_bytes(), max_pixels=max_pixels, enough=round(size * 256 / 224))
+        except (BrokenImageError, OSError):
+            return None
+        return centre_crop(pixels, size)
+
+    return read
+
+
+def centre_crop(pixels: np.ndarray, size: int) -> Tensor:
+    """`(3, size, size)` uint8: the shorter side is resized to 256/224 of `size`, then the centre is cut out."""
+    image = Image.fromarray(pixels)
+    scale = round(size * 256 / 224) / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return torch.from_numpy(np.array(image.crop((left, top, left + size, top + size)))).permute(2, 0, 1)
+
+
+@torch.no_grad()
+def evaluate_features(
+    extract: Extract, images: LabelledImages, settings: EvaluateConfig, device: torch.device
+) -> KnnResult:
+    """kNN accuracy and effective rank of what `extract` makes of normalised images `(B, 3, S, S)`."""
+    features = torch.cat(
+        [
+            extract(normalise(piece.to(device))).float().cpu()
+            for piece in torch.split(images.pixels, settings.batch_size)
+        ]
+    )
+    accuracy = knn_accuracy(
+        features, images.labels, images.bank, neighbours=settings.neighbours, temperature=settings.temperature
+    )
+    queries = len(features) - images.bank
+    return KnnResult(accuracy, rankme(features), images.bank, queries, images.classes)
+
+
+def knn_accuracy(features: Tensor, labels: Tensor, bank: int, *, neighbours: int, temperature: float) -> float:
+    """Share of rows from `bank` on whose neighbours among the rows before vote for their label.
+
+    Votes weigh exp(cosine similarity / temperature), as in DINO's evaluation (arXiv 2104.14294 section 4.1).
+    """
+    unit = functional.normalize(features.float(), dim=-1)
+    hits = 0
+    for queries, wanted in zip(torch.split(unit[bank:], 512), torch.split(labels[bank:], 512), strict=True):
+        similarity, nearest = (queries @ unit[:bank].T).topk(min(neighbours, bank))
+        votes = torch.zeros(len(queries), int(labels.max()) + 1)
+        votes.scatter_add_(1, labels[:bank][nearest], torch.exp(similarity / temperature))
+        hits += int((votes.argmax(dim=1) == wanted).sum())
+    return hits / (len(features) - bank)
+
+
+def pixel_features(images: Tensor) -> Tensor:
+    """The baseline that any features must beat: the images themselves, at 32 x 32."""
+    small: Sequence[int] = (32, 32)
+    return functional.interpolate(images, size=tuple(small), mode="area").flatten(1)

@@ -1,0 +1,210 @@
+"""One step's losses and gradients (arXiv 2304.07193 section 4).
+
+The batch may be computed in pieces to save memory. What couples images then still sees all of them: the teacher runs
+first over every piece, so that Sinkhorn-Knopp or the centre gets the whole batch; and KoLeo's gradient with respect to
+the class tokens is taken over the whole batch, from a first pass without gradients, before the pieces are
+differentiated one by one. The result is that of one big batch to rounding.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from curation.dinov2.batch import Batch
+from curation.dinov2.config import LossConfig
+from curation.dinov2.depth import Draw, draw, narrow
+from curation.dinov2.layout import Layout
+from curation.dinov2.losses import Centre, dino_global_loss, dino_local_loss, ibot_loss, koleo_loss, sinkhorn_knopp
+from curation.dinov2.model import Output, SelfDistillation, Wanted
+
+__all__ = ["Losses", "Objective"]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of a step on this rank, detached scalars; each before its weight."""
+
+    dino_local: Tensor
+    dino_global: Tensor
+    ibot: Tensor
+    koleo: Tensor
+    total: Tensor
+    """The weighted sum that is minimised."""
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """Losses by name."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What one piece of the batch needs for its passes."""
+
+    crops: list[Tensor]
+    images: int
+    mask: Tensor
+    layout: Layout
+    student: Wanted
+    teacher: Wanted
+    patch_weight: Tensor
+    draw: Draw | None
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Teacher assignments of one piece."""
+
+    classes: Tensor
+    """`(2, b, K)`"""
+    patches: Tensor
+    """`(M, K')`"""
+
+
+class Objective:
+    """Computes losses and leaves their gradients on the student."""
+
+    def __init__(
+        self,
+        model: SelfDistillation,
+        loss: LossConfig,
+        *,
+        drop_rates: list[float],
+        accumulate: int = 1,
+        bf16: bool = False,
+        parallel: bool = False,
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.drop_rates = drop_rates
+        self.accumulate = accumulate
+        self.bf16 = bf16
+        self.device = next(model.parameters()).device
+        self.student: nn.Module = DistributedDataParallel(model.student) if parallel else model.student
+
+    def forward_backward(self, batch: Batch, temperature: float, generator: torch.Generator) -> Losses:
+        """Add the gradients of `batch` to the student's; moves the centres, if those are used.
+
+        `temperature` is the teacher's; `generator` (CPU) draws stochastic depth.
+        """
+        pieces = [self._prepare(piece, generator) for piece in batch.pieces(self.accumulate)]
+        targets = self._targets(pieces, temperature)
+        koleo, koleo_gradients = self._koleo_ahead(pieces)
+        totals: dict[str, Tensor] = {}
+        for index, (piece, target) in enumerate(zip(pieces, targets, strict=True)):
+            with self._no_sync(index < len(pieces) - 1):
+                with self._autocast():
+                    output = self.student(piece.crops, piece.mask, piece.student, piece.draw)
+                parts = self._piece_losses(piece, output, target, batch.images)
+                total = self._weighted(parts)
+                features = _views(output.features[: 2 * piece.images].float(), piece)
+                if koleo_gradients is not None:
+                    total = total + (features * koleo_gradients[index]).sum()
+                elif self.loss.koleo_weight:
+                    koleo = self._koleo(features)
+                    total = total + self.loss.koleo_weight * koleo
+                torch.autograd.backward(total)
+            for name, value in parts.items():
+                totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+        koleo = koleo.detach()
+        return Losses(**totals, koleo=koleo, total=self._weighted(totals) + self.loss.koleo_weight * koleo)
+
+    def _prepare(self, batch: Batch, generator: torch.Generator) -> _Piece:
+        backbone = self.model.student.backbone
+        crops = batch.crops(self.device)
+        mask = batch.masks.flatten(0, 1)
+        layout = backbone.layout(crops)
+        masked_image, masked_patch = mask.nonzero(as_tuple=True)
+        patches = masked_image * layout.groups[0][1] + backbone.prefix + masked_patch
+        student, teacher = (_wanted(lay, patches) for lay in (layout, Layout(layout.groups[:1])))
+        depth = draw(self.drop_rates, layout, student.rows, generator) if any(self.drop_rates) else None
+        return _Piece(
+            crops,
+            batch.images,
+            mask.to(self.device, non_blocking=True),
+            layout,
+            student.to(self.device),
+            teacher.to(self.device),
+            (1 / mask.sum(-1).clamp(min=1))[masked_image].to(self.device, non_blocking=True),
+            depth if depth is None else tuple(d and d.to(self.device) for d in depth),
+        )
+
+    @torch.no_grad()
+    def _targets(self, pieces: list[_Piece], temperature: float) -> list[_Targets]:
+        with self._autocast():
+            outputs = [self.model.teacher(piece.crops[:1], None, piece.teacher, None) for piece in pieces]
+        views = torch.cat([_views(output.classes, piece) for output, piece in zip(outputs, pieces, strict=True)], dim=1)
+        patches = torch.cat([output.patches for output in outputs])
+        classes = self._assign(self.model.dino_loss, views.flatten(0, 1), temperature).view_as(views)
+        if self.loss.ibot_weight:
+            patches = self._assign(self.model.ibot_patch_loss, patches, temperature)
+        counts = [len(output.patches) for output in outputs]
+        images = [piece.images for piece in pieces]
+        by_piece = zip(torch.split(classes, images, dim=1), torch.split(patches, counts), strict=True)
+        return [_Targets(*target) for target in by_piece]
+
+    def _assign(self, centre: Centre, logits: Tensor, temperature: float) -> Tensor:
+        if self.loss.centering == "centering":
+            return centre.assign(logits, temperature)
+        return sinkhorn_knopp(logits, temperature, self.loss.sinkhorn_iterations)
+
+    def _piece_losses(self, piece: _Piece, output: Output, target: _Targets, images: int) -> dict[str, Tensor]:
+        temperature = self.loss.student_temperature
+        views = _views(output.classes, piece)
+        local_views = len(views) - 2
+        pairs = 2 + 2 * local_views
+        share = piece.images / images
+        return {
+            "dino_local": dino_local_loss(views[2:], target.classes, temperature) * (share / pairs),
+            "dino_global": dino_global_loss(views[:2], target.classes, temperature) * (share / pairs),
+            "ibot": ibot_loss(output.patches, target.patches, piece.patch_weight, 2 * images, temperature),
+        }
+
+    def _weighted(self, parts: dict[str, Tensor]) -> Tensor:
+        dino = parts["dino_local"] + parts["dino_global"]
+        return self.loss.dino_weight * dino + self.loss.ibot_weight * parts["ibot"]
+
+    def _koleo(self, features: Tensor) -> Tensor:
+        """Sum over the two global views of `features` `(2, B, D)`: views of one image are not neighbours."""
+        terms = [
+            koleo_loss(view, all_ranks=self.loss.koleo_all_ranks, group=self.loss.koleo_group) for view in features
+        ]
+        return torch.stack(terms).sum()
+
+    def _koleo_ahead(self, pieces: list[_Piece]) -> tuple[Tensor, list[Tensor] | None]:
+        """KoLeo of the whole batch and its weighted gradient per piece `(2, b, D)`; None if no pass ahead is due."""
+        if len(pieces) == 1 or not self.loss.koleo_weight:
+            return torch.zeros((), device=self.device), None
+        with torch.no_grad(), self._autocast():
+            features = torch.cat([self._global_features(piece) for piece in pieces], dim=1).float()
+        features.requires_grad_(True)
+        koleo = self._koleo(features)
+        (gradient,) = torch.autograd.grad(self.loss.koleo_weight * koleo, features)
+        return koleo, list(torch.split(gradient, [piece.images for piece in pieces], dim=1))
+
+    def _global_features(self, piece: _Piece) -> Tensor:
+        layout = Layout(piece.layout.groups[:1])
+        rows = layout.class_rows()
+        depth = None if piece.draw is None else narrow(piece.draw, layout, rows)
+        wanted = rows.to(self.device)
+        return _views(self.model.student.backbone.forward_rows(piece.crops[:1], piece.mask, wanted, depth), piece)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _no_sync(self, wait: bool) -> AbstractContextManager[object]:
+        if wait and isinstance(self.student, DistributedDataParallel):
+            return self.student.no_sync()
+        return nullcontext()
+
+
+def _views(rows: Tensor, piece: _Piece) -> Tensor:
+    """Class-token rows `(V * b, C)` of the piece's views as `(V, b, C)`."""
+    return rows.view(-1, piece.images, rows.shape[-1])
+
+
+def _wanted(layout: Layout, patches: Tensor) -> Wanted:
+    classes = layout.class_rows()
+    return Wanted(torch.cat([classes, patches]), len(classes))

@@ -1,0 +1,1 @@
+"""Detectors of what an image shows: bodies (NudeNet), faces (CenterFace), and classifiers by name."""

@@ -1,0 +1,86 @@
+"""The contract of everything that turns images into vectors, and the one door to it: a name."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.config import ModelConfig
+from curation.errors import ModelError
+from curation.models.classical import ClassicalDescriptor
+
+__all__ = ["Embedder", "open_embedder"]
+
+
+class Embedder(Protocol):
+    """Turns images into vectors whose dot product is a similarity.
+
+    Life of one: constructed (no I/O), fitted where `needs_fit`, `setup()`, then any number of `embed` calls.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that `open_embedder` knows it by."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """Shorter side in pixels that images should be decoded to; others are accepted and resized."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector; known after `setup()`."""
+        ...
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether it must first be fitted to a sample of the run: see `ClassicalDescriptor.with_whitening`."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What its vectors depend on beside the pixels: name, version, sha256 of the weights. For digests.
+
+        Raises:
+            ModelError: the weights cannot be had, or are not those that were pinned.
+        """
+        ...
+
+    def setup(self) -> None:
+        """Find, verify and load the weights; calling it again does nothing.
+
+        Raises:
+            ModelError: the weights cannot be had, are damaged, are not those that were pinned, or do not fit.
+        """
+        ...
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Vectors of images, in order.
+
+        Args:
+            images: N arrays of (H, W, 3) uint8 RGB, each of any size.
+
+        Returns:
+            (N, dim) float32 rows of length 1. A row without finite numbers is the caller's to drop.
+        """
+        ...
+
+
+def open_embedder(settings: ModelConfig) -> Embedder:
+    """The embedder that a name stands for, nothing loaded yet.
+
+    Raises:
+        ModelError: the name is unknown, or settings are given that the model cannot use.
+    """
+    family, _, rest = settings.model.partition("/")
+    if family == "timm" and rest:
+        from curation.models.timm_model import TimmEmbedder  # torch takes seconds to import, so only when it is used
+
+        return TimmEmbedder(settings)
+    if family == "classical" and rest:
+        return ClassicalDescriptor.from_settings(settings)
+    raise ModelError(
+        f"model {settings.model!r}: unknown; name timm/<model>, as in timm/vit_small_patch14_dinov2.lvd142m, "
+        "or classical/hog-colour-<n>x<n>, as in classical/hog-colour-8x8"
+    )

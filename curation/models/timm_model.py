@@ -1,0 +1,170 @@
+"""Any timm model as an embedder: its own preprocessing, its pooled features, its weights or none at all.
+
+timm turns a checkpoint's keys into the model's with a function of each family, which only its own loader knows; but
+that loader is lenient about keys as soon as the classifier is removed, and would leave random weights in place. So a
+model is built as its checkpoint was published, loaded strictly, and only then loses its classifier.
+"""
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
+from timm.models._pretrained import PretrainedCfg
+
+from curation.config import ModelConfig
+from curation.errors import ModelError
+from curation.models.weights import verified_weights
+
+__all__ = ["TimmEmbedder"]
+
+VERSION = 1
+
+
+class TimmEmbedder:
+    """Pooled features of a timm model, on the GPU where there is one; `settings.model` is `timm/<name>`."""
+
+    def __init__(self, settings: ModelConfig) -> None:
+        """Looks the name up; nothing is built or read.
+
+        Raises:
+            ModelError: timm knows no such model, or it does not take RGB images.
+        """
+        self._settings = settings
+        self._published = _published(settings.model)
+        self._input: dict[str, Any] = resolve_data_config(pretrained_cfg=self._published.to_dict())
+        if self._input["input_size"][0] != 3:
+            raise ModelError(f"model {settings.model}: takes no RGB images; name a model of 3 channels")
+        self._model: torch.nn.Module | None = None
+        self._device = torch.device("cpu")
+        self._dim = 0
+
+    @property
+    def name(self) -> str:
+        """`timm/<name>`."""
+        return self._settings.model
+
+    @property
+    def side(self) -> int:
+        """What timm resizes the shorter side to before its crop."""
+        height, width = self._input["input_size"][1:]
+        return int(min(height, width) / self._input["crop_pct"])
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        assert self._dim, f"{self.name}: dim is known after setup()"
+        return self._dim
+
+    @property
+    def needs_fit(self) -> bool:
+        """Never: it was trained."""
+        return False
+
+    def fingerprint(self) -> str:
+        """Name, version and the weights' sha256; downloads the weights if they are not here yet."""
+        _, digest = verified_weights(self._settings, self._published)
+        return f"{self.name} v{VERSION} sha256:{digest}"
+
+    def setup(self) -> None:
+        """Verify and load the weights, then pass one grey image through, so that a misfit shows before the work."""
+        if self._model is not None:
+            return
+        path, _ = verified_weights(self._settings, self._published)
+        model = _load(self.name, str(path), self._published.num_classes)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = model.eval().requires_grad_(False).to(self._device)
+        with torch.inference_mode():
+            output = model(torch.zeros(1, *self._input["input_size"], device=self._device))
+        if not isinstance(output, torch.Tensor) or output.ndim != 2:
+            raise ModelError(f"model {self.name}: gives no vector per image; name an image classifier")
+        self._dim = int(output.shape[1])
+        self._transform = create_transform(**self._input)
+        self._model = model
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
+        assert self._model is not None, f"{self.name}: setup() comes before embed()"
+        out = np.empty((len(images), self._dim), np.float32)
+        for start in range(0, len(images), self._settings.batch):
+            batch = torch.stack([self._pixels(image) for image in images[start : start + self._settings.batch]])
+            with torch.inference_mode():
+                vectors = self._model(batch.to(self._device)).float()
+                vectors = torch.nn.functional.normalize(vectors, dim=1)
+            out[start : start + len(batch)] = vectors.cpu().numpy()
+        return out
+
+    def _pixels(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """(H, W, 3) uint8 to (3, S, S) float32, by the model's own resize, crop, mean and deviation."""
+        pixels = self._transform(Image.fromarray(image))
+        assert isinstance(pixels, torch.Tensor)
+        return pixels
+
+
+def _published(model: str) -> PretrainedCfg:
+    """What timm knows about a model by name."""
+    name = model.removeprefix("timm/")
+    problem = "timm knows no such model"
+    if timm.is_model(name) and not set(name) & set("/\\:"):
+        try:
+            published = timm.get_pretrained_cfg(name)
+        except RuntimeError:
+            problem = f"timm knows {name.partition('.')[0]}, but not this variant of it"
+        else:
+            return published or PretrainedCfg(architecture=name)
+    known = [*timm.list_models(), *timm.list_models(pretrained=True)]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = f"did you mean timm/{' or timm/'.join(near)}?" if near else "list them with timm.list_models()"
+    raise ModelError(f"model {model!r}: {problem}; {hint}")
+
+
+def _load(model: str, path: str, published_classes: int) -> torch.nn.Module:
+    """The model with the file's weights and no classifier; the file may have one, or not.
+
+    Raises:
+        ModelError: the file is damaged, holds code, or its keys or shapes are not the model's.
+    """
+    misfits = []
+    for classes in dict.fromkeys((published_classes, 0)):
+        try:
+            with warnings.catch_warnings(action="ignore"):  # torch warns of odd pickles before it refuses them
+                built = timm.create_model(
+                    model.removeprefix("timm/"),
+                    pretrained=True,
+                    num_classes=classes,
+                    pretrained_cfg_overlay={"file": path, "num_classes": classes},
+                )
+        except Exception as error:  # a hostile file can make the readers raise nearly anything
+            cause = " ".join(str(error).split())[:200] or type(error).__name__
+            if "weights_only=True blocked" in cause:
+                raise ModelError(
+                    f"model {model}: {path} holds more than tensors or is damaged, and is not loaded; "
+                    "get it as safetensors"
+                ) from error
+            if not _is_misfit(error):
+                raise ModelError(
+                    f"model {model}: {path} is damaged or no checkpoint ({cause}); get the file again"
+                ) from error
+            misfits.append(cause)
+        else:
+            return _headless(built, classes)
+    raise ModelError(f"model {model}: {path} is no checkpoint of this model ({misfits[0]}); give one that is")
+
+
+def _is_misfit(error: Exception) -> bool:
+    """Whether tensors were read, but under names or with shapes that are not the model's."""
+    return isinstance(error, (AttributeError, KeyError, TypeError)) or "loading state_dict" in str(error)
+
+
+def _headless(model: Any, classes: int) -> torch.nn.Module:
+    if classes > 0:
+        model.reset_classifier(0)
+    assert isinstance(model, torch.nn.Module)
+    return model

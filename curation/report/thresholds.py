@@ -1,0 +1,153 @@
+"""See before deciding: how a filter's scores are spread over a run, and what each threshold would drop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.errors import RunError, UserError
+from curation.parts import Collection
+from curation.rundir import Run
+
+__all__ = ["FILTERS", "Scores", "plot_scores", "read_scores", "scores_text"]
+
+# measure of `quality` -> its setting, and whether images above the limit are dropped
+QUALITY = {
+    "aspect": ("max_aspect", True),
+    "bytes_per_pixel": ("min_bytes_per_pixel", False),
+    "jpeg_quality": ("min_jpeg_quality", False),
+    "uniform": ("max_uniform", True),
+    "entropy": ("min_entropy", False),
+    "sharpness": ("min_sharpness", False),
+    "score": ("min_score", False),
+}
+FILTERS = ("nsfw", "faces", *QUALITY)
+"""What there are scores of."""
+
+BINS = 20
+BAR = 40
+SHOWN = 10
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One score of every image that has it.
+
+    Attributes:
+        name: the filter, and for several classes the class: `nsfw ANUS_EXPOSED`.
+        values: (N,) float64, in the order of parts and rows.
+        limit: the threshold of the run's config; None where the rule is off.
+        above: whether images from the threshold upwards are dropped, rather than those below it.
+    """
+
+    name: str
+    values: Floats
+    limit: float | None
+    above: bool
+
+    def dropped(self, threshold: float) -> int:
+        """How many images a threshold would drop."""
+        return int((self.values >= threshold).sum() if self.above else (self.values < threshold).sum())
+
+    def candidates(self) -> list[float]:
+        """Thresholds worth a look, in order: ten over the range of scores, and the one that is set."""
+        low, high = (0.0, 1.0) if self.name.startswith(("nsfw", "faces")) else (self.values.min(), self.values.max())
+        steps = {float(f"{step:.3g}") for step in np.linspace(low, high, SHOWN + 1)}
+        return sorted(steps | ({self.limit} if self.limit is not None else set()))
+
+
+def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]:
+    """The scores of one filter, one `Scores` for each class.
+
+    Args:
+        filter: one of `FILTERS`. Of `faces`, an image's score is that of its best box, 0 where there is none.
+        collection: a path in the run, such as `seeds/birds`.
+
+    Raises:
+        UserError: there is no such filter.
+        RunError: the run holds no scores of it there.
+    """
+    if filter not in FILTERS:
+        raise UserError(f"--filter {filter}: no such filter; the filters are {', '.join(FILTERS)}")
+    stage = "quality" if filter in QUALITY else "safety"
+    where = run.collection(collection)
+    if not where.parts(stage):
+        raise RunError(f"{run.store.root}: {collection} has no {stage} scores; run `lvd curate` with that filter on")
+    if filter == "nsfw":
+        found = _nsfw(where, run)
+    elif filter == "faces":
+        found = [Scores("faces", _faces(where), run.config.safety.face_threshold, above=True)]
+    else:
+        setting, above = QUALITY[filter]
+        settings = run.config.quality.head if filter == "score" else run.config.quality
+        found = [Scores(filter, _measures(where, filter), getattr(settings, setting, None), above)]
+    if not any(len(scores.values) for scores in found):
+        raise RunError(f"{run.store.root}: {collection} has no {filter} scores; run `lvd curate` with that filter on")
+    return [scores for scores in found if len(scores.values)]
+
+
+def _nsfw(where: Collection, run: Run) -> list[Scores]:
+    by_label: dict[str, list[float]] = {}
+    for part in where.parts("safety"):
+        for row in where.read("safety", part, ["nsfw"])["nsfw"].to_pylist():
+            for item in row or ():
+                by_label.setdefault(item["label"], []).append(item["score"])
+    limits = run.config.safety.nsfw_thresholds
+    return [
+        Scores(f"nsfw {label}", np.asarray(by_label[label], np.float64), limits.get(label), above=True)
+        for label in sorted(by_label)
+    ]
+
+
+def _faces(where: Collection) -> Floats:
+    best = []
+    for part in where.parts("safety"):
+        rows = where.read("safety", part, ["faces"])["faces"].to_pylist()
+        best += [max((box["score"] for box in boxes), default=0.0) for boxes in rows if boxes is not None]
+    return np.asarray(best, np.float64)
+
+
+def _measures(where: Collection, measure: str) -> Floats:
+    values = [where.read("quality", part, [measure])[measure].drop_null() for part in where.parts("quality")]
+    return np.concatenate([array.to_numpy() for array in values]).astype(np.float64)
+
+
+def scores_text(scores: Scores) -> str:
+    """A histogram and a table of thresholds, to be printed."""
+    counts, edges = np.histogram(scores.values, BINS, _range(scores))
+    lines = [f"{scores.name}: {len(scores.values):,} images"]
+    for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
+        bar = "#" * int(np.ceil(BAR * count / max(1, counts.max())))
+        lines.append(f"  {low:>9.4g} to {high:<9.4g} {count:>10,} {bar}".rstrip())
+    lines.append("  threshold    would drop")
+    for threshold in scores.candidates():
+        dropped = scores.dropped(threshold)
+        mark = "  <- as set" if threshold == scores.limit else ""
+        lines.append(f"  {threshold:>9.4g} {dropped:>13,} {dropped / len(scores.values):>8.2%}{mark}")
+    return "\n".join(lines)
+
+
+def plot_scores(scores: Sequence[Scores], path: str | Path) -> None:
+    """Draw the histograms, one under the other, counts on a logarithmic scale, to a PNG file."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    figure = Figure(figsize=(8, 2.2 * len(scores)), layout="constrained")
+    for axes, item in zip(figure.subplots(len(scores), 1, squeeze=False)[:, 0], scores, strict=True):
+        axes.hist(item.values, bins=2 * BINS, range=_range(item), log=True, color="#5a7d9a")
+        if item.limit is not None:
+            axes.axvline(item.limit, color="#b03a2e", label=f"{item.limit:g} drops {item.dropped(item.limit):,}")
+            axes.legend(loc="upper right")
+        axes.set_title(item.name, fontsize=10, loc="left")
+        axes.set_ylabel("images")
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _range(scores: Scores) -> tuple[float, float]:
+    if scores.name.startswith(("nsfw", "faces")):
+        return 0.0, 1.0
+    low, high = float(scores.values.min()), float(scores.values.max())
+    return (low, high) if low < high else (low - 0.5, high + 0.5)

@@ -1,0 +1,149 @@
+"""Curate, and look at what was curated."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curation.config import Config, load_config, parse_config, parse_overrides
+from curation.errors import ConfigError, LvdError
+from curation.report.funnel import funnel
+from curation.report.verify import verify
+from curation.report.why import why
+from curation.rundir import Run
+from curation.stages.compose import read_composition
+from pipelines.commands.shared import JsonOption, RunArgument, SetOption, app, console, print_json, print_line
+from pipelines.commands.tables import print_composition, print_funnel, print_trail, trail_fields
+from pipelines.curate import STEPS, curate
+from pipelines.progress import Terminal
+
+__all__: list[str] = []
+
+
+@app.command(
+    "curate",
+    epilog="Example: [bold]lvd curate configs/curate/lvd142m.yaml --set dedup.self.threshold=0.65 --out runs/lvd[/]\n\n"
+    "Example: [bold]lvd curate --pool photos/ --seed birds/ --against benchmark/ --out runs/birds[/]",
+)
+def curate_command(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG]", help="A YAML file; or use --pool and --seed.")
+    ] = None,
+    pool: Annotated[list[str] | None, typer.Option(metavar="DATASET", help="What to choose from.")] = None,
+    seed: Annotated[list[str] | None, typer.Option(metavar="DATASET", help="What to find more of.")] = None,
+    against: Annotated[list[str] | None, typer.Option(metavar="DATASET", help="What must not leak in.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="RUN", help="The run directory. Default: runs/<config name>.")
+    ] = None,
+    set_: SetOption = None,
+    until: Annotated[str | None, typer.Option(metavar="STEP", help=f"Last step to do: {', '.join(STEPS)}.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again to fetch what failed for a passing reason.")
+    ] = False,
+    ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster.")] = None,
+) -> None:
+    """Curate a dataset: crawl, filter, remove duplicates, embed, cluster, retrieve by seeds, write shards.
+
+    A dataset is a folder of images (sub-folders are labels), WebDataset tars, Parquet files with images or URLs, text
+    files of URLs, or WARC, ARC or WAT files. Run the same command again to continue a run that was stopped.
+    """
+    overrides = [*(set_ or []), *([f"runner.ray_address={ray_address}"] if ray_address else [])]
+    settings = _settings(config, pool, seed, against, overrides)
+    if out is None and config is None:
+        raise ConfigError("--out: missing; name the directory for the run, as in --out runs/birds")
+    run = curate(
+        settings, out or f"runs/{Path(str(config)).stem}", until=until, retry_failed=retry_failed, report=Terminal()
+    )
+    print_funnel(funnel(run))
+    if until is None or until == STEPS[-1]:
+        print_composition(read_composition(run))
+        print_line(f"shards and manifest: {run.store.url('shards')}")
+
+
+@app.command("demo", epilog="Example: [bold]lvd demo --out runs/demo[/]")
+def demo_command(
+    out: Annotated[str, typer.Option(metavar="RUN", help="The run directory.")] = "runs/demo",
+    set_: SetOption = None,
+) -> None:
+    """Run the main job on a small web made here, and check it: no network, no GPU, no downloads."""
+    from pipelines.demo.run import demo
+    from pipelines.demo.show import show
+
+    result = demo(out, overrides=set_ or [], report=Terminal())
+    print_funnel(funnel(result.run))
+    print_composition(read_composition(result.run))
+    show(result.findings, console)
+    if result.missed:
+        raise LvdError(f"demo: {len(result.missed)} target(s) missed; ask `lvd why {out} URL` about the examples above")
+    print_line(f"all targets reached; look around with `lvd why {out} 000000000000` or `lvd verify {out}`")
+
+
+@app.command("funnel", epilog="Example: [bold]lvd funnel runs/demo[/]")
+def funnel_command(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show how many samples each stage let through, and why the others were dropped."""
+    rows = funnel(Run.load(run))
+    if as_json:
+        print_json([row.to_dict() for row in rows])
+    else:
+        print_funnel(rows)
+
+
+@app.command("why", epilog="Example: [bold]lvd why runs/demo http://photos.example/a.jpg[/]")
+def why_command(
+    run: RunArgument,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A URL, id, SHA-256, path in its dataset, or shard key.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what became of one image or URL, stage by stage, and why."""
+    trails = why(Run.load(run), key)
+    if not trails:
+        raise ConfigError(f"{key}: nothing in {run} has this URL, id, SHA-256, path or key; check how it is spelled")
+    if as_json:
+        print_json([trail_fields(trail) for trail in trails])
+    else:
+        for trail in trails:
+            print_trail(trail)
+
+
+@app.command("verify", epilog="Example: [bold]lvd verify runs/demo[/]")
+def verify_command(run: RunArgument) -> None:
+    """Check a run's ledgers, digests, shards and checksums; exit code 1 on any breach."""
+    breaches = list(verify(Run.load(run)))
+    for breach in breaches:
+        print_line(f"{breach.where}: {breach.what}")
+    if breaches:
+        raise LvdError(f"{run}: {len(breaches)} breach(es)")
+    print_line(f"{run}: ledgers, digests, shards and checksums hold")
+
+
+def _settings(
+    config: str | None,
+    pool: list[str] | None,
+    seeds: list[str] | None,
+    against: list[str] | None,
+    overrides: list[str],
+) -> Config:
+    """The config from a file, or from options alone."""
+    if config is not None:
+        if pool or seeds or against:
+            raise ConfigError("--pool, --seed and --against: cannot be mixed with a config file; set them there")
+        return load_config(config, overrides)
+    if not pool or not seeds:
+        raise ConfigError("lvd curate: name a CONFIG file, or at least one --pool and one --seed dataset")
+    values: dict[str, Any] = {
+        "pool": pool,
+        "seeds": [{"name": name, "data": data} for name, data in _named(seeds)],
+        "references": [{"name": name, "data": data} for name, data in _named(against or [])],
+    }
+    return parse_config({**values, **parse_overrides(overrides)}, where="lvd curate")
+
+
+def _named(datasets: list[str]) -> list[tuple[str, str]]:
+    """Each dataset with a name from its last path component, made unique by a number."""
+    named: dict[str, str] = {}
+    for data in datasets:
+        stem = re.sub("[^A-Za-z0-9]+", "-", Path(data.rstrip("/")).stem)[:90].strip("-") or "set"
+        name = next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in named)
+        named[name] = data
+    return list(named.items())

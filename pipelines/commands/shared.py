@@ -1,0 +1,34 @@
+"""What all commands share: the app, common options, and how to print."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+__all__ = ["JsonOption", "RunArgument", "SetOption", "app", "console", "print_json", "print_line"]
+
+app = typer.Typer(
+    help="Curate image datasets for self-supervised learning the way LVD-142M was made, and pretrain on them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its URL.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given again.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_line(text: str) -> None:
+    """Print text as it is, on one line however long."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print a JSON value."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))

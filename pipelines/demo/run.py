@@ -1,0 +1,96 @@
+"""The demo: the whole of `lvd curate` on a small web made here, checked against what was planted in it."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.config import Config, load_config
+from curation.errors import RunError
+from curation.rundir import Run
+from pipelines.curate import curate
+from pipelines.demo.check import Finding, check
+from pipelines.demo.outcomes import outcomes_of
+from pipelines.demo.pictures import SEED_SETS
+from pipelines.demo.server import WebServer
+from pipelines.demo.truth import read_truth
+from pipelines.demo.web import Web, make_web
+from pipelines.progress import Quiet, Report
+
+__all__ = ["CONFIG", "Demo", "demo"]
+
+CONFIG = Path(__file__).parents[2] / "configs" / "curate" / "demo.yaml"
+VERSION = 1
+"""Of the web: raised when the same seed gives another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A finished demo."""
+
+    run: Run
+    findings: list[Finding]
+    """The self-check: one row per planted kind, then the targets."""
+
+    @property
+    def missed(self) -> list[Finding]:
+        """The targets that were not reached."""
+        return [finding for finding in self.findings if not finding.passed]
+
+
+def demo(out: str, *, overrides: Sequence[str] = (), report: Report | None = None) -> Demo:
+    """Make the web beside the run, curate it through HTTP, and check what came out.
+
+    Running it again continues, or does nothing, as `curate` does; the web in `<out>-web` is made once.
+
+    Args:
+        out: the run directory, a local path.
+        overrides: settings to change, as in `lvd curate --set`.
+
+    Raises:
+        UserError: as `curate`, and if `<out>-web` is something else than this demo's web.
+    """
+    report = report or Quiet()
+    settings = load_config(CONFIG, overrides)
+    web = _web_beside(Path(out), settings.seed, report)
+    with WebServer(web.site) as server:
+        run = curate(_for_web(settings, web, server.connect_to), out, report=report)
+    seeded = [concept for concepts in SEED_SETS.values() for concept in concepts]
+    return Demo(run, check(outcomes_of(run), web.truth, seeded))
+
+
+def _for_web(settings: Config, web: Web, connect_to: dict[str, str]) -> Config:
+    """The settings with the web's own paths and addresses in place; in the file, paths are relative to the web."""
+    return settings.model_copy(
+        update={
+            "pool": [str(web.folder / data) for data in settings.pool],
+            "seeds": [seed.model_copy(update={"data": str(web.folder / seed.data)}) for seed in settings.seeds],
+            "references": [
+                reference.model_copy(update={"data": str(web.folder / reference.data)})
+                for reference in settings.references
+            ],
+            "crawl": settings.crawl.model_copy(update={"connect_to": connect_to}),
+        }
+    )
+
+
+def _web_beside(out: Path, seed: int, report: Report) -> Web:
+    """The web in `<out>-web`, made there if it is not there yet. It appears all at once, so a half-made one never does.
+
+    Raises:
+        RunError: the folder holds something else, or the web of another seed.
+    """
+    folder = out.with_name(f"{out.name}-web")
+    stamp, made = folder / "web.json", {"seed": seed, "version": VERSION}
+    if not folder.exists():
+        half = out.with_name(f"{out.name}-web-in-the-making")
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(parents=True)
+        with report.stage("make the web", 0):
+            make_web(half, seed)
+        (half / stamp.name).write_text(json.dumps(made), encoding="utf-8")
+        half.rename(folder)
+    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made:
+        raise RunError(f"{folder}: is not the demo's web of seed {seed}; remove it, or choose another --out")
+    return Web(folder, read_truth(folder / "truth.parquet"))

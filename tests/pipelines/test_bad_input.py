@@ -1,0 +1,355 @@
+"""What a user can get wrong: each is one line that says what, where and what to do, and changes nothing on disk."""
+
+import fcntl
+import os
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+
+@pytest.fixture
+def config_file(configure, tmp_path):
+    """Writes the test config to a file, with changes, and returns its path."""
+
+    def write(**changes):
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(configure().to_yaml()) | changes))
+        return path
+
+    return write
+
+
+def one_line(answer, code=2):
+    """The one line of an error, without its `lvd: `."""
+    assert answer.code == code, answer
+    assert "Traceback" not in answer.out + answer.err
+    (line,) = answer.err.splitlines()
+    assert line.startswith("lvd: ")
+    return line.removeprefix("lvd: ")
+
+
+SETTINGS = [
+    ("dedup.slf.threshold=0.5", "dedup.slf: unknown key; valid keys here: neighbours, self, relative"),
+    ("dedup.self.treshold=0.5", "dedup.self.treshold: unknown key; valid keys here: enabled, threshold"),
+    ("colour=red", "colour: unknown key; valid keys here: seed, pool, seeds, references, parts, runner, crawl, "),
+    ("runner.kid=inline", "runner.kid: unknown key; valid keys here: kind, workers, threads, ray_address"),
+    ("parts.rows=many", "parts.rows: input should be a valid integer (got 'many')"),
+    ("parts.rows=2.5", "parts.rows: input should be a valid integer (got 2.5)"),
+    ("parts.rows=true", "parts.rows: input should be a valid integer (got True)"),
+    ("parts.rows=0", "parts.rows: input should be greater than or equal to 1 (got 0)"),
+    ("dedup.self.threshold=1.5", "dedup.self.threshold: input should be less than or equal to 1 (got 1.5)"),
+    ("dedup.self.enabled=1", "dedup.self.enabled: input should be a valid boolean (got 1)"),
+    ("hash.bits=60", "hash.bits: input should be a multiple of 8 (got 60)"),
+    ("hash.method=md5", "hash.method: input should be 'pca' or 'phash' (got 'md5')"),
+    ("pool=", "pool: input should be a valid list (got None)"),
+    ("pool=[]", "pool: list should have at least 1 item after validation, not 0 (got [])"),
+    ("dedup=5", "dedup: input should be a valid dictionary or instance of DedupConfig (got 5)"),
+    ("dedup.self.threshold", "--set dedup.self.threshold: expected KEY=VALUE, as in --set dedup.self.threshold=0.6"),
+    ("=3", "--set =3: expected KEY=VALUE"),
+    ("a..b=3", "--set a..b=3: expected KEY=VALUE"),
+    ("pool=[a", "--set pool=[a: the value is not valid YAML"),
+]
+
+
+@pytest.mark.parametrize(("setting", "message"), SETTINGS, ids=[setting for setting, _ in SETTINGS])
+def test_a_setting_that_cannot_be_meant(lvd, config_file, tmp_path, setting, message):
+    line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--set", setting))
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_override_under_a_single_value(lvd, config_file, tmp_path):
+    line = one_line(
+        lvd("curate", config_file(), "--out", tmp_path / "run", "--set", "hash=3", "--set", "hash.radius=1")
+    )
+    assert line == "--set hash.radius=1: hash was already set to a single value"
+
+
+def test_all_mistakes_of_a_config_are_told_at_once(lvd, config_file, tmp_path):
+    path = config_file(parts={"rows": "x"}, seeds=[{"name": "a b", "data": "d", "near": 3}])
+    line = one_line(lvd("curate", path, "--out", tmp_path / "run"))
+    assert line.startswith(f"{path}: ")
+    assert "seeds.0.name: string should match pattern" in line
+    assert "seeds.0.near: unknown key; valid keys here: name, data, as_is, retrieve, neighbours" in line
+    assert "parts.rows: input should be a valid integer (got 'x')" in line
+
+
+FILES = [
+    (None, "cannot be read ([Errno 2] No such file or directory"),
+    (b"pool: [a\nseeds: }", "is not valid YAML"),
+    (b"", "holds no settings; it should map keys such as pool and seeds to values"),
+    (b"- pool", "holds no settings"),
+    (b"\xff\xfe\x00", "cannot be read ('utf-8' codec"),
+    (b"pool: [x]\n", "seeds: missing; add it"),
+    (b"1: 2\npool: [x]\nseeds: [{name: a, data: b}]\n", "1: "),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), FILES, ids=[repr(data) for data, _ in FILES])
+def test_a_config_file_that_is_none(lvd, tmp_path, data, message):
+    path = tmp_path / "my.yaml"
+    if data is not None:
+        path.write_bytes(data)
+    line = one_line(lvd("curate", path, "--out", tmp_path / "run"))
+    assert line.startswith(f"{path}: ")
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+COMMANDS = [
+    (("curate",), "name a CONFIG file, or at least one --pool and one --seed dataset"),
+    (("curate", "--pool", "x"), "name a CONFIG file, or at least one --pool and one --seed dataset"),
+    (("curate", "--pool", "x", "--seed", "y"), "--out: missing; name the directory for the run"),
+    (("curate", "c.yaml", "--pool", "x"), "cannot be mixed with a config file; set them there"),
+    (("curate", "--nonsense"), "No such option: --nonsense"),
+    (("nonsense",), "No such command 'nonsense'"),
+    (("funnel",), "Missing argument 'RUN'"),
+    (("funnel", "nowhere"), "nowhere: holds no run (no config.yaml); name the directory given to `lvd curate --out`"),
+    (("verify", "nowhere"), "nowhere: holds no run"),
+    (("why", "nowhere", "key"), "nowhere: holds no run"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), COMMANDS, ids=[" ".join(arguments) for arguments, _ in COMMANDS])
+def test_a_command_line_that_cannot_be_meant(lvd, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in one_line(lvd(*arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+MISSING = [
+    ({"pool": ["typo"]}, "typo: does not exist; check the path of the dataset"),
+    ({"pool": ["no-*.tar"]}, "no-*.tar: does not exist; check the path of the dataset"),
+    ({"pool": ["{a,b}.tar"]}, "a.tar: does not exist; check the path of the dataset"),
+    ({"seeds": [{"name": "s", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
+    ({"references": [{"name": "r", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
+    ({"pool": ["notes.md"]}, "notes.md: is no dataset that lvd knows; it should be a folder of images, .tar shards"),
+    ({"pool": ["bad.parquet"]}, "is not a readable Parquet file"),
+    ({"pool": ["other.parquet"]}, "has no column of images (image, jpg"),
+    ({"copies": {"model": "sscd"}}, "model 'sscd': unknown; name timm/<model>"),
+    ({"embed": {"model": "classical/hog"}}, "model 'classical/hog': unknown classical descriptor"),
+    ({"embed": {"model": "timm/no_such_model"}}, "no_such_model"),
+    (
+        {"embed": {"model": "timm/vit_tiny_patch16_224", "weights": "no.safetensors"}},
+        "weights no.safetensors is no file; give the path of a checkpoint file",
+    ),
+    (
+        {"copies": {"model": "timm/resnet18", "weights": "notes.md"}},
+        "weights notes.md are of no kind that is read here",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), MISSING, ids=[str(changes) for changes, _ in MISSING])
+def test_data_and_models_that_cannot_be_had(lvd, config_file, tmp_path, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.md").write_text("# notes")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really PAR1")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    assert message in one_line(lvd("curate", config_file(**changes), "--out", "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tar_that_is_none(lvd, config_file, tmp_path):
+    (tmp_path / "pool.tar").write_bytes(b"x" * 2000)
+    line = one_line(lvd("curate", config_file(pool=[str(tmp_path / "pool.tar")]), "--out", tmp_path / "run"))
+    assert line.startswith(f"{tmp_path / 'pool.tar'}: is not a readable tar (")
+    assert line.endswith("; mend or leave out this shard")
+
+
+@pytest.mark.parametrize("role", ["pool", "seeds", "references"])
+def test_an_empty_dataset(lvd, config_file, tmp_path, role):
+    (tmp_path / "empty").mkdir()
+    data = str(tmp_path / "empty")
+    changes = {role: [data] if role == "pool" else [{"name": "x", "data": data}]}
+    line = one_line(lvd("curate", config_file(**changes), "--out", tmp_path / "run"))
+    path = role if role == "pool" else f"{role}/x"
+    assert line == f"{path}: no images found in {data}; check that this is the dataset"
+
+
+@pytest.mark.parametrize("role", ["pool", "seeds", "references"])
+def test_a_dataset_whose_images_all_fail(lvd, config_file, dataset, tmp_path, role):
+    (tmp_path / "bad").mkdir()
+    shutil.copy(dataset.pool / "bad" / "garbage.jpg", tmp_path / "bad")
+    shutil.copy(dataset.pool / "bad" / "empty.jpg", tmp_path / "bad")
+    data = str(tmp_path / "bad")
+    changes = {role: [data] if role == "pool" else [{"name": "x", "data": data}]}
+    answer = lvd("curate", config_file(**changes), "--out", tmp_path / "run")
+    path = role if role == "pool" else f"{role}/x"
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    assert answer.err.splitlines()[-1] == (  # behind the lines of progress
+        f"lvd: {path}: none of its 2 images can be used (1 empty_body, 1 not_an_image); "
+        "mend the dataset, or the setting that drops them"
+    )
+    assert answer.err.count("lvd: ") == 1
+
+
+def test_more_clusters_than_images(lvd, config_file, tmp_path):
+    answer = lvd("curate", config_file(clusters={"count": 1000}), "--out", tmp_path / "run")
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1] == (
+        "lvd: clusters.count: 1000 clusters cannot be made of 100 images; set it to 100 or less"
+    )
+
+
+def test_an_unknown_step(lvd, config_file, tmp_path):
+    line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "dedupe"))
+    assert line.startswith(
+        "--until dedupe: no such step; the steps are listing, samples, decode, quality, safety, hashes, copies, dedup"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_out_that_cannot_be_a_directory(lvd, config_file, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for out in (tmp_path / "file", tmp_path / "file" / "run", "/proc/no/run"):
+        line = one_line(lvd("curate", config_file(), "--out", out))
+        assert line.startswith(f"{out}: cannot be used as a run directory (")
+        assert line.endswith("; choose another --out")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_no_permission_to_write(lvd, config_file, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    line = one_line(lvd("curate", config_file(), "--out", tmp_path / "locked"))
+    assert line.startswith(f"{tmp_path / 'locked'}")
+    assert "Permission denied" in line
+
+
+def test_a_directory_that_holds_something_else(lvd, config_file, tmp_path, snapshot):
+    (tmp_path / "home" / "deep").mkdir(parents=True)
+    (tmp_path / "home" / "deep" / ".tmp-mine").write_text("precious")
+    before = snapshot(tmp_path / "home")
+    line = one_line(lvd("curate", config_file(), "--out", tmp_path / "home"))
+    assert line == f"{tmp_path / 'home'}: is not empty and holds no run; choose another --out"
+    assert snapshot(tmp_path / "home") == before
+
+
+ANOTHER = [
+    ({"seed": 1}, "holds a run made with another `seed` (0, now 1); choose another --out"),
+    ({"parts": {"rows": 10}}, "holds a run made with another `parts` ({rows: 40}, now {rows: 10}); choose another"),
+    ({"pool": "seeds"}, "holds a run of another pool ("),
+    ({"seeds": "pool"}, "seeds/seeds was made from "),
+    ({"references": "pool"}, "references/test was made from "),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), ANOTHER, ids=[str(changes) for changes, _ in ANOTHER])
+def test_a_directory_that_holds_another_run(lvd, config_file, dataset, finished, snapshot, changes, message):
+    folders = {"pool": str(dataset.pool), "seeds": str(dataset.seeds)}
+    named = {"pool": lambda f: [f], "seeds": lambda f: [{"name": "seeds", "data": f}]}
+    named["references"] = lambda f: [{"name": "test", "data": f}]
+    changes = {key: named[key](folders[value]) if key in named else value for key, value in changes.items()}
+    before = snapshot(finished)
+    line = one_line(lvd("curate", config_file(**changes), "--out", finished))
+    assert line.startswith(f"{finished}: ")
+    assert message in line
+    assert snapshot(finished) == before
+
+
+CONFIGS = [b"pool: [", b"", b"\xff\xfe", b"pool: 3", b"- 1", b"{a: {b: ]}\nc"]
+
+
+@pytest.mark.parametrize("data", CONFIGS, ids=repr)
+@pytest.mark.parametrize("command", ["curate", "funnel", "verify", "why"])
+def test_a_damaged_record_of_the_config(lvd, config_file, finished, snapshot, data, command):
+    (finished / "config.yaml").write_bytes(data)
+    before = snapshot(finished)
+    rest = {"curate": (config_file(), "--out", finished), "why": (finished, "x")}.get(command, (finished,))
+    line = one_line(lvd(command, *rest))
+    assert line.startswith(f"{finished}/config.yaml: is not the config of a run of this version (")
+    assert snapshot(finished) == before
+
+
+def test_a_run_that_another_process_works_on(lvd, config_file, finished, snapshot):
+    before = snapshot(finished)
+    directory = os.open(finished, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        line = one_line(lvd("curate", config_file(), "--out", finished))
+    finally:
+        os.close(directory)
+    assert line == f"{finished}: another process is working on this run; wait for it or stop it"
+    assert snapshot(finished) == before
+
+
+PARTS = [
+    "pool/listing/part-00001.parquet",
+    "pool/samples/part-00000.parquet",
+    "pool/copies/part-00002.parquet",
+    "pool/dedup/part-00000.parquet",
+    "seeds/seeds/neighbours/part-00000.parquet",
+    "selection/part-00001.parquet",
+    "export/part-00000.parquet",
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("damage", ["cut", "empty", "text"])
+def test_a_damaged_part_file_names_itself_and_is_remade_once_deleted(
+    lvd, config_file, finished, snapshot, shards_of, part, damage
+):
+    shards = shards_of(finished)
+    path = finished / part
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"PAR1" + b"x" * 500 + b"PAR1"}[damage])
+    before = snapshot(finished)
+    line = one_line(lvd("curate", config_file(), "--out", finished))
+    assert line.startswith(f"{path}: is damaged (")
+    assert line.endswith("; delete this file and run the same command again to remake it")
+    assert snapshot(finished) == before
+    if damage == "cut":
+        path.unlink()
+        assert lvd("curate", config_file(), "--out", finished).code == 0
+        assert shards_of(finished) == shards
+        assert lvd("verify", finished).code == 0
+
+
+@pytest.mark.parametrize("name", ["pca_hash", "copies_whitening", "embeddings_whitening", "centroids"])
+def test_a_damaged_fitted_model(lvd, config_file, finished, shards_of, name):
+    shards = shards_of(finished)
+    path = finished / "models" / f"{name}.safetensors"
+    for data in (b"", b"\x08\0\0\0\0\0\0\0{}      ", path.read_bytes()[:-10]):
+        path.write_bytes(data)
+        line = one_line(lvd("curate", config_file(), "--out", finished))
+        assert line.startswith(f"{path}: is damaged (")
+        assert line.endswith("; delete this file and run the same command again")
+    path.unlink()
+    assert lvd("curate", config_file(), "--out", finished).code == 0
+    assert shards_of(finished) == shards
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format": "lvd-shards/9"}', b"\xff"], ids=repr)
+def test_a_damaged_manifest(lvd, config_file, finished, shards_of, data):
+    shards = shards_of(finished)
+    path = finished / "shards" / "manifest.json"
+    path.write_bytes(data)
+    for command in (("curate", config_file(), "--out", finished), ("verify", finished)):
+        line = one_line(lvd(*command))
+        assert line.startswith(f"{path}: is damaged (")
+        assert line.endswith("; delete it and run the same command again to remake it")
+    path.unlink()
+    assert lvd("curate", config_file(), "--out", finished).code == 0
+    assert shards_of(finished) == shards
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"rows": 3}'], ids=repr)
+def test_a_damaged_composition_table(lvd, config_file, finished, data):
+    path = finished / "selection" / "composition.json"
+    path.write_bytes(data)
+    assert one_line(lvd("curate", config_file(), "--out", finished)).startswith(f"{path}: is damaged (")
+
+
+def test_a_pool_file_that_is_gone_is_a_drop_and_not_an_error(lvd, config_file, dataset, tmp_path):
+    pool = shutil.copytree(dataset.pool, tmp_path / "pool")
+    run = ("curate", config_file(pool=[str(pool)]), "--out", tmp_path / "run")
+    assert lvd(*run, "--until", "listing").code == 0
+    (pool / "c0" / "000.jpg").unlink()
+    assert lvd(*run, "--until", "samples").code == 0
+    assert "1 unreadable_file" in lvd("funnel", tmp_path / "run").out

@@ -1,0 +1,97 @@
+"""Scores of a run as they are stored, and what each threshold would drop."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from curation.config import parse_config
+from curation.errors import RunError, UserError
+from curation.report.thresholds import FILTERS, Scores, plot_scores, read_scores, scores_text
+from curation.rundir import Run
+from curation.stages.contract import Output, StageSpec, commit_output
+
+NSFW = [[{"label": "A", "score": 0.1}, {"label": "B", "score": 0.9}], None, [{"label": "A", "score": 0.6}]]
+FACES = [[{"score": 0.2}, {"score": 0.8}], [], None]
+SHARPNESS = [5.0, None, 300.0]
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = parse_config(
+        {
+            "pool": ["p"],
+            "seeds": [{"name": "s", "data": "d"}],
+            "safety": {"nsfw_thresholds": {"A": 0.5}, "face_threshold": 0.5},
+        }
+    )
+    run = Run(str(tmp_path / "run"), config)
+    score = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
+    face = pa.list_(pa.struct([("score", pa.float32())]))
+    tables = {
+        "safety": {"nsfw": pa.array(NSFW, score), "faces": pa.array(FACES, face)},
+        "quality": {"sharpness": pa.array(SHARPNESS, pa.float32())},
+    }
+    for part in range(2):
+        for stage, columns in tables.items():
+            schema = pa.schema([(name, array.type) for name, array in columns.items()])
+            spec = StageSpec(stage, 1, None, {}, schema, {})
+            commit_output(spec, run.pool, part, np.ones(3, bool), Output(columns), digest="d")
+    return run
+
+
+def test_each_class_has_its_scores_and_its_threshold(run):
+    first, second = read_scores(run, "nsfw")
+    assert (first.name, first.limit, first.above) == ("nsfw A", 0.5, True)
+    np.testing.assert_allclose(first.values, [0.1, 0.6, 0.1, 0.6])
+    assert (second.name, second.limit) == ("nsfw B", None)
+    assert first.dropped(0.5) == 2
+    assert first.dropped(0.05) == 4
+
+
+def test_an_images_face_score_is_that_of_its_best_box(run):
+    (scores,) = read_scores(run, "faces")
+    np.testing.assert_allclose(scores.values, [0.8, 0.0, 0.8, 0.0])
+    assert scores.dropped(0.5) == 2
+
+
+def test_quality_drops_below_its_threshold(run):
+    (scores,) = read_scores(run, "sharpness")
+    assert scores.values.tolist() == [5.0, 300.0, 5.0, 300.0]
+    assert not scores.above
+    assert scores.dropped(10.0) == 2
+    assert scores.dropped(5.0) == 0
+
+
+def test_the_text_shows_all_images_and_marks_the_threshold(run):
+    text = scores_text(read_scores(run, "nsfw")[0])
+    lines = text.splitlines()
+    assert lines[0] == "nsfw A: 4 images"
+    assert sum(int(line.split()[3]) for line in lines[1:21]) == 4
+    assert "        0.5             2   50.00%  <- as set" in lines
+
+
+def test_scores_that_are_all_equal_are_drawn_too(tmp_path):
+    scores = Scores("sharpness", np.full(5, 7.0), 10.0, above=False)
+    assert "5" in scores_text(scores)
+    plot_scores([scores], tmp_path / "plot.png")
+
+
+def test_the_plot_is_a_picture_with_a_row_for_each_class(run, tmp_path):
+    plot_scores(read_scores(run, "nsfw"), tmp_path / "two.png")
+    plot_scores(read_scores(run, "faces"), tmp_path / "one.png")
+    with Image.open(tmp_path / "two.png") as two, Image.open(tmp_path / "one.png") as one:
+        assert two.format == "PNG"
+        assert two.height == pytest.approx(2 * one.height, abs=2)
+
+
+def test_an_unknown_filter_names_the_known_ones(run):
+    with pytest.raises(UserError, match=f"no such filter; the filters are {', '.join(FILTERS)}"):
+        read_scores(run, "blur")
+
+
+@pytest.mark.parametrize(("filter", "collection"), [("nsfw", "seeds/s"), ("score", "pool"), ("entropy", "pool")])
+def test_scores_that_a_run_has_not_are_one_line(run, filter, collection):
+    with pytest.raises(RunError) as caught:
+        read_scores(run, filter, collection)
+    assert "\n" not in str(caught.value)
