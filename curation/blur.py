@@ -1,8 +1,9 @@
 """Makes faces unrecognisable for good: a few cells of noisy colour, and nothing of the face.
 
-A box and a margin around it are shrunk to four cells across, noise is added to the cells, they are rounded to 16
-levels, and smoothly enlarged again. At most 4 x 8 numbers of 4 bits a channel are left of a face, whatever its size;
-sharpening cannot bring back what is not there. The margin covers hair and chin, which boxes leave out.
+A box and a margin around it are shrunk to two cells across, noise is added to the cells, they are rounded to 16
+levels, and smoothly enlarged again. At most 2 x 4 numbers of 4 bits a channel are left of a face, whatever its size;
+sharpening cannot bring back what is not there. With four cells across, the detector still took every fourth small
+face for one (docs/filters.md). The margin covers hair and chin, which boxes leave out.
 """
 
 import hashlib
@@ -18,8 +19,8 @@ from curation.images import Pixels
 
 __all__ = ["Region", "blur", "encode_like", "region_around"]
 
-CELLS = 4
-MOST_CELLS = 8
+CELLS = 2
+MOST_CELLS = 4
 NOISE = 12.0
 STEP = 16
 QUALITY = 95

@@ -242,7 +242,7 @@ class SafetyConfig(Settings):
     face_side: int = Field(480, ge=64, le=2048, multiple_of=32)
     """Longer side in pixels at which faces are looked for, or the image's own where it is smaller. The smallest faces
     found are about 10 pixels wide there."""
-    face_margin: float = Field(0.2, ge=0, le=2)
+    face_margin: float = Field(0.35, ge=0, le=2)
     """Added around a face before it is blurred, as a share of the box's longer side: hair, ears, chin."""
 
     @field_validator("nsfw", mode="before")

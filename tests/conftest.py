@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import sys
@@ -196,3 +197,23 @@ def lvd(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Answer(int(exited.value.code or 0), captured.out, captured.err)
 
     return lvd
+
+
+@pytest.fixture(scope="session")
+def small_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `config.json` and random weights of a model with the classes NSFW and SFW, as timm saves one."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("classifier")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model: Any = timm.create_model("test_resnet", pretrained=False, num_classes=2)
+        torch.nn.init.normal_(model.get_classifier().weight)
+    save_file(model.state_dict(), folder / "model.safetensors")
+    data = {"input_size": [3, 160, 160], "crop_pct": 0.95, "mean": [0.5] * 3, "std": [0.5] * 3}
+    layers = {"num_classes": 2, "first_conv": "conv1.0", "classifier": "fc"}
+    config = {"architecture": "test_resnet", "num_classes": 2, "label_names": ["NSFW", "SFW"]}
+    (folder / "config.json").write_text(json.dumps(config | {"pretrained_cfg": data | layers}))
+    return folder

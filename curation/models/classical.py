@@ -23,7 +23,7 @@ from curation.models.whitening import Whitening, fit_whitening
 
 __all__ = ["ClassicalDescriptor"]
 
-VERSION = 2
+VERSION = 1
 SIDE = 128
 CELL = 8
 COLOUR_SIDE = 32

