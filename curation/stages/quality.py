@@ -219,7 +219,7 @@ def _laplacian_variance(grey: npt.NDArray[np.int16]) -> float | None:
 def _jpeg_quality(source: bytes) -> float | None:
     """The quality setting at which libjpeg's luminance table is this file's; None where there is no table."""
     try:
-        with Image.open(io.BytesIO(source)) as image:
+        with Image.open(io.BytesIO(source), formats=("JPEG",)) as image:
             tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
             table = tables[min(tables)]
             cut_off = max(table) >= MOST

@@ -112,6 +112,7 @@ class Hosting:
         async def end() -> None:
             for server in self.servers:
                 server.close()
+            await asyncio.sleep(0.05)  # a connection on its way in is handed to a task first, which can be cancelled
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()

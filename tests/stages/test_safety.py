@@ -1,6 +1,7 @@
 """Unsafe images are dropped, faces are blurred in the bytes, and a model's failure costs one image."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -214,3 +215,11 @@ def test_a_changed_threshold_is_another_digest_and_other_roles_settings_are_not(
 
 def test_off_may_be_written_without_quotes():
     assert SafetyConfig.model_validate({"nsfw": False}).nsfw == "off"
+
+
+def test_it_travels_to_a_worker_before_its_models_are_loaded(small_classifier):
+    settings = SafetyConfig(nsfw=f"local-dir:{small_classifier}", nsfw_thresholds={"NSFW": 1.0})
+    for one in (Safety(SafetyConfig(), LIMITS, "pool", "decode", 480), Safety(settings, LIMITS, "pool", "decode", 480)):
+        copy = pickle.loads(pickle.dumps(one))
+        copy.setup()
+        assert run(copy, [jpeg(PHOTO)]).columns["blurred"].to_pylist() == [1]
