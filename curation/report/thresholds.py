@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ BAR = 40
 SHOWN = 10
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,14 @@ class Scores:
     Attributes:
         name: the filter, and for several classes the class: `nsfw ANUS_EXPOSED`.
         values: (N,) float64, in the order of parts and rows.
+        places: (N, 2) part and row of each.
         limit: the threshold of the run's config; None where the rule is off.
         above: whether images from the threshold upwards are dropped, rather than those below it.
     """
 
     name: str
     values: Floats
+    places: Places
     limit: float | None
     above: bool
 
@@ -80,40 +85,48 @@ def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]
     if filter == "nsfw":
         found = _nsfw(where, run)
     elif filter == "faces":
-        found = [Scores("faces", _faces(where), run.config.safety.face_threshold, above=True)]
+        found = [Scores("faces", *_faces(where), run.config.safety.face_threshold, above=True)]
     else:
         setting, above = QUALITY[filter]
         settings = run.config.quality.head if filter == "score" else run.config.quality
-        found = [Scores(filter, _measures(where, filter), getattr(settings, setting, None), above)]
+        found = [Scores(filter, *_measures(where, filter), getattr(settings, setting, None), above)]
     if not any(len(scores.values) for scores in found):
         raise RunError(f"{run.store.root}: {collection} has no {filter} scores; run `lvd curate` with that filter on")
     return [scores for scores in found if len(scores.values)]
 
 
 def _nsfw(where: Collection, run: Run) -> list[Scores]:
-    by_label: dict[str, list[float]] = {}
+    by_label: dict[str, list[tuple[float, Place]]] = {}
     for part in where.parts("safety"):
-        for row in where.read("safety", part, ["nsfw"])["nsfw"].to_pylist():
-            for item in row or ():
-                by_label.setdefault(item["label"], []).append(item["score"])
+        for row, items in enumerate(where.read("safety", part, ["nsfw"])["nsfw"].to_pylist()):
+            for item in items or ():
+                by_label.setdefault(item["label"], []).append((item["score"], (part, row)))
     limits = run.config.safety.nsfw_thresholds
     return [
-        Scores(f"nsfw {label}", np.asarray(by_label[label], np.float64), limits.get(label), above=True)
-        for label in sorted(by_label)
+        Scores(f"nsfw {label}", *_arrays(by_label[label]), limits.get(label), above=True) for label in sorted(by_label)
     ]
 
 
-def _faces(where: Collection) -> Floats:
+def _faces(where: Collection) -> tuple[Floats, Places]:
     best = []
     for part in where.parts("safety"):
         rows = where.read("safety", part, ["faces"])["faces"].to_pylist()
-        best += [max((box["score"] for box in boxes), default=0.0) for boxes in rows if boxes is not None]
-    return np.asarray(best, np.float64)
+        scores = [(max((box["score"] for box in boxes or ()), default=0.0), boxes) for boxes in rows]
+        best += [(score, (part, row)) for row, (score, boxes) in enumerate(scores) if boxes is not None]
+    return _arrays(best)
 
 
-def _measures(where: Collection, measure: str) -> Floats:
-    values = [where.read("quality", part, [measure])[measure].drop_null() for part in where.parts("quality")]
-    return np.concatenate([array.to_numpy() for array in values]).astype(np.float64)
+def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
+    found = []
+    for part in where.parts("quality"):
+        values = where.read("quality", part, [measure])[measure].to_pylist()
+        found += [(value, (part, row)) for row, value in enumerate(values) if value is not None]
+    return _arrays(found)
+
+
+def _arrays(found: Sequence[tuple[float, Place]]) -> tuple[Floats, Places]:
+    values = np.array([value for value, _ in found], dtype=np.float64)
+    return values, np.array([place for _, place in found], dtype=np.int64).reshape(-1, 2)
 
 
 def scores_text(scores: Scores) -> str:
@@ -131,7 +144,7 @@ def scores_text(scores: Scores) -> str:
     return "\n".join(lines)
 
 
-def plot_scores(scores: Sequence[Scores], path: str | Path) -> None:
+def plot_scores(scores: Sequence[Scores], path: str | Path | IO[bytes]) -> None:
     """Draw the histograms, one under the other, counts on a logarithmic scale, to a PNG file."""
     from matplotlib.figure import Figure  # takes a second to import
 

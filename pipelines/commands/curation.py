@@ -9,6 +9,8 @@ import typer
 from curation.config import Config, load_config, parse_config, parse_overrides
 from curation.errors import ConfigError, LvdError
 from curation.report.funnel import funnel
+from curation.report.gallery import write_gallery
+from curation.report.thresholds import FILTERS, read_scores, scores_text
 from curation.report.verify import verify
 from curation.report.why import why
 from curation.rundir import Run
@@ -104,6 +106,23 @@ def why_command(
     else:
         for trail in trails:
             print_trail(trail)
+
+
+@app.command("thresholds", epilog="Example: [bold]lvd thresholds runs/birds --filter nsfw[/]")
+def thresholds_command(
+    run: RunArgument,
+    filter_: Annotated[str, typer.Option("--filter", metavar="NAME", help=f"One of {', '.join(FILTERS)}.")],
+    collection: Annotated[str, typer.Option(metavar="PATH", help="A collection of the run.")] = "pool",
+    clear: Annotated[bool, typer.Option("--clear", help="Show thumbnails of the NSFW filter unblurred.")] = False,
+) -> None:
+    """Show how a filter's scores are spread, what each threshold would drop, and the images around it."""
+    opened = Run.load(run)
+    scores = read_scores(opened, filter_, collection)
+    for item in scores:
+        print_line(scores_text(item))
+    blur = filter_ == "nsfw" and not clear
+    page = write_gallery(opened, scores, filter_, collection=collection, blur=blur)
+    print_line(f"images around the threshold: {page}")
 
 
 @app.command("verify", epilog="Example: [bold]lvd verify runs/demo[/]")

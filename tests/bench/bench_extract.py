@@ -173,11 +173,13 @@ def make_crawl(folder: Path, count: int) -> list[str]:
             body = html_page(hrefs, images, chance).encode()
             head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
             request = f"GET {url} HTTP/1.1\r\n\r\n".encode()
-            pages.write(gzip.compress(record("request", url, "application/http; msgtype=request", request), 6))
+            pages.write(gzip.compress(record("request", url, "application/http; msgtype=request", request), 6, mtime=0))
             answer = head.encode() + body
-            pages.write(gzip.compress(record("response", url, "application/http; msgtype=response", answer), 6))
+            pages.write(
+                gzip.compress(record("response", url, "application/http; msgtype=response", answer), 6, mtime=0)
+            )
             for content in ({"HTTP-Request-Metadata": {}}, described_page(hrefs, images), {"Metadata-Records": {}}):
-                described.write(gzip.compress(wat_record(url, content), 6))
+                described.write(gzip.compress(wat_record(url, content), 6, mtime=0))
     return [str(warc), str(wat)]
 
 

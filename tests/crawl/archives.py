@@ -27,7 +27,7 @@ def warc_record(content: bytes, url: str = "http://page.test/dir/index.html", **
 
 
 def warc_file(records: Iterable[bytes], packed: bool = True) -> bytes:
-    return b"".join(gzip.compress(record) if packed else record for record in records)
+    return b"".join(gzip.compress(record, mtime=0) if packed else record for record in records)
 
 
 def wat_record(html: Mapping[str, object], headers: Mapping[str, str] | None = None, **changes: str) -> bytes:
@@ -45,7 +45,7 @@ def arc_file(records: Iterable[tuple[str, bytes]], packed: bool = False) -> byte
     blocks = [b"filedesc://test.arc 0.0.0.0 20240101000000 text/plain %d\n" % len(head) + head]
     for url, content in records:
         blocks.append(f"{url} 192.0.2.1 20240101000000 text/html {len(content)}\n".encode() + content + b"\n")
-    return b"".join(gzip.compress(block) if packed else block for block in blocks)
+    return b"".join(gzip.compress(block, mtime=0) if packed else block for block in blocks)
 
 
 def _lines(fields: Mapping[str, str]) -> str:

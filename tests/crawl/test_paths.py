@@ -24,7 +24,7 @@ NAME = "crawl-data/CC-MAIN-2024-22/segments/1/warc/one.warc.gz"
 )
 def test_where_the_files_of_a_list_lie(tmp_path: Path, line: str, root: str | None, expected: str) -> None:
     path = tmp_path / "warc.paths.gz"
-    path.write_bytes(gzip.compress(f"{line}\n\n# more\n{line}\n".encode()))
+    path.write_bytes(gzip.compress(f"{line}\n\n# more\n{line}\n".encode(), mtime=0))
     assert read_path_list(str(path), root) == [expected.format(folder=tmp_path)]
 
 

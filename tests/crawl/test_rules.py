@@ -65,7 +65,7 @@ def test_a_domain_holds_for_all_under_it_but_for_exceptions() -> None:
 
 def test_files_of_all_formats_are_joined(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("# hosts\n0.0.0.0 one.example\n")
-    (tmp_path / "plain.txt.gz").write_bytes(gzip.compress(b"two.example\n"))
+    (tmp_path / "plain.txt.gz").write_bytes(gzip.compress(b"two.example\n", mtime=0))
     (tmp_path / "filters.txt").write_bytes(b"! list\r\n||three.example^\r\n\xff\xfe junk\r\n")
     config = CrawlConfig(blocklists=[str(path) for path in sorted(tmp_path.iterdir())])
     rules = UrlRules(config)

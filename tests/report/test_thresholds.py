@@ -72,7 +72,7 @@ def test_the_text_shows_all_images_and_marks_the_threshold(run):
 
 
 def test_scores_that_are_all_equal_are_drawn_too(tmp_path):
-    scores = Scores("sharpness", np.full(5, 7.0), 10.0, above=False)
+    scores = Scores("sharpness", np.full(5, 7.0), np.zeros((5, 2), int), 10.0, above=False)
     assert "5" in scores_text(scores)
     plot_scores([scores], tmp_path / "plot.png")
 
