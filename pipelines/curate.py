@@ -43,21 +43,7 @@ from pipelines.progress import Quiet, Report
 
 __all__ = ["STEPS", "curate"]
 
-STEPS = (
-    "listing",
-    "samples",
-    "decode",
-    "quality",
-    "safety",
-    "hashes",
-    "copies",
-    "dedup",
-    "embeddings",
-    "clusters",
-    "neighbours",
-    "selection",
-    "export",
-)
+STEPS = (*STAGES, "selection", "export")
 """Where `until` can stop, in order."""
 
 
@@ -303,9 +289,7 @@ class _Curation:
         ]
         if not tasks:
             return
-        rows = {id(task): self._rows(task) for task in tasks}
-        total = sum(rows.values())
-        with self.report.stage(name, total) as bar:
+        with self.report.stage(name, sum(self._rows(task) for task in tasks)) as bar:
             for done in self.runner.run_tasks(tasks):
                 bar.advance(self._rows(done), _verdict(done))
 
