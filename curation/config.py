@@ -153,7 +153,8 @@ class CrawlConfig(Settings):
     )
     """File name endings of URLs that are not asked for: vector graphics, icons, and what is no picture."""
     prefer_archived: bool = False
-    """Take a picture that a WARC file of the pool holds from there, without a request."""
+    """Take a picture that the WARC or ARC file of its own page holds from there, without a request. Each part then
+    reads the crawl files that its URLs come from: right for a few files, not for a whole Common Crawl."""
 
 
 class ImageConfig(Settings):

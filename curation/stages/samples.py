@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from curation.config import CrawlConfig
+from curation.crawl.archived import take_archived
 from curation.crawl.fetch import fetch_all
 from curation.crawl.robots import RobotsMemory
 from curation.drops import Dropped, DropReason
 from curation.images import Header, identify
 from curation.shards import TarWriter
+from curation.sources.dataset import CRAWL_ENDINGS
 from curation.sources.parquet import read_image_rows
 from curation.stages.contract import Output, Place, StageSpec
 from curation.stages.links import url_key
@@ -112,9 +114,25 @@ class Samples:
             for row, data in read_image_rows(file, sorted(positions)):
                 yield positions[row], data
         to_fetch = [at for at in to_store if listed[at]["url"] is not None]
+        if self._crawl.prefer_archived:
+            taken = set()
+            for at, picture in self._archived(listed, to_fetch):
+                taken.add(at)
+                yield at, picture
+            to_fetch = [at for at in to_fetch if at not in taken]
         if to_fetch:
             for at, outcome in fetch_all([listed[at]["url"] for at in to_fetch], self._crawl, self._robots):
                 yield to_fetch[at], outcome if isinstance(outcome, Dropped) else outcome.body
+
+    def _archived(self, listed: Sequence[Row], wanted: Sequence[int]) -> Iterator[tuple[int, bytes | Dropped]]:
+        """Pictures that the crawl file of their own page holds."""
+        by_file: dict[str, list[int]] = defaultdict(list)
+        for at in wanted:
+            if listed[at]["source"].endswith(CRAWL_ENDINGS):
+                by_file[listed[at]["source"]].append(at)
+        for file, rows in sorted(by_file.items()):
+            for index, outcome in take_archived(file, [listed[at]["url"] for at in rows], self._crawl):
+                yield rows[index], outcome if isinstance(outcome, Dropped) else outcome.body
 
 
 def _describe(sample: Row, data: bytes | Dropped, drops: dict[int, Dropped], at: int) -> bool:
