@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from curation.errors import ConfigError
+from curation.errors import ConfigError, cause_of
 
 __all__ = [
     "ClusterConfig",
@@ -249,7 +249,7 @@ class SafetyConfig(Settings):
     @field_validator("nsfw", mode="before")
     @classmethod
     def _off_is_a_word(cls, value: object) -> object:
-        return "off" if value is False else value  # YAML reads a bare `off` as false
+        return "off" if value is False else value  # `false` is what one may well write for it
 
 
 class PrivacyConfig(Settings):
@@ -403,11 +403,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({_short(error)}); name a YAML config file") from error
+        raise ConfigError(f"{path}: cannot be read ({cause_of(error)}); name a YAML config file") from error
     try:
         values = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML ({_short(error)}); mend the file") from error
+        raise ConfigError(f"{path}: is not valid YAML ({cause_of(error)}); mend the file") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings; it should map keys such as pool and seeds to values")
     return parse_config(_merged(values, parse_overrides(overrides)), where=str(path))
@@ -460,7 +460,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         try:
             value = parse_yaml(text)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override}: the value is not valid YAML ({_short(error)})") from error
+            raise ConfigError(f"--set {override}: the value is not valid YAML ({cause_of(error)})") from error
         *parents, leaf = key.split(".")
         level = nested
         for parent in parents:
@@ -505,7 +505,3 @@ def _valid_keys(location: Iterable[str | int]) -> list[str]:
         annotation: Any = field.annotation
         model = annotation if isinstance(annotation, type) else annotation.__args__[0]
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -13,7 +13,12 @@ A bad sample is none of these: it is a drop, with a reason (see `curation.drops`
 
 from collections.abc import Mapping
 
-__all__ = ["ConfigError", "DatasetError", "LvdError", "ModelError", "PartsFailed", "RunError", "UserError"]
+__all__ = ["ConfigError", "DatasetError", "LvdError", "ModelError", "PartsFailed", "RunError", "UserError", "cause_of"]
+
+
+def cause_of(error: BaseException, limit: int = 200) -> str:
+    """What another library's error says, on one line of bounded length; its class where it says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
 class LvdError(Exception):

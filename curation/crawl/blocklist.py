@@ -9,7 +9,7 @@ import fsspec
 
 from curation.crawl.addresses import literal_address
 from curation.crawl.urls import canonical_url, host_of
-from curation.errors import DatasetError
+from curation.errors import DatasetError, cause_of
 
 __all__ = ["Blocklist", "parse_line", "read_blocklists"]
 
@@ -109,6 +109,6 @@ def _lines(path: str) -> Iterable[str]:
         if content.startswith(b"\x1f\x8b"):
             content = gzip.decompress(content)
     except Exception as error:  # every fsspec backend has its own kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = cause_of(error)
         raise DatasetError(f"{path}: the blocklist cannot be read ({reason}); check crawl.blocklists") from error
     return content.decode("utf-8", "replace").splitlines()

@@ -154,11 +154,7 @@ class _Crawl:
         try:
             async with aiohttp.ClientSession(
                 connector=connector,
-                headers={
-                    "User-Agent": settings.user_agent,
-                    "Accept": "image/*,*/*;q=0.5",
-                    "Accept-Encoding": "identity",
-                },
+                headers={"User-Agent": settings.user_agent, **HEADERS},
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

@@ -4,7 +4,7 @@ import gzip
 
 import fsspec
 
-from curation.errors import DatasetError
+from curation.errors import DatasetError, cause_of
 
 __all__ = ["is_path_list", "read_path_list"]
 
@@ -34,7 +34,7 @@ def read_path_list(path: str, root: str | None = None) -> list[str]:
             content = gzip.decompress(content)
         lines = content.decode("utf-8").split("\n")
     except Exception as error:  # every fsspec backend has its own kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = cause_of(error)
         raise DatasetError(f"{path}: the list of crawl files cannot be read ({reason}); check the path") from error
     names = [name for line in lines if (name := line.strip()) and not name.startswith("#")]
     if not names:

@@ -13,7 +13,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, metadata, resource, respo
 from curation.crawl.arc import is_arc, read_arc
 from curation.crawl.payload import MAX_CONTENT, Record, Tally, Wanted, decode_content
 from curation.crawl.source import Source, SourceError, plain_head
-from curation.errors import DatasetError
+from curation.errors import DatasetError, cause_of
 
 __all__ = ["read_records"]
 
@@ -53,7 +53,7 @@ def _opened(path: str) -> Iterator[Source]:
     try:
         opened = fsspec.open(path, "rb").open()
     except Exception as error:  # every fsspec backend has its own kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = cause_of(error)
         raise DatasetError(f"{path}: cannot be opened ({reason}); check the path") from error
     with opened:
         yield Source(opened)

@@ -17,6 +17,7 @@ from curation.crawl.body import Pace, read_body
 from curation.crawl.optout import opt_out
 from curation.crawl.urls import canonical_url, host_of
 from curation.drops import Dropped, DropReason
+from curation.errors import cause_of
 
 __all__ = ["Answer", "Fetched", "Judge", "Requester"]
 
@@ -92,7 +93,7 @@ class Requester:
                     answer = Answer(_explain(error), asked[-1])
                 except Exception as error:  # no answer of one server may end the work on all others
                     logger.debug("%s: %r", asked[-1], error, exc_info=True)
-                    answer = Answer(Dropped(DropReason.CONNECTION_FAILED, _short(error)), asked[-1])
+                    answer = Answer(Dropped(DropReason.CONNECTION_FAILED, cause_of(error)), asked[-1])
             return answer
         except TimeoutError:
             seconds = asyncio.get_running_loop().time() - start
@@ -184,16 +185,12 @@ def _explain(error: aiohttp.ClientError) -> Dropped:
             return Dropped(DropReason.PRIVATE_ADDRESS, str(cause))
         cause = getattr(cause, "os_error", None) or cause.__cause__
     if isinstance(error, aiohttp.InvalidURL):
-        return Dropped(DropReason.INVALID_URL, _short(error))
+        return Dropped(DropReason.INVALID_URL, cause_of(error))
     if isinstance(error, aiohttp.ClientPayloadError):
         cause = error.__cause__
         cut_short = cause is None or "Not enough data" in str(cause) or isinstance(cause, OSError)
         reason = DropReason.CONNECTION_FAILED if cut_short else DropReason.BAD_RESPONSE
-        return Dropped(reason, _short(error))
+        return Dropped(reason, cause_of(error))
     if isinstance(error, aiohttp.ClientResponseError):
-        return Dropped(DropReason.BAD_RESPONSE, _short(error))
-    return Dropped(DropReason.CONNECTION_FAILED, _short(error))
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        return Dropped(DropReason.BAD_RESPONSE, cause_of(error))
+    return Dropped(DropReason.CONNECTION_FAILED, cause_of(error))

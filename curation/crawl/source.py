@@ -3,6 +3,8 @@
 import zlib
 from typing import IO
 
+from curation.errors import cause_of
+
 __all__ = ["Source", "SourceError", "plain_head"]
 
 BLOCK = 1024 * 1024
@@ -82,7 +84,7 @@ class Source:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> SourceError:
-        self.failure = SourceError(" ".join(str(error).split())[:200] or type(error).__name__)
+        self.failure = SourceError(cause_of(error))
         return self.failure
 
 

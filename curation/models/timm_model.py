@@ -20,7 +20,7 @@ from timm.data.transforms_factory import create_transform
 from timm.models._pretrained import PretrainedCfg
 
 from curation.config import ModelConfig
-from curation.errors import ModelError
+from curation.errors import ModelError, cause_of
 from curation.models.weights import verified_weights
 
 __all__ = ["TimmEmbedder"]
@@ -142,7 +142,7 @@ def _load(model: str, path: str, published_classes: int) -> torch.nn.Module:
                     pretrained_cfg_overlay={"file": path, "num_classes": classes},
                 )
         except Exception as error:  # a hostile file can make the readers raise nearly anything
-            cause = " ".join(str(error).split())[:200] or type(error).__name__
+            cause = cause_of(error)
             if "weights_only=True blocked" in cause:
                 raise ModelError(
                     f"model {model}: {path} holds more than tensors or is damaged, and is not loaded; "

@@ -18,7 +18,7 @@ from timm.models._hub import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, download_cac
 from timm.models._pretrained import PretrainedCfg
 
 from curation.config import ModelConfig
-from curation.errors import ModelError
+from curation.errors import ModelError, cause_of
 
 __all__ = ["find_weights", "sha256_of", "verified_weights"]
 
@@ -118,7 +118,7 @@ def _from_url(model: str, url: str | tuple[str, str]) -> Path:
 
 
 def _no_download(model: str, where: str, error: Exception) -> ModelError:
-    cause = " ".join(str(error).split())[:160] or type(error).__name__
+    cause = cause_of(error, 160)
     return ModelError(
         f"model {model}: its weights could not be downloaded from {where} ({cause}); connect to the network, or "
         "download them elsewhere and give the file with the weights setting"

@@ -72,9 +72,11 @@ def _section(run: Run, scores: Scores, collection: str, blur: bool) -> str:
 
 def _figures(run: Run, scores: Scores, chosen: npt.NDArray[np.int64], collection: str, blur: bool) -> Iterator[str]:
     where = run.collection(collection)
+    parts = np.unique(scores.places[chosen, 0]).tolist()
+    samples = {part: read_samples(where, part, ["id", *PLACE]) for part in parts}
     for at in chosen.tolist():
         part, row = scores.places[at].tolist()
-        fields = read_samples(where, part, ["id", *PLACE]).slice(row, 1).to_pylist()[0]
+        fields = samples[part].slice(row, 1).to_pylist()[0]
         picture = "(no longer stored)"
         try:
             image = decode_image(read_image(run.store, where.path, *(fields[name] for name in PLACE)), NO_LIMITS, SIDE)

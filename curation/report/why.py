@@ -1,6 +1,5 @@
 """What became of one image or URL, and why: its trail through the stages, read from the parts."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from curation.crawl.links import canonical_url
 from curation.parts import Collection
 from curation.report.funnel import all_collections
 from curation.rundir import Run
+from curation.stages.links import url_key
 
 __all__ = ["Event", "Trail", "why"]
 
@@ -71,7 +71,7 @@ def _places(key: str) -> Iterator[tuple[str, str, pa.Scalar]]:
     yield from (("samples", "path", text), ("selection", "path", text), ("export", "key", text))
     if (url := canonical_url(key)) is not None:
         yield from ((stage, "url", pa.scalar(url)) for stage in ("links", "samples", "selection"))
-        key = hashlib.sha256(url.encode()).hexdigest()[:32]
+        key = url_key(url).hex()
     try:
         value = bytes.fromhex(key)
     except ValueError:

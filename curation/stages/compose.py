@@ -109,9 +109,9 @@ class Compose:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        collections = ["pool", *(f"seeds/{seed.name}" for seed in run.config.seeds)]
+        self._paths = ["pool", *(f"seeds/{seed.name}" for seed in run.config.seeds)]
         stages = ("samples", "clusters", "neighbours")
-        inputs = [[path, stage, run.collection(path).state(stage)] for path in collections for stage in stages]
+        inputs = [[path, stage, run.collection(path).state(stage)] for path in self._paths for stage in stages]
         settings = [seed.model_dump() for seed in run.config.seeds]
         shards = run.config.export.samples_per_shard
         self._digest = digest_of(["selection", SELECTION.version, settings, run.config.seed, shards, inputs])
@@ -128,9 +128,7 @@ class Compose:
     def run(self) -> None:
         """Raises UserError where nothing is selected."""
         run = self._run
-        live = {
-            path: _live_images(run, path) for path in ("pool", *(f"seeds/{seed.name}" for seed in run.config.seeds))
-        }
+        live = {path: _live_images(run, path) for path in self._paths}
         chosen: dict[tuple[str, int], Pick] = {}
         times: Counter[tuple[str, int]] = Counter()
         table: list[CompositionRow] = []

@@ -20,7 +20,7 @@ from timm.models._hub import load_model_config_from_hf, load_model_config_from_p
 from timm.models._pretrained import PretrainedCfg
 
 from curation.config import ModelConfig
-from curation.errors import ModelError
+from curation.errors import ModelError, cause_of
 from curation.images import Pixels
 from curation.models.weights import verified_weights
 
@@ -154,5 +154,5 @@ def _loaded(name: str, architecture: str, path: Path, published: PretrainedCfg, 
             **{**arguments, "num_classes": published.num_classes},
         )
     except Exception as error:  # a hostile file can make the readers raise nearly anything
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        cause = cause_of(error)
         raise ModelError(f"model {name}: {path} is damaged, or no checkpoint of it ({cause}); get it again") from error
