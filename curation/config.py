@@ -153,8 +153,7 @@ class CrawlConfig(Settings):
     )
     """File name endings of URLs that are not asked for: vector graphics, icons, and what is no picture."""
     prefer_archived: bool = False
-    """Take a picture that the WARC or ARC file of its own page holds from there, without a request. Each part then
-    reads the crawl files that its URLs come from: right for a few files, not for a whole Common Crawl."""
+    """Take a picture that the WARC or ARC file of its own page holds from there, without a request."""
 
 
 class ImageConfig(Settings):
@@ -361,7 +360,8 @@ class Config(Settings):
     """Seed of all randomness, together with a stage's name and a part's number."""
     pool: list[str] = Field(min_length=1)
     """Datasets that together are the uncurated pool."""
-    seeds: list[SeedConfig] = Field(min_length=1)
+    seeds: list[SeedConfig]
+    """What to find more of; `lvd curate` needs at least one."""
     references: list[ReferenceConfig] = Field(default_factory=list)
     parts: PartsConfig = PartsConfig()
     runner: RunnerConfig = RunnerConfig()

@@ -211,6 +211,8 @@ def verdict_columns(live_in: Mask, dropped: Mapping[int, Dropped]) -> list[pa.Ar
 
 def _one_line(text: str) -> str:
     """Free text as it is stored: one line, printable, of bounded length, since it may come from a stranger's server."""
+    if not text:
+        return text
     printable = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(printable.split())[:_DETAIL_LENGTH]
 

@@ -5,13 +5,16 @@ has to do. Running the same command again therefore continues a run that was sto
 that is finished.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import pyarrow as pa
+
 from curation import __version__
 from curation.config import Config, ModelConfig
-from curation.errors import DatasetError, UserError
+from curation.errors import ConfigError, DatasetError, UserError
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
 from curation.parts import Collection, Ledger
 from curation.report.funnel import STAGES, funnel
@@ -19,7 +22,7 @@ from curation.rundir import Run
 from curation.runner import Runner, Step, Task, open_runner
 from curation.shards import MANIFEST, read_manifest, shard_name, write_manifest
 from curation.sources.dataset import detect, link_files, list_rows
-from curation.sources.row import ListedRow
+from curation.sources.row import tables_of
 from curation.stages.clusters import Clusters, FitCentroids
 from curation.stages.compose import Compose, read_composition
 from curation.stages.contract import PixelStage, SourceStage
@@ -30,8 +33,8 @@ from curation.stages.execute import ColumnWork, PartWork, PixelWork
 from curation.stages.export import ExportWork
 from curation.stages.fit import FitOnSample, hash_basis, whitening
 from curation.stages.hashes import THUMBNAIL, Hashes
-from curation.stages.links import LinkWork, find_repeats
-from curation.stages.listing import append_parts, listed_rows
+from curation.stages.links import LINKS, LinkWork, listed_links
+from curation.stages.listing import append_parts
 from curation.stages.originals import remove_originals
 from curation.stages.places import changed_tar
 from curation.stages.quality import GREY_SIDE, Quality
@@ -39,9 +42,10 @@ from curation.stages.retrieve import Retrieve
 from curation.stages.retry import RetryWork
 from curation.stages.safety import Safety, is_active, safety_side
 from curation.stages.samples import Samples
+from curation.stages.unique import UNIQUE, find_repeats
 from pipelines.progress import Quiet, Report
 
-__all__ = ["STEPS", "curate"]
+__all__ = ["STEPS", "Curation", "check_inputs", "curate"]
 
 STEPS = (*STAGES, "selection", "export")
 """Where `until` can stop, in order."""
@@ -68,17 +72,19 @@ def curate(
     """
     if until is not None and until not in STEPS:
         raise UserError(f"--until {until}: no such step; the steps are {', '.join(STEPS)}")
+    if not config.seeds:
+        raise ConfigError("seeds: there is none; name at least one set of images to find more of")
     run = Run(out, config)
-    _check_inputs(run)
+    check_inputs(run)
     with run.locked():
         run.begin()
         with open_runner(config.runner) as runner:
             steps = STEPS[: STEPS.index(until) + 1] if until else STEPS
-            _Curation(run, runner, report or Quiet(), steps, retry_failed).do()
+            Curation(run, runner, report or Quiet(), steps, retry_failed).do()
     return run
 
 
-def _check_inputs(run: Run) -> None:
+def check_inputs(run: Run) -> None:
     """Find datasets and weights that cannot be had before anything is written."""
     for datasets in run.collections().values():
         for data in datasets:
@@ -92,8 +98,8 @@ def _check_inputs(run: Run) -> None:
 
 
 @dataclass
-class _Curation:
-    """One call of `curate`: what it works on and how far it goes."""
+class Curation:
+    """The job over one run, as far as its steps go: what `curate` does, and other jobs up to `dedup`."""
 
     run: Run
     runner: Runner
@@ -124,28 +130,24 @@ class _Curation:
         for path, datasets in self.run.collections().items():
             collection = self.run.collection(path)
             urls = [data for data in datasets if detect(data).has_urls]
-            rows = [row for data in datasets if data not in urls for row in list_rows(data)]
-            if urls:
-                rows += self._crawl(collection, urls)
-            known = listed_rows(collection)
-            new = list({(row.tar, row.key): row for row in rows if (row.tar, row.key) not in known}.values())
-            if not known and not new:
+            at_hand = (list_rows(data) for data in datasets if data not in urls)
+            tables = itertools.chain(*map(tables_of, at_hand), self._crawl(collection, urls))
+            new = append_parts(collection, tables, self.run.config.parts.rows, self.run.config.seed)
+            if not new and not collection.parts("listing"):
                 raise DatasetError(f"{path}: no images found in {', '.join(datasets)}; check that this is the dataset")
-            append_parts(collection, new, self.run.config.parts.rows, self.run.config.seed)
 
-    def _crawl(self, collection: Collection, datasets: Sequence[str]) -> list[ListedRow]:
-        """URLs out of crawl files and lists, each once."""
+    def _crawl(self, collection: Collection, datasets: Sequence[str]) -> Iterator[pa.Table]:
+        """URLs out of crawl files and lists, each once, as rows of a listing."""
+        if not datasets:
+            return
         links = self.run.collection(f"{collection.path}/crawl")
         files = [file for data in datasets for file in link_files(data)]
         work = LinkWork(links, files, self.run.config.crawl)
         self._parts(f"{links.path}: links", [work], work.parts())
         find_repeats(links)
-        rows = []
-        for part in links.parts("unique"):
-            table = links.read("links", part).filter(links.read("unique", part, ["live"])["live"])
-            for row in table.select(["url", "page_url", "alt", "source"]).to_pylist():
-                rows.append(ListedRow(key=row["url"], **row))
-        return rows
+        for part in links.parts(UNIQUE.name):
+            live = links.read(UNIQUE.name, part, ["live"])["live"]
+            yield listed_links(links.read(LINKS.name, part, list(LINKS.schema.names)).filter(live))
 
     def _bring_in(self) -> None:
         """The bytes: fetched, or found where they lie."""
@@ -218,10 +220,10 @@ class _Curation:
         config = self.run.config
         references = [self.run.references(item.name) for item in config.references]
         self._step("dedup", Dedup(self.run.pool, references, config.dedup, config.hash))
-        self._need_live("pool", "dedup")
 
     def _embed(self) -> None:
         """Where each image lies among concepts."""
+        self._need_live("pool", "dedup")
         fit = self._fit_whitening("embeddings", self._concept_model)
         side = self._concept_side
         work = []

@@ -6,13 +6,14 @@ FastWARC does not read it, and the others that do are slow or unmaintained; it i
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import IO, cast
 
 from curation.crawl.payload import MAX_CONTENT, Record, Tally, Wanted, decode_content
 from curation.crawl.source import Source
 
-__all__ = ["is_arc", "read_arc"]
+__all__ = ["is_arc", "read_arc", "read_arc_at"]
 
 MAX_LINE = 64 * 1024
 # URL (which may hold spaces), address, date, content type, then (version 2) more fields, and the length at the end.
@@ -43,12 +44,22 @@ def read_arc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]:
         tally["broken"] += 1
 
 
+def read_arc_at(source: Source, positions: Sequence[int], wanted: Wanted) -> Iterator[Record]:
+    """The records at positions that `read_arc` told."""
+    for record in read_arc(source, wanted, Tally()) if positions else ():
+        if record.position in positions:
+            yield record
+        if record.position >= positions[-1]:
+            return
+
+
 class _Stream:
-    """Lines and blocks of a stream, some of which can be put back."""
+    """Lines and blocks of a stream, some of which can be put back; `position` is how far it was taken."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._buffer = b""
+        self.position = 0
 
     def line(self) -> bytes:
         """Up to and with the next line feed; an over-long line comes in pieces."""
@@ -66,10 +77,13 @@ class _Stream:
         while size > 0 and (more := self._stream.read(size)):
             parts.append(more)
             size -= len(more)
-        return b"".join(parts)
+        taken = b"".join(parts)
+        self.position += len(taken)
+        return taken
 
     def put_back(self, block: bytes) -> None:
         self._buffer = block + self._buffer
+        self.position -= len(block)
 
 
 def _records(stream: _Stream, wanted: Wanted, tally: Tally) -> Iterator[Record]:
@@ -82,13 +96,14 @@ def _records(stream: _Stream, wanted: Wanted, tally: Tally) -> Iterator[Record]:
                 intact = False
             continue
         intact = True
+        position = stream.position - len(line)
         tally["records"] += 1
         body = _body(stream, int(header["length"]))
         url = header["url"].decode("utf-8", "replace")
         if body and url.lower().startswith(("http:", "https:")):
             record = _message(url, body, header["mime"].decode("latin-1"))
             if wanted(record.content_type):
-                yield record
+                yield replace(record, position=position)
 
 
 def _body(stream: _Stream, length: int) -> bytes:

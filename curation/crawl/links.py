@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from curation.crawl.archived import is_whole_picture, may_be_picture
 from curation.crawl.optout import opt_out
 from curation.crawl.page import Page, decode_html, read_page
 from curation.crawl.payload import Record, Tally
@@ -26,18 +27,23 @@ class Link:
     """The directive by which the page, or its server, reserves its pictures; empty if none does."""
 
 
-def read_links(path: str, tally: Tally | None = None) -> Iterator[Link]:
+def read_links(path: str, tally: Tally | None = None, held: dict[str, int] | None = None) -> Iterator[Link]:
     """Every image URL of one WARC, ARC or WAT file, in file order, duplicates included.
 
     Args:
         path: a local path, or any URL that fsspec opens; plain or compressed.
+        held: where to note the pictures that the file itself holds: canonical URL -> position of its first record.
         tally: where to count `records`, `pages`, `links`, `invalid` (no http or https URL) and `broken` records.
 
     Raises:
         DatasetError: the file cannot be opened or read, or is no crawl file.
     """
     tally = Tally() if tally is None else tally
-    for record in read_records(path, _wanted, tally):
+    for record in read_records(path, _wanted if held is None else _wanted_or_picture, tally):
+        if not _wanted(record.content_type):
+            if held is not None and is_whole_picture(record):
+                held.setdefault(canonical_url(record.url) or "", record.position)
+            continue
         page = _page(record, tally)
         if page is not None:
             tally["pages"] += 1
@@ -46,6 +52,10 @@ def read_links(path: str, tally: Tally | None = None) -> Iterator[Link]:
 
 def _wanted(content_type: str) -> bool:
     return is_wat(content_type) or content_type.startswith(("text/html", "application/xhtml+xml"))
+
+
+def _wanted_or_picture(content_type: str) -> bool:
+    return _wanted(content_type) or may_be_picture(content_type)
 
 
 def _page(record: Record, tally: Tally) -> Page | None:

@@ -38,6 +38,9 @@ class Record:
     status: int = 200
     cut: bool = False
     """Whether the crawler, or our own limit, stored or read less than there was."""
+    position: int = 0
+    """Where the record starts: the offset of its compressed member in a WARC file, in an ARC file the offset once
+    decompressed."""
 
 
 def decode_content(stored: bytes, headers: Mapping[str, str]) -> bytes:

@@ -4,18 +4,18 @@ Damage is local: a record that cannot be read is counted and skipped, and readin
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import fsspec
 from fastwarc.warc import ArchiveIterator, WarcRecord, metadata, resource, response
 
-from curation.crawl.arc import is_arc, read_arc
+from curation.crawl.arc import is_arc, read_arc, read_arc_at
 from curation.crawl.payload import MAX_CONTENT, Record, Tally, Wanted, decode_content
 from curation.crawl.source import Source, SourceError, plain_head
 from curation.errors import DatasetError, cause_of
 
-__all__ = ["read_records"]
+__all__ = ["read_records", "read_records_at"]
 
 MAX_HEADER = 256 * 1024
 _MARK = b"WARC/1."
@@ -35,17 +35,35 @@ def read_records(path: str, wanted: Wanted, tally: Tally | None = None) -> Itera
         DatasetError: the file cannot be opened or read, or is no WARC or ARC file.
     """
     tally = Tally() if tally is None else tally
-    try:
-        with _opened(path) as source:
-            head = plain_head(source.peek(4096))
-            if is_arc(head):
-                yield from read_arc(source, wanted, tally)
-            elif head.startswith(_MARK[:5]) or source.peek(4).startswith((_ZSTD, _LZ4)):
-                yield from _read_warc(source, wanted, tally)
-            else:
-                raise DatasetError(f"{path}: is no WARC, ARC or WAT file; name a crawl file, plain or compressed")
-    except SourceError as error:
-        raise DatasetError(f"{path}: reading failed ({error}); check the file and try again") from error
+    with _opened(path) as source:
+        if _holds_arc(path, source):
+            yield from read_arc(source, wanted, tally)
+        else:
+            yield from _read_warc(source, wanted, tally)
+
+
+def read_records_at(path: str, positions: Sequence[int], wanted: Wanted) -> Iterator[Record]:
+    """The records at positions that `read_records` told, in ascending order; those that are not there are left out.
+
+    A WARC file is read there and nowhere else; an ARC file up to the last of them.
+
+    Raises:
+        DatasetError: the file cannot be opened or read, or is no WARC or ARC file.
+    """
+    with _opened(path) as source:
+        if _holds_arc(path, source):
+            yield from read_arc_at(source, positions, wanted)
+        else:
+            for position in positions:
+                if (record := _warc_record_at(source, position, wanted)) is not None:
+                    yield record
+
+
+def _holds_arc(path: str, source: Source) -> bool:
+    head = plain_head(source.peek(4096))
+    if not is_arc(head) and not head.startswith(_MARK[:5]) and not source.peek(4).startswith((_ZSTD, _LZ4)):
+        raise DatasetError(f"{path}: is no WARC, ARC or WAT file; name a crawl file, plain or compressed")
+    return is_arc(head)
 
 
 @contextlib.contextmanager
@@ -56,18 +74,20 @@ def _opened(path: str) -> Iterator[Source]:
         reason = cause_of(error)
         raise DatasetError(f"{path}: cannot be opened ({reason}); check the path") from error
     with opened:
-        yield Source(opened)
+        try:
+            yield Source(opened)
+        except SourceError as error:
+            raise DatasetError(f"{path}: reading failed ({error}); check the file and try again") from error
 
 
 def _read_warc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]:
     """All records; after one that FastWARC refuses, on from the next that starts like one."""
-    options: dict[str, Any] = {"record_types": response | resource | metadata, "max_header_len": MAX_HEADER}
     start: int | None = 0
     while start is not None:
         source.seek(start)
         position = start
         try:
-            for record in ArchiveIterator(cast("BinaryIO", source), parse_http=True, quirks_mode=True, **options):
+            for record in _parsed(source):
                 position = record.stream_pos
                 tally["records"] += 1
                 if found := _take(record, wanted):
@@ -80,6 +100,22 @@ def _read_warc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]
                 raise
             tally["broken"] += 1
             start = _next_start(source, position + 1)
+
+
+def _warc_record_at(source: Source, position: int, wanted: Wanted) -> Record | None:
+    source.seek(position)
+    try:
+        record = next(iter(_parsed(source)), None)
+        return _take(record, wanted) if record is not None and record.stream_pos == position else None
+    except BaseException as error:
+        if not _is_damage(error, source):
+            raise
+        return None
+
+
+def _parsed(source: Source) -> ArchiveIterator:
+    options: dict[str, Any] = {"record_types": response | resource | metadata, "max_header_len": MAX_HEADER}
+    return ArchiveIterator(cast("BinaryIO", source), parse_http=True, quirks_mode=True, **options)
 
 
 def _is_damage(error: BaseException, source: Source) -> bool:
@@ -108,7 +144,7 @@ def _take(record: WarcRecord, wanted: Wanted) -> Record | None:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     stored = record.reader.read(MAX_CONTENT)
     cut = len(stored) == MAX_CONTENT or "WARC-Truncated" in record.headers
-    return Record(url, content_type, headers, decode_content(stored, headers), status, cut)
+    return Record(url, content_type, headers, decode_content(stored, headers), status, cut, record.stream_pos)
 
 
 def _swallows_another(record: Record) -> bool:

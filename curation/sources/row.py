@@ -1,11 +1,12 @@
 """One listed sample: where its bytes are, and what is known of it before they are read."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
-__all__ = ["SCHEMA", "ListedRow", "table_of"]
+__all__ = ["SCHEMA", "ListedRow", "tables_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class ListedRow:
     Attributes:
         key: what tells the row apart within its dataset, whatever folder the dataset lies in.
         path: the name of a local image within its dataset.
+        archived: where `source`, a crawl file, holds the picture that `url` names, if it does.
     """
 
     key: str
@@ -31,16 +33,20 @@ class ListedRow:
     offset: int | None = None
     length: int | None = None
     row: int | None = None
+    archived: int | None = None
 
 
 SCHEMA = pa.schema(
     [
-        (field.name, pa.int64() if field.name in ("offset", "length", "row") else pa.string())
+        (field.name, pa.int64() if field.name in ("offset", "length", "row", "archived") else pa.string())
         for field in fields(ListedRow)
     ]
 )
 
 
-def table_of(rows: Sequence[ListedRow]) -> pa.Table:
-    """Rows as a table of `SCHEMA`."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+def tables_of(rows: Iterable[ListedRow]) -> Iterator[pa.Table]:
+    """Rows as tables of `SCHEMA`, a bounded number of rows in each."""
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, 65_536)):
+        columns = [pa.array([getattr(row, field.name) for row in batch], field.type) for field in SCHEMA]
+        yield pa.Table.from_arrays(columns, schema=SCHEMA)

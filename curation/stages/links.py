@@ -1,7 +1,7 @@
-"""From files of URLs to a list without repeats: extraction, one part per file, and exact URL dedup over all of them.
+"""Extracts URLs from files, one part per file.
 
-The rows here are URLs as they were found; they form a collection of their own (`<collection>/crawl`), whose survivors
-are then cut into the collection's parts.
+The rows are URLs as they were found; they form a collection of their own (`<collection>/crawl`), whose survivors, each
+once (`unique.py`), are then cut into the collection's parts.
 """
 
 import hashlib
@@ -20,23 +20,32 @@ from curation.errors import DatasetError
 from curation.parts import Collection, digest_of
 from curation.sources.dataset import CRAWL_ENDINGS
 from curation.sources.parquet import read_url_rows
+from curation.sources.row import SCHEMA as ROW
 from curation.stages.contract import Output, StageSpec, commit_output
 from curation.storage import filesystem
 
-__all__ = ["LINKS", "UNIQUE", "LinkWork", "find_repeats", "url_key"]
+__all__ = ["LINKS", "LinkWork", "listed_links", "url_key"]
 
 RULES = {"blocklists", "blocked_keywords", "blocked_types", "allow_private_addresses"}
 """The crawl settings that say which URLs are not asked for."""
 
 LINKS = StageSpec(
     name="links",
-    version=1,
+    version=2,
     after=None,
     reads={},
-    schema=pa.schema([("url", pa.string()), ("page_url", pa.string()), ("alt", pa.string()), ("source", pa.string())]),
+    schema=pa.schema(
+        [
+            ("key", pa.binary(16)),
+            ("url", pa.string()),
+            ("page_url", pa.string()),
+            ("alt", pa.string()),
+            ("source", pa.string()),
+            ("archived", pa.int64()),
+        ]
+    ),
     settings={},
 )
-UNIQUE = StageSpec(name="unique", version=1, after="links", reads={"links": ["url"]}, schema=pa.schema([]), settings={})
 
 
 def url_key(url: str) -> bytes:
@@ -72,14 +81,18 @@ class LinkWork:
     def run(self, part: int) -> None:
         started = time.monotonic()
         source = self._files[part]
-        rows = list(_links_of(source))
+        held: dict[str, int] = {}
+        rows = list(_links_of(source, held))
         urls = [canonical_url(row.url) for row in rows]
         drops = {at: drop for at, row in enumerate(rows) if (drop := self._refuse(row, urls[at]))}
+        texts = [url or row.url for url, row in zip(urls, rows, strict=True)]
         columns = {
-            "url": pa.array([url or row.url for url, row in zip(urls, rows, strict=True)], pa.string()),
+            "key": pa.array([url_key(text) for text in texts], pa.binary(16)),
+            "url": pa.array(texts, pa.string()),
             "page_url": pa.array([row.page_url for row in rows], pa.string()),
             "alt": pa.array([row.alt for row in rows], pa.string()),
             "source": pa.array([source] * len(rows), pa.string()),
+            "archived": pa.array([held.get(text) for text in texts], pa.int64()),
         }
         commit_output(
             LINKS,
@@ -105,42 +118,31 @@ class LinkWork:
         return Dropped(DropReason.INVALID_URL, link.url) if url is None else self._rules.refuse_canonical(url)
 
 
-def find_repeats(collection: Collection) -> None:
-    """Drop every URL that an earlier part, or an earlier row, already has. Parts that are up to date stay."""
-    seen: set[bytes] = set()
-    earlier: list[str] = []
-    for part in collection.parts(LINKS.name):
-        footer = collection.footer(LINKS.name, part)
-        assert footer is not None
-        earlier.append(footer.digest)
-        digest = digest_of([UNIQUE.name, UNIQUE.version, earlier])
-        live = collection.live(LINKS.name, part)
-        urls = collection.read(LINKS.name, part, ["url"])["url"].filter(pa.array(live)).to_pylist()
-        drops = {}
-        for at, url in enumerate(urls):
-            key = url_key(url)
-            if key in seen:
-                drops[at] = Dropped(DropReason.DUPLICATE_URL)
-            seen.add(key)
-        done = collection.footer(UNIQUE.name, part)
-        if done is None or done.digest != digest:
-            commit_output(UNIQUE, collection, part, live, Output({}, drops), digest=digest)
+def listed_links(links: pa.Table) -> pa.Table:
+    """Rows of this stage as rows of a listing."""
+    given = {"key": links["url"], **{name: links[name] for name in ("source", "url", "page_url", "alt", "archived")}}
+    columns = [given.get(field.name, pa.nulls(len(links), field.type)) for field in ROW]
+    return pa.Table.from_arrays(columns, schema=ROW)
 
 
 def _numbered(collection: Collection, files: Sequence[str]) -> list[str]:
     """The file of each part, remembered in the run."""
     name = f"{collection.path}/files.json"
     known: list[str] = json.loads(collection.store.read_bytes(name)) if collection.store.exists(name) else []
-    numbered = [*known, *(file for file in dict.fromkeys(files) if file not in known)]
+    numbered = list(dict.fromkeys([*known, *files]))
     if numbered != known:
         collection.store.write_bytes(name, json.dumps(numbered, indent=1).encode())
     return numbered
 
 
-def _links_of(file: str) -> Iterator[Link]:
-    """The links of a crawl file, the rows of a Parquet file, or the lines of a text file of URLs."""
+def _links_of(file: str, held: dict[str, int]) -> Iterator[Link]:
+    """The links of a crawl file, the rows of a Parquet file, or the lines of a text file of URLs.
+
+    Args:
+        held: where to note the pictures that a crawl file itself holds, as `read_links` does.
+    """
     if file.endswith(CRAWL_ENDINGS):
-        yield from read_links(file)
+        yield from read_links(file, held=held)
     elif file.endswith(".parquet"):
         for url, page_url, alt in read_url_rows(file):
             yield Link(url, page_url, alt)

@@ -18,7 +18,6 @@ from curation.crawl.robots import RobotsMemory
 from curation.drops import Dropped, DropReason
 from curation.images import Header, identify
 from curation.shards import TarWriter
-from curation.sources.dataset import CRAWL_ENDINGS
 from curation.sources.parquet import read_image_rows
 from curation.stages.contract import Output, Place, StageSpec
 from curation.stages.links import url_key
@@ -46,7 +45,7 @@ SCHEMA = pa.schema(
     ]
 )
 CARRIED = ("source", "url", "page_url", "alt", "label", "path")
-LISTED = (*CARRIED, "tar", "offset", "length", "row")
+LISTED = (*CARRIED, "tar", "offset", "length", "row", "archived")
 """The columns of the listing that say what a row is and where its bytes are."""
 Row = dict[str, Any]
 
@@ -128,10 +127,11 @@ class Samples:
         """Pictures that the crawl file of their own page holds."""
         by_file: dict[str, list[int]] = defaultdict(list)
         for at in wanted:
-            if listed[at]["source"].endswith(CRAWL_ENDINGS):
+            if listed[at]["archived"] is not None:
                 by_file[listed[at]["source"]].append(at)
         for file, rows in sorted(by_file.items()):
-            for index, outcome in take_archived(file, [listed[at]["url"] for at in rows], self._crawl):
+            places = [(listed[at]["url"], listed[at]["archived"]) for at in rows]
+            for index, outcome in take_archived(file, places, self._crawl):
                 yield rows[index], outcome if isinstance(outcome, Dropped) else outcome.body
 
 

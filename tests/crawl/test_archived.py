@@ -8,6 +8,7 @@ from curation.config import CrawlConfig
 from curation.crawl.archived import take_archived
 from curation.crawl.links import read_links
 from curation.crawl.request import Fetched
+from curation.crawl.urls import canonical_url
 from curation.drops import Dropped, DropReason
 
 from .archives import arc_file, http_message, warc_file, warc_record
@@ -21,12 +22,22 @@ def picture(body: bytes = JPEG, url: str = URL, status: str = "200 OK", **header
     return warc_record(http_message(body, fields, status), url)
 
 
+def held(path: Path) -> dict[str, int]:
+    """Canonical URLs of the pictures that a file holds, and where."""
+    found: dict[str, int] = {}
+    list(read_links(str(path), held=found))
+    return found
+
+
 def take(folder: Path, records: list[bytes], urls: list[str], **changes: object) -> dict[int, Fetched | Dropped]:
     path = folder / "crawl.warc.gz"
     path.write_bytes(warc_file(records))
-    found = list(take_archived(str(path), urls, CrawlConfig.model_validate(changes)))
+    positions = held(path)
+    asked = {at: positions[key] for at, url in enumerate(urls) if (key := canonical_url(url) or "") in positions}
+    places = [(urls[at], position) for at, position in asked.items()]
+    found = list(take_archived(str(path), places, CrawlConfig.model_validate(changes)))
     assert len(found) == len(dict(found))
-    return dict(found)
+    return {list(asked)[index]: outcome for index, outcome in found}
 
 
 def test_a_picture_is_taken_for_every_row_that_asks_for_it(tmp_path: Path) -> None:
@@ -36,10 +47,41 @@ def test_a_picture_is_taken_for_every_row_that_asks_for_it(tmp_path: Path) -> No
     assert found[1] == Fetched(JPEG, URL, 200, 0.0)
 
 
-def test_an_arc_holds_pictures_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_warc_is_read_where_its_pictures_are_and_nowhere_else(tmp_path: Path, packed: bool) -> None:
+    bodies = {f"http://pics.test/{number}.jpg": JPEG + b"%d" % number for number in range(5)}
+    page = warc_record(http_message(b"<img src=/0.jpg>"), "http://pics.test/")
+    content = warc_file([page, *(picture(body, url) for url, body in bodies.items())], packed)
+    path = tmp_path / ("crawl.warc.gz" if packed else "crawl.warc")
+    path.write_bytes(content)
+    positions = held(path)
+    assert list(positions) == list(bodies)
+    wanted = "http://pics.test/3.jpg"
+    start, end = positions[wanted], positions["http://pics.test/4.jpg"]
+    head = content[: positions["http://pics.test/0.jpg"]]
+    path.write_bytes(head.ljust(start, b"\0") + content[start:end])  # all else is gone
+    places = [(wanted, start), (URL, start), (wanted, start + 1), (URL, end)]
+    assert dict(take_archived(str(path), places, CrawlConfig())) == {0: Fetched(bodies[wanted], wanted, 200, 0.0)}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_arc_holds_pictures_too(tmp_path: Path, packed: bool) -> None:
+    others = [(f"http://page.test/{number}", http_message(b"<p>" * number)) for number in range(3)]
+    records = [others[0], (URL, http_message(JPEG, {"Content-Type": "image/jpeg"})), *others[1:]]
     path = tmp_path / "crawl.arc"
-    path.write_bytes(arc_file([(URL, http_message(JPEG, {"Content-Type": "image/jpeg"}))]))
-    assert dict(take_archived(str(path), [URL], CrawlConfig())) == {0: Fetched(JPEG, URL, 200, 0.0)}
+    path.write_bytes(arc_file(records, packed))
+    places = [(URL, held(path)[URL])]
+    assert dict(take_archived(str(path), places, CrawlConfig())) == {0: Fetched(JPEG, URL, 200, 0.0)}
+
+
+def test_positions_hold_behind_a_damaged_record(tmp_path: Path) -> None:
+    page = warc_file([warc_record(http_message(b"<p>" * 1000))])
+    damaged = page[:40] + bytes(20) + page[60:]
+    path = tmp_path / "crawl.warc.gz"
+    path.write_bytes(page + damaged + warc_file([picture()]))
+    places = [(URL, held(path)[URL])]
+    assert places[0][1] == len(page + damaged)
+    assert dict(take_archived(str(path), places, CrawlConfig())) == {0: Fetched(JPEG, URL, 200, 0.0)}
 
 
 NOT_TAKEN = {
@@ -73,7 +115,8 @@ SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "warc" / "aut" / "warc"
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="needs the sample crawl files")
 def test_a_real_crawl_holds_many_of_its_own_pictures() -> None:
-    urls = sorted({link.url for link in read_links(str(SAMPLE))})
-    found = dict(take_archived(str(SAMPLE), urls, CrawlConfig()))
+    positions: dict[str, int] = {}
+    urls = {link.url for link in read_links(str(SAMPLE), held=positions)}
+    found = dict(take_archived(str(SAMPLE), [item for item in positions.items() if item[0] in urls], CrawlConfig()))
     assert len(found) >= 45
     assert all(isinstance(outcome, Fetched) for outcome in found.values())
