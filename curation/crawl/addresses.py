@@ -1,5 +1,6 @@
 """Which network addresses may be reached: the public ones, and others only where the settings say so."""
 
+import functools
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 __all__ = ["PrivateAddressError", "is_public", "literal_address"]
@@ -37,6 +38,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified) and ip not in METADATA
 
 
+@functools.lru_cache(maxsize=4096)  # asked several times for each URL, and parsing is slow
 def literal_address(host: str) -> str | None:
     """The address that a canonical URL's host is, if it is one and not a name."""
     if not (host[-1:].isdigit() or ":" in host):  # every name that the URL standard does not take for an address

@@ -20,6 +20,7 @@ from curation.config import CrawlConfig
 from curation.crawl.addresses import literal_address
 from curation.crawl.hosts import Schedule
 from curation.crawl.request import Fetched, Requester
+from curation.crawl.reservations import MAX_TDMREP_BYTES, ReservationKeeper
 from curation.crawl.resolve import GuardedResolver, guarded_socket, parse_targets
 from curation.crawl.robots import MAX_ROBOTS_BYTES, RobotsKeeper, RobotsMemory
 from curation.crawl.rules import UrlRules
@@ -47,7 +48,8 @@ def fetch_all(
     generator ends all requests at once.
 
     Args:
-        memory: what is known of robots.txt files from earlier calls; one for all calls of a worker saves asking again.
+        memory: what is known of robots.txt and tdmrep.json files from earlier calls; one for all calls of a worker
+            saves asking again.
 
     Raises:
         ConfigError: the user agent names no contact although a URL leads beyond loopback, or a setting is malformed.
@@ -169,6 +171,9 @@ class _Crawl:
     async def _fetch_with(self, session: aiohttp.ClientSession) -> None:
         settings = self._settings
         plain = settings.model_copy(update={"max_bytes": MAX_ROBOTS_BYTES, "respect_opt_outs": False})
+        small = plain.model_copy(update={"max_bytes": MAX_TDMREP_BYTES})
+        reservations = ReservationKeeper(Requester(session, small).get, self._memory.reservations)
+        self._reservations = reservations if settings.respect_opt_outs else None
         keeper = RobotsKeeper(Requester(session, plain).get, settings.user_agent, self._memory)
         self._keeper = keeper if settings.respect_robots else None
         self._requester = Requester(session, settings, self._judge)
@@ -186,6 +191,7 @@ class _Crawl:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             await keeper.close()
+            await reservations.close()
 
     async def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start requests as long as there are any, as fast as hosts, settings and consumer allow."""
@@ -224,7 +230,9 @@ class _Crawl:
             return Dropped(DropReason.BLOCKED_URL, "crawl.user_agent names no contact")
         if refusal := self._rules.refuse_canonical(url):
             return refusal
-        return await self._keeper.refusal(url) if self._keeper is not None else None
+        if self._keeper is not None and (refusal := await self._keeper.refusal(url)):
+            return refusal
+        return await self._reservations.refusal(url) if self._reservations is not None else None
 
     def _emit(self, index: int, outcome: Outcome) -> None:
         self._made += 1

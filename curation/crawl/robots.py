@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from protego import Protego
 
 from curation.crawl.request import Answer, Fetched
+from curation.crawl.reservations import ReservationMemory
 from curation.crawl.urls import origin_of
 from curation.drops import Dropped, DropReason
 
@@ -43,11 +44,16 @@ class Rules:
 
 
 class RobotsMemory:
-    """Rules of the origins last met, so that the next part need not ask again. One process, any number of loops."""
+    """Rules of the origins last met, so that the next part need not ask again. One process, any number of loops.
+
+    Attributes:
+        reservations: the same for what they reserve in their tdmrep.json.
+    """
 
     def __init__(self, size: int = 20_000) -> None:
         self._size = size
         self._rules: OrderedDict[str, tuple[float, Rules]] = OrderedDict()
+        self.reservations = ReservationMemory(size)
 
     def get(self, origin: str) -> Rules | None:
         known = self._rules.get(origin)

@@ -14,7 +14,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.color import rgb2lab
 
 from curation.config import ModelConfig
 from curation.errors import ModelError
@@ -172,6 +171,8 @@ def _gradients(image: NDArray[np.uint8]) -> Floats:
 def _lab(image: NDArray[np.uint8]) -> Floats:
     """(32, 32, 3) float32 Lab of the image squeezed to 32 x 32."""
     small = Image.fromarray(image).resize((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX)
+    from skimage.color import rgb2lab
+
     return np.asarray(rgb2lab(np.asarray(small)), np.float32)
 
 

@@ -4,11 +4,9 @@ A local file is used as it is. A published one comes through the Hugging Face hu
 it, and is cached where timm caches it; safetensors are preferred to pickles.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,8 +17,9 @@ from timm.models._pretrained import PretrainedCfg
 
 from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
+from curation.models.digest import sha256_of
 
-__all__ = ["find_weights", "sha256_of", "verified_weights"]
+__all__ = ["find_weights", "verified_weights"]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
 
@@ -67,18 +66,6 @@ def find_weights(settings: ModelConfig, published: PretrainedCfg) -> Path:
             "save the state dict as safetensors and give it with the weights setting"
         )
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256 in hexadecimal; a file that did not change is read once per process."""
-    stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_hub(model: str, hub_id: str, filename: str | None) -> Path:

@@ -9,7 +9,9 @@ figures are medians. Cases:
     small    the same, resized to 256 where larger
     web      collages with a long side of 1,024 to 2,048 pixels, JPEG quality 85; resized to 256
 
-Beside them stands the fetch alone: `fetch_all` in one process, bodies thrown away.
+Beside them stands the fetch alone: `fetch_all` in one process, bodies thrown away. A second table splits the CPU time
+of an image: fetch, decode (at a reduced scale where that serves), resize, encode, and write, which is the header, the
+metadata, the checksum and the tar. Each is measured alone, in one thread; the floor is fetch and codec, and no more.
 
 Both commands store the same number of files in the same number of tars. CPU seconds are those of all processes of a
 command, nginx apart, sampled while it runs.
@@ -17,6 +19,8 @@ command, nginx apart, sampled while it runs.
 
 import argparse
 import contextlib
+import hashlib
+import io
 import json
 import os
 import random
@@ -39,10 +43,15 @@ from rich.table import Table
 from curation.config import CrawlConfig, ImageConfig
 from curation.crawl.fetch import fetch_all
 from curation.drops import Dropped
+from curation.images import encode_jpeg
+from curation.shards import TarWriter
+from curation.stages.stored import Storable, storable
 
 LVD = str(Path(sys.executable).with_name("lvd"))
 PER_SHARD = 1_000
-CAN_RESIZE = "max_side" in ImageConfig.model_fields
+SIDE = 256
+SPLIT = 400
+"""Files that the split is measured on."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,22 +70,28 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, required=True, help="the img2dataset command")
     parser.add_argument("--case", choices=["kept", "small", "web"], action="append")
     parser.add_argument("--count", type=int, default=10_000, help="URLs")
+    parser.add_argument("--distinct", type=int, default=10_000, help="different files of the case web, 0.45 MB each")
     parser.add_argument("--rounds", type=int, default=3)
     if sys.argv[1:2] == ["--fetch-only"]:
         fetch_only(Path(sys.argv[2]))
         return
     options = parser.parse_args()
     table = Table("case", "command", "images", "s", "images/s", "CPU ms/image", "ratio", title="medians")
+    parts = Table("case", "fetch", "decode", "resize", "encode", "write", "other", "lvd", "floor", title="CPU ms/image")
     for case in options.case or ["kept", "small", "web"]:
-        if case != "kept" and not CAN_RESIZE:
-            print(f"{case}: left out, this version of lvd has no image.max_side")
-            continue
         with tempfile.TemporaryDirectory() as folder, served(make_site(Path(folder), case, options)) as (port, names):
             urls = Path(folder) / "urls.txt"
             urls.write_text("".join(f"http://127.0.0.1:{port}/{name}\n" for name in names))
             ours, theirs, fetches = compare(Path(folder), urls, case, options)
+            split = split_of(case, sorted((Path(folder) / "site").iterdir())[:SPLIT])
         ratio = median_rate(ours) / median_rate(theirs)
         rows = (("lvd curate", ours, f"{ratio:.2f}"), ("img2dataset", theirs, ""), ("fetch alone", fetches, ""))
+        fetch = statistics.median(result.cpu_seconds / result.stored for result in fetches) * 1000
+        whole = statistics.median(result.cpu_seconds / result.stored for result in ours) * 1000
+        floor = fetch + sum(split[name] for name in ("decode", "resize", "encode"))
+        known = floor + split["write"]
+        figures = (fetch, *split.values(), whole - known, whole, floor)
+        parts.add_row(case, *(f"{value:.2f}" for value in figures))
         for name, results, shown in rows:
             cpu = statistics.median(result.cpu_seconds / result.stored for result in results)
             seconds = statistics.median(result.seconds for result in results)
@@ -85,7 +100,42 @@ def main() -> None:
                 *(case, name, ", ".join(map(str, stored)), f"{seconds:.1f}"),
                 *(f"{median_rate(results):,.0f}", f"{cpu * 1000:.2f}", shown),
             )
-    Console(width=130).print(table)
+    Console(width=130).print(table, parts)
+
+
+def split_of(case: str, files: list[Path]) -> dict[str, float]:
+    """CPU milliseconds of an image for each step of storing it, by the calls that `samples` makes."""
+    times = dict.fromkeys(("decode", "resize", "encode", "write"), 0.0)
+    clock = time.process_time
+    settings = ImageConfig(min_side=1, max_side=None if case == "kept" else SIDE)
+    writer = TarWriter(io.BytesIO(), checksum=False)
+    for path in files:
+        data = path.read_bytes()
+        if case != "kept":
+            start = clock()
+            image = Image.open(io.BytesIO(data))
+            scale = min(1.0, SIDE / max(image.size))
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image.draft(None, size)
+            image.load()
+            decoded = clock()
+            small = image if image.size == size else image.resize(size, Image.Resampling.HAMMING, reducing_gap=3.0)
+            resized = clock()
+            stored = encode_jpeg(small.convert("RGB"), settings.quality)
+            encoded = clock()
+            hashlib.sha256(stored).digest()
+            writer.add(path.name, stored)
+            times["decode"] += decoded - start
+            times["resize"] += resized - decoded
+            times["encode"] += encoded - resized
+            times["write"] += clock() - encoded
+        else:
+            start = clock()
+            form = storable(data, settings)
+            assert isinstance(form, Storable)
+            writer.add(path.name, form.data)
+            times["write"] += clock() - start
+    return {name: seconds / len(files) * 1000 for name, seconds in times.items()}
 
 
 def compare(
@@ -118,7 +168,7 @@ def run_ours(folder: Path, urls: Path, case: str) -> Result:
         "image.min_side": "1",
     }
     if case != "kept":
-        settings |= {"image.max_side": "256", "image.quality": "95"}
+        settings |= {"image.max_side": str(SIDE), "image.quality": "95"}
     command = [LVD, "curate", "--pool", str(urls), "--seed", str(folder / "seeds"), "--until", "samples"]
     command += ["--out", str(out), *(f"--set={key}={value}" for key, value in settings.items())]
     return measured(command, out, lambda: ours_stored(out))
@@ -139,7 +189,9 @@ def run_theirs(folder: Path, urls: Path, case: str, peer: Path) -> Result:
     if case == "kept":
         command += ["--disable_all_reencoding", "True"]
     else:
-        command += ["--image_size", "256", "--resize_mode", "keep_ratio", "--resize_only_if_bigger", "True"]
+        # The longer side, as image.max_side has it; its `keep_ratio` would be the shorter.
+        command += ["--image_size", "256", "--resize_mode", "keep_ratio_largest", "--resize_only_if_bigger", "True"]
+        command += ["--encode_quality", "95"]
     return measured(command, out, lambda: theirs_stored(out))
 
 
@@ -210,7 +262,7 @@ def make_site(folder: Path, case: str, options: argparse.Namespace) -> tuple[Pat
     site = folder / "site"
     site.mkdir()
     photos = sorted(options.data.resolve().rglob("*.jpg"))
-    originals = photos if case != "web" else make_collages(folder / "collages", photos, 400)
+    originals = photos if case != "web" else make_collages(folder / "collages", photos, options.distinct)
     names = []
     for number in range(options.count):
         names.append(f"{number:06d}.jpg")
@@ -222,6 +274,9 @@ def make_collages(folder: Path, photos: list[Path], count: int) -> list[Path]:
     """Web-sized pictures: photos side by side on a canvas of random size."""
     folder.mkdir()
     chance = random.Random(0)
+    tiles = [
+        Image.open(path).convert("RGB").resize((256, 256)) for path in chance.sample(photos, min(600, len(photos)))
+    ]
     made = []
     for number in range(count):
         long = chance.randint(1024, 2048)
@@ -230,8 +285,7 @@ def make_collages(folder: Path, photos: list[Path], count: int) -> list[Path]:
         canvas = Image.new("RGB", size)
         for top in range(0, size[1], 256):
             for left in range(0, size[0], 256):
-                with Image.open(chance.choice(photos)) as photo:
-                    canvas.paste(photo.convert("RGB").resize((256, 256)), (left, top))
+                canvas.paste(chance.choice(tiles), (left, top))
         made.append(folder / f"{number:04d}.jpg")
         canvas.save(made[-1], quality=85)
     return made

@@ -70,8 +70,9 @@ class Web:
         return f"http://{where}"
 
     def paths(self, host: str) -> list[str]:
-        """What a host was asked for, robots.txt left out."""
-        return [each.path for each in self.requests if each.host == host and each.path != "/robots.txt"]
+        """What a host was asked for, robots.txt and tdmrep.json left out."""
+        rules = ("/robots.txt", "/.well-known/tdmrep.json")
+        return [each.path for each in self.requests if each.host == host and each.path not in rules]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -54,7 +54,8 @@ def test_connections_are_kept_and_used_again(site: Web) -> None:
 
 def test_the_last_request_to_a_host_lets_its_connection_go(site: Web) -> None:
     list(fetch_all(urls(3), settings(site, HOST, host_connections=1)))
-    assert [request.headers.get("connection") for request in site.requests] == [None, None, None, "close"]
+    asked = [request.headers.get("connection") for request in site.requests]
+    assert asked == [None, None, None, None, "close"]  # robots.txt, tdmrep.json, and the three
 
 
 def test_the_same_url_twice_is_answered_twice(site: Web) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.errors import ModelError
-from curation.models.weights import sha256_of
+from curation.models.digest import sha256_of
 
 __all__ = ["CENTERFACE", "INSTALL", "NUDENET", "PackageFile", "find_package_file"]
 

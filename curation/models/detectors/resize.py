@@ -6,7 +6,6 @@ is the better picture, and gives other scores.
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from curation.images import Pixels
 
@@ -17,6 +16,8 @@ def to_tensor(image: Pixels, width: int, height: int) -> npt.NDArray[np.uint8]:
     """A (H, W, 3) uint8 image resized, as (3, height, width) uint8; within 1 of `cv2.resize` with INTER_LINEAR."""
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image.transpose(2, 0, 1))
+    import torch  # takes seconds, and runs without detectors need none of it
+
     # torch takes no negative strides, and warns of arrays that it may not write to
     pixels = np.require(image, requirements=("C_CONTIGUOUS", "WRITEABLE"))
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]

@@ -1,0 +1,96 @@
+"""A crawl that is killed while it fetches loses the unfinished part, and leaves no file that is not whole."""
+
+import multiprocessing
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pyarrow.parquet as pq
+import pytest
+
+from curation.rundir import Run
+from curation.shards import tar_members
+from pipelines.curate import curate
+
+pytestmark = pytest.mark.slow
+
+PARTS, ROWS = 4, 10
+
+
+@pytest.fixture
+def site(photo, encoded):
+    """A server that takes a moment for each picture; `asked` are the pictures that were asked for."""
+    asked: list[str] = []
+    data = encoded(photo(1))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            found = self.path.endswith(".jpg")
+            if found:
+                asked.append(self.path)
+                time.sleep(0.02)
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(data) if found else 0))
+            self.end_headers()
+            if found:
+                self.wfile.write(data)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    server.asked = asked
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def whole_files(root):
+    """The names of all files in a run, after every tar and Parquet file among them was read to its end."""
+    names = set()
+    for path in root.rglob("*"):
+        if path.is_file() and ".tmp-" not in path.name:
+            names.add(str(path.relative_to(root)))
+            if path.suffix == ".tar":
+                with path.open("rb") as file:
+                    assert all(length > 0 for _, _, length in tar_members(file)), path
+                assert path.stat().st_size % 10_240 == 0
+            elif path.suffix == ".parquet":
+                pq.ParquetFile(path).read()
+    return names
+
+
+@pytest.mark.parametrize("killed_at", [3, 14, 25, 39])
+def test_finished_parts_stay_and_only_the_others_are_fetched_again(site, configure, tmp_path, killed_at):
+    pool = tmp_path / "urls.txt"
+    port = site.server_address[1]
+    pool.write_text("".join(f"http://127.0.0.1:{port}/{number}.jpg\n" for number in range(PARTS * ROWS)))
+    crawl = {"allow_private_addresses": True, "host_connections": 1}
+    config = configure(pool=[str(pool)], references=[], parts={"rows": ROWS}, crawl=crawl)
+    root = tmp_path / "run"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.curate"])
+    process = context.Process(target=curate, args=(config, str(root)), kwargs={"until": "samples"})
+    process.start()
+    while process.is_alive() and len(site.asked) < killed_at:
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+    names = whole_files(root)
+    done = [part for part in range(PARTS) if f"pool/samples/part-{part:05d}.parquet" in names]
+    assert len(done) >= killed_at // ROWS - 1  # all before the one in work, but perhaps one just about to be committed
+    for part in done:
+        assert f"pool/images/part-{part:05d}.tar" in names
+    before = len(site.asked)
+    run: Run = curate(config, str(root), until="samples")
+    assert len(site.asked) - before == ROWS * (PARTS - len(done))
+    assert sum(int(run.pool.live("samples", part).sum()) for part in range(PARTS)) == PARTS * ROWS
+    whole_files(root)
+    assert not list(root.rglob(".tmp-*"))
