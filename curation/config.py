@@ -26,6 +26,7 @@ __all__ = [
     "ImageConfig",
     "ModelConfig",
     "PartsConfig",
+    "PlanConfig",
     "PrivacyConfig",
     "QualityConfig",
     "QualityHeadConfig",
@@ -64,8 +65,9 @@ class PartsConfig(Settings):
 class RunnerConfig(Settings):
     """Where the work runs. Nothing here changes a single byte of the result."""
 
-    kind: Literal["ray", "inline"] = "ray"
-    """`inline` runs everything in this process: no start-up seconds, one part at a time."""
+    kind: Literal["ray", "processes", "inline"] = "ray"
+    """`ray` works on one machine as on many. `processes` are those of this machine alone, ready within a second where
+    an embedded Ray takes several. `inline` runs everything in this process: no start-up, one part at a time."""
     workers: int = Field(0, ge=0)
     """Parts in work at once; 0 means one per core (of the cluster, where there is one)."""
     threads: int = Field(1, ge=1)
@@ -120,7 +122,10 @@ class CrawlConfig(Settings):
     """Ask each host's robots.txt first, as RFC 9309 has it: none there allows all, one that cannot be had nothing."""
     respect_opt_outs: bool = True
     """Drop what `X-Robots-Tag`, `<meta name=robots>` (noai, noimageai, noindex, noimageindex) or a TDM reservation
-    keeps from such use."""
+    (header, meta tag, or the host's `/.well-known/tdmrep.json`, asked once) keeps from such use."""
+    decode_threads: int = Field(2, ge=1, le=64)
+    """Threads of one worker that scale images down (`image.max_side`) beside its requests. One image in work takes up
+    to 400 MB, a progressive JPEG of 64 megapixels."""
     blocklists: list[str] = Field(default_factory=list)
     """Files of hosts never to ask: hosts files, plain domains, or Adblock `||domain^` lines, told apart line by line;
     a domain holds for all under it. Local paths or fsspec URLs, plain or gzip."""
@@ -163,6 +168,14 @@ class ImageConfig(Settings):
     """Shorter side in pixels below which an image is dropped."""
     max_pixels: int = Field(64_000_000, ge=1)
     """Width x height above which an image is dropped: 64 megapixels are 192 MiB as RGB."""
+    max_side: int | None = Field(None, ge=16)
+    """Longer side in pixels to which larger images are scaled down before they are stored, as JPEG. None, and images
+    that are not larger, keep the bytes that came. Files that are read where they lie are never changed."""
+    quality: int = Field(95, ge=1, le=100)
+    """JPEG quality of what is scaled down."""
+    metadata: Literal["strip", "keep"] = "strip"
+    """What becomes of camera data, places (GPS), captions and thumbnails in bytes that are stored: taken out, pixels
+    untouched, the colour profile and the orientation kept; or left in."""
 
 
 class ModelConfig(Settings):
@@ -293,12 +306,39 @@ class RelativeDedupConfig(Settings):
 
 
 class DedupConfig(Settings):
-    """Copy detection: k nearest neighbours, a threshold, connected components."""
+    """Copy detection: k nearest neighbours, a geometric look at those that may be copies, connected components."""
 
     neighbours: int = Field(64, ge=1, le=1024)
     """k of the kNN graph (the paper's 64)."""
+    exact_up_to: int = Field(200_000, ge=0)
+    """Images up to which neighbours are searched exactly. Larger pools get an inverted file, whose recall against exact
+    search is measured on a sample of every part."""
+    probes: int = Field(32, ge=1)
+    """Lists of the inverted file that are searched for each image."""
+    compressed_from: int = Field(20_000_000, ge=0)
+    """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
+    verify: Literal["geometry", "off"] = "geometry"
+    """`geometry`: two images are linked when they are more similar than `sure`, or when local features and pixels
+    confirm it; `off`: when they are more similar than a threshold, the paper's rule."""
+    sure: Similarity = 0.95
+    """Cosine similarity above which two images are linked without a look. It belongs to the descriptor."""
+    floor: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Cosine similarity below which no pair is looked at."""
+    top: int = Field(32, ge=1, le=1024)
+    """Neighbours of each image, the most similar, that are looked at."""
+    score: float = Field(1.9, ge=0)
+    """Agreement of pixels x ln(8 + inliers) from which on a pair is verified: 5 inliers and an agreement of 0.74 have
+    1.9, and so have 30 and 0.52."""
+    widest: float | None = Field(None, ge=-1, le=1)
+    """Ends chains of merges: a copy is dropped only if its similarity to the image that stands for it is at least this.
+    None for no limit."""
     self_: SelfDedupConfig = Field(default_factory=SelfDedupConfig, alias="self")
     relative: RelativeDedupConfig = Field(default_factory=RelativeDedupConfig)
+
+    @field_validator("verify", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        return "off" if value is False else value
 
 
 class EmbedConfig(ModelConfig):
@@ -313,6 +353,12 @@ class ClusterConfig(Settings):
     count: int | None = Field(None, ge=1)
     """Clusters; None means one per 100 images, at most 100,000 (the paper's number for 744 M images)."""
     iterations: int = Field(20, ge=1)
+    init: Literal["random", "k-means++"] = "random"
+    """First centroids: images at random, or images far from each other, chosen from 32 for each cluster. The latter
+    takes a product of all those images with a vector for each cluster: seconds for 1,000 clusters, days for 100,000."""
+    growing: bool = True
+    """Look at an eighth of the images in the first fifth of the iterations, then at a quarter, then half, and at all
+    of them in the second half: centroids that are far from settled need no more."""
     sample_per_cluster: int = Field(256, ge=1)
     """Images per cluster that k-means is trained on; all images are assigned afterwards."""
 
@@ -343,6 +389,23 @@ class ReferenceConfig(Settings):
 
     name: Name
     data: str
+    neighbours: int | None = Field(None, ge=1, le=1024)
+    """Nearest pool images of each reference image; None for `dedup.neighbours`."""
+    threshold: Similarity | None = None
+    """Cosine similarity above which a pool image is linked to one of these; None for `dedup.relative.threshold`. With
+    `dedup.verify: geometry` the pairs above it are looked at, whatever their rank."""
+
+
+class PlanConfig(Settings):
+    """What `lvd plan` is told of datasets that are not at hand; a run itself never looks at it."""
+
+    images: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """Images of seed sets, by name; the others are counted where they lie."""
+    clusters: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """Cluster mode: clusters that have enough seed images of a set, each with `per_cluster` images or more. A set that
+    is not named here is taken to have as many as its images allow."""
+    kept: float = Field(1.0, gt=0, le=1)
+    """Share of the pool that dedup leaves."""
 
 
 class ExportConfig(Settings):
@@ -376,6 +439,7 @@ class Config(Settings):
     embed: EmbedConfig = EmbedConfig()
     clusters: ClusterConfig = ClusterConfig()
     export: ExportConfig = ExportConfig()
+    plan: PlanConfig = PlanConfig()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -387,7 +451,8 @@ class Config(Settings):
 
     def recipe(self) -> dict[str, Any]:
         """The settings that the result depends on: all but where the work runs and where hosts are reached."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"runner": True, "crawl": {"connect_to"}})
+        unused: dict[str, Any] = {"runner": True, "plan": True, "crawl": {"connect_to"}}
+        return self.model_dump(mode="json", by_alias=True, exclude=unused)
 
     def to_yaml(self) -> str:
         """The whole config as YAML that `load_config` reads back to an equal config."""

@@ -58,7 +58,8 @@ class Dataset:
 def _one_thread() -> Iterator[None]:
     """Steps take one core here, as tests share the machine: two threads on a busy core are five times as slow."""
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
-        patch.setattr("curation.runner._cores", lambda: 1)
+        for module in ("worker", "inline", "processes", "on_ray"):
+            patch.setattr(f"curation.runner.{module}.cores", lambda: 1)
         yield
 
 

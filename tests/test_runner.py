@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
 from curation.config import RunnerConfig
-from curation.errors import PartsFailed, RunError, UserError
+from curation.errors import LvdError, PartsFailed, RunError, UserError
 from curation.parts import Collection
 from curation.runner import Task, open_runner
 from curation.storage import Store
@@ -93,3 +95,105 @@ def test_a_killed_worker_costs_its_own_part_and_no_other(tmp_path):
     assert sorted(done) == [0, 1, 3, 4, 5]
     assert set(failed.value.failures) == {"pool/stage/part-00002.parquet"}
     assert "killed" in failed.value.failures["pool/stage/part-00002.parquet"]
+
+
+POOL = RunnerConfig(kind="processes", workers=2)
+
+
+def test_processes_do_every_part_once(tmp_path):
+    assert sorted(run(POOL, Work(str(tmp_path), {}), range(7))) == list(range(7))
+
+
+def test_a_process_that_is_killed_costs_its_own_part_and_no_other(tmp_path):
+    done: list[int] = []
+    with pytest.raises(PartsFailed) as failed:
+        run(POOL, Work(str(tmp_path), {2: "die", 4: ValueError("no\ngood")}), range(6), done)
+    assert sorted(done) == [0, 1, 3, 5]
+    assert failed.value.failures == {
+        "pool/stage/part-00002.parquet": "its worker was killed, perhaps for lack of memory",
+        "pool/stage/part-00004.parquet": "ValueError: no good",
+    }
+
+
+def test_a_users_mistake_in_a_process_stops_all(tmp_path):
+    with pytest.raises(UserError, match="the file is gone; bring it back"):
+        run(POOL, Work(str(tmp_path), {1: RunError("the file is gone; bring it back")}), range(4))
+
+
+class Sums:
+    """A member of a gang, and a step of it."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+
+    def setup(self, threads: int) -> None:
+        self.sum = sum(self.numbers)
+
+    def times(self, factor: int) -> int:
+        return self.sum * factor
+
+    def fail(self) -> None:
+        raise UserError("one number is missing; bring it back")
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SumStep:
+    def __init__(self, method: str, *arguments: object) -> None:
+        self.call = (method, *arguments)
+
+    def members(self, most: int) -> list[Sums]:
+        return [Sums([1, 2]), Sums([10])][:most]
+
+    def run(self, gang) -> None:
+        self.answers, self.total = gang.call("times", 2), gang.total(*self.call)
+
+
+def test_a_gang_of_processes_adds_up_what_its_members_say():
+    step = SumStep("times", 3)
+    with open_runner(POOL) as runner:
+        runner.run_gang(step)
+    assert (step.answers, step.total) == ([6, 20], 39)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("fail", "one number is missing; bring it back"),
+        ("die", "SumStep: its worker was killed, perhaps for lack of memory; finished iterations are kept"),
+    ],
+)
+def test_what_ends_a_gang_of_processes_is_said(method, message):
+    with open_runner(POOL) as runner, pytest.raises(LvdError, match=message):
+        runner.run_gang(SumStep(method))
+
+
+ENDLESS = """
+import os, sys, time
+from curation.config import RunnerConfig
+from curation.runner import open_runner
+
+class Endless:
+    def run(self):
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    with open_runner(RunnerConfig(kind="processes", workers=1)) as runner:
+        runner.run_step(Endless())
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_the_command(tmp_path, ending):
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as command:
+        worker = int(command.stdout.readline())
+        command.send_signal(ending)
+        assert command.wait(20) != 0
+    deadline = time.monotonic() + 20
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{worker}")

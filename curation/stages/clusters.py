@@ -1,25 +1,27 @@
 """Spherical k-means: centroids over the deduplicated pool, then each image's nearest centroid."""
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curation.clustering.gang import Gang, deal
+from curation.clustering.kmeans import Progress, fit, unit
+from curation.clustering.share import Change, Share
+from curation.clustering.start import SAMPLE, plus_plus
 from curation.config import ClusterConfig
-from curation.errors import ConfigError
+from curation.errors import ConfigError, RunError
 from curation.fitted import Fitted
 from curation.parts import Collection, digest_of, random_for
 from curation.stages.contract import Output, Place, StageSpec
 from curation.stages.describe import VECTOR
-from curation.stages.gather import gather, vectors_of
-from curation.stages.neighbours import nearest
 
-__all__ = ["Clusters", "FitCentroids", "kmeans"]
+__all__ = ["Clusters", "FitCentroids", "PartVectors", "read_vectors"]
 
 MOST_CLUSTERS = 100_000
 IMAGES_PER_CLUSTER = 100
 
-Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Ints = npt.NDArray[np.int64]
 
 
 class Clusters:
@@ -29,7 +31,7 @@ class Clusters:
         self._centroids = centroids
         self.spec = StageSpec(
             name="clusters",
-            version=1,
+            version=2,
             after="embeddings",
             reads={"embeddings": [VECTOR]},
             schema=pa.schema([("cluster", pa.int32()), ("cluster_similarity", pa.float32())]),
@@ -40,63 +42,167 @@ class Clusters:
         self._base = self._centroids.need()["centroids"]
 
     def process(self, rows: pa.Table, place: Place) -> Output:
-        similarities, clusters = nearest(vectors_of(rows[VECTOR]), self._base, 1)
-        return Output(
-            {
-                "cluster": pa.array(clusters[:, 0], pa.int32()),
-                "cluster_similarity": pa.array(similarities[:, 0], pa.float32()),
-            }
-        )
+        """Raises RunError where the vectors are not of the centroids' dimension."""
+        file = place.collection.store.url(place.collection.file("embeddings", place.part))
+        vectors = _halves(rows[VECTOR], file)
+        if vectors.shape[1] != self._base.shape[1]:
+            raise RunError(
+                f"{file}: vectors of {vectors.shape[1]} dimensions, the centroids have {self._base.shape[1]}; "
+                "they are of different models, so delete this file and run the same command again"
+            )
+        share = Share(vectors.copy(), bounds=False)  # Arrow's memory is read-only, which torch does not take
+        share.update(self._base)
+        columns = {
+            "cluster": pa.array(share.clusters, pa.int32()),
+            "cluster_similarity": pa.array(share.similarities, pa.float32()),
+        }
+        return Output(columns)
 
 
 class FitCentroids:
-    """Trains k-means on a sample of the pool's embeddings, and stores the centroids."""
+    """Trains k-means on a sample of the pool's embeddings, and stores the centroids after each iteration."""
 
     def __init__(self, pool: Collection, settings: ClusterConfig, seed: int) -> None:
         self._pool = pool
         self._settings = settings
         self._seed = seed
         inputs = pool.state("embeddings")
-        digest = digest_of(["centroids", 1, settings.model_dump(), seed, inputs])
+        digest = digest_of(["centroids", 2, settings.model_dump(), seed, inputs])
         self.fitted = Fitted(pool.store, "centroids", digest)
+        self._partial = Fitted(pool.store, "centroids_so_far", digest)
 
     def is_current(self) -> bool:
         return self.fitted.load() is not None
 
-    def run(self) -> None:
-        """Raises ConfigError where more clusters are asked for than there are images."""
-        vectors = vectors_of(gather(self._pool, "embeddings", {"embeddings": [VECTOR]}).table[VECTOR])
-        count = self._settings.count or min(MOST_CLUSTERS, max(1, len(vectors) // IMAGES_PER_CLUSTER))
-        if count > len(vectors):
+    def members(self, most: int) -> list["PartVectors"]:
+        """Members of a gang, at most so many, that hold the sample.
+
+        Raises:
+            ConfigError: more clusters are asked for than there are images.
+        """
+        chosen = self._chosen()
+        return [PartVectors(self._pool, {part: chosen[part] for part in parts}) for parts in deal(list(chosen), most)]
+
+    def run(self, gang: Gang) -> None:
+        """Raises RunError where embeddings are damaged."""
+        chosen = self._chosen()
+        rows = sum(map(len, chosen.values()))
+        progress = self._stored() or Progress(self._first(gang, chosen))
+        done = fit(
+            gang, rows, progress, self._settings.iterations, growing=self._settings.growing, save=self._save_progress
+        )
+        self.fitted.save({"centroids": done.centroids, "objectives": np.array(done.objectives)})
+        self._pool.store.remove(self._partial.file)
+
+    def _count(self, images: int) -> int:
+        count = self._settings.count or min(MOST_CLUSTERS, max(1, images // IMAGES_PER_CLUSTER))
+        if count > images:
             raise ConfigError(
-                f"clusters.count: {count} clusters cannot be made of {len(vectors)} images; "
-                f"set it to {len(vectors)} or less"
+                f"clusters.count: {count} clusters cannot be made of {images} images; set it to {images} or less"
             )
-        wanted = count * self._settings.sample_per_cluster
-        if len(vectors) > wanted:
-            chosen = random_for(self._seed, "clusters").choice(len(vectors), wanted, replace=False)
-            vectors = vectors[np.sort(chosen)]
-        self.fitted.save({"centroids": kmeans(vectors, count, self._settings.iterations, self._seed)})
+        return count
+
+    def _sizes(self) -> dict[int, int]:
+        """Live images of each part that has any."""
+        footers = {part: self._pool.footer("embeddings", part) for part in self._pool.parts("embeddings")}
+        return {part: footer.ledger.live_out for part, footer in footers.items() if footer and footer.ledger.live_out}
+
+    def _chosen(self) -> dict[int, Ints]:
+        """Of each part, the numbers among its live images of those that k-means is trained on."""
+        sizes = self._sizes()
+        images = sum(sizes.values())
+        wanted = self._count(images) * self._settings.sample_per_cluster
+        every = np.arange(images)
+        if images > wanted:
+            every = np.sort(random_for(self._seed, "clusters").choice(images, wanted, replace=False))
+        return _by_part(sizes, every)
+
+    def _first(self, gang: Gang, chosen: dict[int, Ints]) -> npt.NDArray[np.float32]:
+        """The first centroids: images of the sample."""
+        sizes = {part: len(numbers) for part, numbers in chosen.items()}
+        rows = sum(sizes.values())
+        count = self._count(sum(self._sizes().values()))
+        rng = random_for(self._seed, "first centroids")
+        wanted = count if self._settings.init == "random" else min(rows, SAMPLE * count)
+        places = _by_part(sizes, np.sort(rng.choice(rows, wanted, replace=False)))
+        found = np.concatenate([vectors for vectors in gang.call("take", places) if len(vectors)])
+        first = found.astype(np.float32) if self._settings.init == "random" else plus_plus(found, count, rng)
+        return unit(first.astype(np.float64), otherwise=first)
+
+    def _save_progress(self, progress: Progress) -> None:
+        self._partial.save({"centroids": progress.centroids, "objectives": np.array(progress.objectives)})
+
+    def _stored(self) -> Progress | None:
+        """What an interrupted command left of the same work."""
+        try:
+            arrays = self._partial.load()
+        except RunError:
+            return None  # written again with the first iteration
+        return Progress(arrays["centroids"], arrays["objectives"].tolist()) if arrays else None
 
 
-def kmeans(vectors: Floats, count: int, iterations: int, seed: int) -> Floats:
-    """Spherical k-means by faiss.
+class PartVectors:
+    """A member of a gang: embeddings of some parts, in memory once.
 
     Args:
-        vectors: (N, D) float32, L2-normalised, N >= count.
-
-    Returns:
-        (count, D) float32 centroids, L2-normalised.
+        chosen: for each part, which of its live images.
     """
-    trainer = faiss.Kmeans(
-        vectors.shape[1],
-        count,
-        niter=iterations,
-        spherical=True,
-        seed=seed + 1,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(vectors),
-    )
-    trainer.train(vectors)
-    centroids: Floats = np.array(trainer.centroids, dtype=np.float32)
-    return centroids
+
+    def __init__(self, collection: Collection, chosen: dict[int, Ints]) -> None:
+        self._collection = collection
+        self._chosen = chosen
+
+    def setup(self, threads: int) -> None:
+        sizes = [len(numbers) for numbers in self._chosen.values()]
+        vectors: Halves | None = None
+        start = 0
+        for part, numbers in self._chosen.items():
+            found = read_vectors(self._collection, part)[numbers]
+            if vectors is None:
+                vectors = np.empty((sum(sizes), found.shape[1]), np.float16)
+            if found.shape[1] != vectors.shape[1]:
+                raise RunError(
+                    f"{self._collection.store.url(self._collection.file('embeddings', part))}: vectors of "
+                    f"{found.shape[1]} dimensions, those of other parts have {vectors.shape[1]}; "
+                    "delete this file and run the same command again"
+                )
+            vectors[start : start + len(found)] = found
+            start += len(found)
+        assert vectors is not None, "a member without parts"
+        self._share = Share(vectors, sizes, threads=threads)
+
+    def update(self, centroids: npt.NDArray[np.float32], every: int) -> Change:
+        return self._share.update(centroids, every)
+
+    def take(self, places: dict[int, Ints]) -> Halves:
+        """Rows by part and number in its sample, in order, as far as they are here."""
+        firsts = np.cumsum([0, *map(len, self._chosen.values())])
+        numbers = [first + places[part] for part, first in zip(self._chosen, firsts, strict=False) if part in places]
+        return self._share.take(np.concatenate([np.empty(0, np.int64), *numbers]))
+
+
+def read_vectors(collection: Collection, part: int, stage: str = "embeddings") -> Halves:
+    """The vectors of a part's live images, (N, D) fp16; RunError where they are not finite."""
+    table = collection.read(stage, part, [VECTOR, "live"])
+    return _halves(table[VECTOR].filter(table["live"]), collection.store.url(collection.file(stage, part)))
+
+
+def _halves(column: pa.ChunkedArray, file: str) -> Halves:
+    array = column.combine_chunks()
+    vectors: Halves = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise RunError(
+            f"{file}: {len(bad)} of {len(vectors)} vectors hold NaN or infinity, the first at live image {bad[0]}; "
+            "delete this file and run the same command again to remake it"
+        )
+    return vectors
+
+
+def _by_part(sizes: dict[int, int], numbers: Ints) -> dict[int, Ints]:
+    """Sorted positions in all parts together as positions in each."""
+    edges = np.cumsum([0, *sizes.values()])
+    cuts = np.searchsorted(numbers, edges)
+    return {
+        part: numbers[cuts[at] : cuts[at + 1]] - edges[at] for at, part in enumerate(sizes) if cuts[at + 1] > cuts[at]
+    }
