@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from curation.errors import ConfigError
 
 __all__ = [
+    "AugmentConfig",
     "CheckpointConfig",
     "CropConfig",
     "DataConfig",
@@ -79,6 +80,22 @@ class CropConfig(Settings):
     local_size: Count = 96
     local_scale: Range = (0.05, 0.32)
     local_count: Annotated[int, Field(ge=0)] = 8
+
+
+class AugmentConfig(Settings):
+    """How else the views differ. Defaults are the published recipe's; views that differ less are easier to match, which
+    small runs need."""
+
+    flip: Fraction = 0.5
+    """Probability of a mirrored view: 0 where left and right mean something, as in digits."""
+    jitter: Fraction = 0.8
+    """Probability of changed brightness, contrast, saturation and hue."""
+    grey: Fraction = 0.2
+    """Probability of a view without colour."""
+    blur: Fraction = 1.0
+    """Multiplies the blur probabilities of `recipe`."""
+    solarise: Fraction = 0.2
+    """Probability of inverted bright pixels, in the second global view alone."""
 
 
 class HeadConfig(Settings):
@@ -255,6 +272,7 @@ class PretrainConfig(Settings):
     """Compile the transformer blocks with torch.compile."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     crops: CropConfig = Field(default_factory=CropConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
     dino_head: HeadConfig = Field(default_factory=HeadConfig)
     ibot_head: HeadConfig | None = None
     """A head of its own for patches; None ties it to the DINO head."""

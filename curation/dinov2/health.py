@@ -1,5 +1,6 @@
 """Is the run learning or collapsing: numbers about the teacher's output, and what they mean in words."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 __all__ = ["Health", "examine", "rankme"]
+
+EMPTY = 0.999
+"""Share of the highest entropy above which targets are called uniform."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,11 @@ class Health:
     rank_limit: int
     prototype_entropy: float
     """Entropy in nats of the mean assignment; log(prototypes) if all are used alike."""
+    target_entropy: float
+    """Mean entropy in nats of an image's assignment: log(prototypes) if the targets say nothing, which is also what
+    the losses then stay at."""
+    prototype_limit: float
+    """log(prototypes), the limit of both."""
     prototypes_used: int
     """Prototypes that are some image's first choice."""
     images: int
@@ -35,6 +44,11 @@ class Health:
             )
         if self.images >= 16 and self.prototypes_used == 1:
             found.append("collapse: every image is assigned to the same prototype; raise the teacher's warm-up")
+        elif self.target_entropy > EMPTY * self.prototype_limit:
+            found.append(
+                f"targets are all but uniform (entropy {self.target_entropy:.3f} of {self.prototype_limit:.3f}): views "
+                "are too hard to tell apart; lower teacher.temperature, or make the crops more alike"
+            )
         return found
 
 
@@ -46,16 +60,21 @@ def rankme(features: Tensor) -> float:
 
 
 @torch.no_grad()
-def examine(features: Tensor, logits: Tensor, temperature: float) -> Health:
-    """Health of the teacher on `features` `(B, D)` and class-token `logits` `(B, K)` of B different images."""
+def examine(features: Tensor, targets: Tensor) -> Health:
+    """Health of the teacher on `features` `(B, D)` and class-token assignments `(B, K)` of B different images."""
     unit = functional.normalize(features.float(), dim=-1)
     distances = torch.cdist(unit, unit).fill_diagonal_(torch.inf).amin(dim=1) if len(unit) > 1 else torch.ones(1)
-    share = torch.softmax(logits.float() / temperature, dim=-1).mean(dim=0)
     return Health(
         rankme=rankme(features),
         rank_limit=min(features.shape),
-        prototype_entropy=float(-(share * share.clamp(min=1e-12).log()).sum()),
-        prototypes_used=len(torch.unique(logits.argmax(dim=1))),
+        prototype_entropy=float(_entropy(targets.mean(dim=0))),
+        target_entropy=float(_entropy(targets).mean()),
+        prototype_limit=math.log(targets.shape[1]),
+        prototypes_used=len(torch.unique(targets.argmax(dim=1))),
         images=len(features),
         neighbour_distance=float(distances.mean()),
     )
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    return -(shares * shares.clamp(min=1e-12).log()).sum(dim=-1)

@@ -150,6 +150,12 @@ class Objective:
             return centre.assign(logits, temperature)
         return sinkhorn_knopp(logits, temperature, self.loss.sinkhorn_iterations)
 
+    def class_targets(self, logits: Tensor, temperature: float) -> Tensor:
+        """What class-token `logits` `(B, K)` are as targets, `(B, K)` float32; moves no centre."""
+        if self.loss.centering == "centering":
+            return self.model.dino_loss.targets(logits, temperature)
+        return sinkhorn_knopp(logits, temperature, self.loss.sinkhorn_iterations)
+
     def _piece_losses(self, piece: _Piece, output: Output, target: _Targets, images: int) -> dict[str, Tensor]:
         temperature = self.loss.student_temperature
         views = _views(output.classes, piece)

@@ -162,7 +162,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             features = self.model.teacher.backbone(crops)
             logits = self.model.teacher.dino_head(features)
-        return examine(features.float(), logits.float(), temperature)
+        return examine(features.float(), self.objective.class_targets(logits, temperature))
 
     def _objective(self) -> Objective:
         config = self.config

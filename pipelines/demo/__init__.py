@@ -6,5 +6,6 @@ pages.py        HTML that shows them        warc.py             the crawl files
 site.py         what is answered            server.py           who answers
 truth.py        what was planted            web.py              all of these together
 outcomes.py     what became of each URL     check.py, show.py   the two side by side
+pretraining.py  a few steps of DINOv2 on the shards
 run.py          `demo`
 """

@@ -7,9 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.demo.check import Finding
+from pipelines.demo.pretraining import Pretraining
 from pipelines.demo.truth import Kind
 
-__all__ = ["show"]
+__all__ = ["show", "show_pretraining"]
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
@@ -33,6 +34,18 @@ def show(findings: Sequence[Finding], console: Console) -> None:
     for finding in findings:
         if not finding.passed:
             console.print(f"{finding.what}, for example: {', '.join(finding.examples)}", markup=False, soft_wrap=True)
+
+
+def show_pretraining(done: Pretraining, console: Console) -> None:
+    """Print the losses at both ends, the value that the DINO loss has while nothing is learnt, and the files."""
+    table = Table(title="\npretraining", box=None, header_style="bold", title_style="bold", pad_edge=False)
+    for header in ("loss", "first steps", "last steps", "if nothing is learnt"):
+        table.add_column(header, justify="left" if header == "loss" else "right")
+    for name, (first, last) in done.losses.items():
+        floor = f"{done.plateau:.2f}" if name == "loss/dino" else ""
+        table.add_row(name.removeprefix("loss/"), f"{first:.2f}", f"{last:.2f}", floor)
+    console.print(table)
+    console.print(f"{done.steps} steps of DINOv2: {done.checkpoint}, {done.log}", markup=False, soft_wrap=True)
 
 
 def _table(title: str, headers: Sequence[str]) -> Table:

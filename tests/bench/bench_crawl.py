@@ -161,6 +161,7 @@ def run_ours(folder: Path, urls: Path, case: str) -> Result:
     out = folder / "ours"
     settings = {
         "parts.rows": str(PER_SHARD),
+        "runner.kind": "processes",  # as the other command has it; an embedded Ray takes seconds to start and to end
         "runner.workers": "2",
         "crawl.allow_private_addresses": "true",
         "crawl.host_connections": "32",

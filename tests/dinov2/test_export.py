@@ -3,15 +3,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
+from curation.config import ModelConfig as Settings
 from curation.dinov2.checkpoint import save_state
 from curation.dinov2.config import ModelConfig, PretrainConfig
 from curation.dinov2.export import export_backbone, hf_config, load_checkpoint_backbone, timm_name
 from curation.dinov2.model import build_model
 from curation.errors import RunError
+from curation.models.timm_model import TimmEmbedder
 
 IMAGES = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
 
@@ -44,6 +48,25 @@ def test_timm_loads_the_exported_file_by_model_name(tmp_path: Path, registers: i
     assert name is not None
     model = timm.create_model(name, img_size=56, checkpoint_path=str(out)).eval()
     torch.testing.assert_close(model(IMAGES), expected(path), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_exported_file_is_an_embedder_of_the_curation_job(tmp_path: Path) -> None:
+    """With timm's own preprocessing for the model, at its 518 pixels: features as of the backbone on the same input.
+
+    timm interpolates positions to the size itself and antialiased, so the backbone is told to do so as well.
+    """
+    path = checkpoint(tmp_path, offset=0, antialias=True)
+    out = export_backbone(path, "timm", tmp_path / "model.safetensors")
+    embedder = TimmEmbedder(Settings(model="timm/vit_small_patch14_dinov2", weights=str(out)))
+    embedder.setup()
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    (vector,) = embedder.embed([image])
+    pixels = embedder._transform(Image.fromarray(image))[None]
+    with torch.no_grad():
+        wanted = torch.nn.functional.normalize(load_checkpoint_backbone(path)[0](pixels), dim=1)[0]
+    assert vector.shape == (384,)
+    torch.testing.assert_close(torch.from_numpy(vector), wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("registers", [0, 4])

@@ -13,7 +13,8 @@ from timm.models._pretrained import PretrainedCfg
 from curation.config import ModelConfig
 from curation.errors import ModelError
 from curation.models import weights
-from curation.models.weights import find_weights, sha256_of, verified_weights
+from curation.models.digest import sha256_of
+from curation.models.weights import find_weights, verified_weights
 
 MODEL = "timm/resnet10t"
 HUB = PretrainedCfg(hf_hub_id="timm/resnet10t.c3_in1k")

@@ -198,6 +198,14 @@ def test_shards_read_back_with_hugging_face_datasets(finished, tmp_path, streami
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
+def test_processes_write_the_shards_of_the_inline_runner(configure, finished, tmp_path, shards_of, workers):
+    run = curate(configure(runner={"kind": "processes", "workers": workers}), str(tmp_path / "pool"))
+    assert shards_of(tmp_path / "pool") == shards_of(finished)
+    assert list(verify(run)) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_with_any_number_of_workers_writes_the_shards_of_the_inline_runner(
     configure, finished, tmp_path, shards_of, workers, monkeypatch

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from curation.dinov2.config import CropConfig
+from curation.dinov2.config import AugmentConfig, CropConfig
 from curation.dinov2.data import colour
 
 __all__ = ["Augmentation", "Views", "crop_box", "resized_crop"]
@@ -37,9 +37,12 @@ class Views:
 class Augmentation:
     """Makes the views of an image; all randomness comes from the generator that is passed in."""
 
-    def __init__(self, crops: CropConfig, recipe: Literal["official", "paper"]) -> None:
+    def __init__(
+        self, crops: CropConfig, recipe: Literal["official", "paper"], changes: AugmentConfig | None = None
+    ) -> None:
         self.crops = crops
-        self.blur = BLUR_PROBABILITY[recipe]
+        self.changes = changes or AugmentConfig()
+        self.blur = tuple(self.changes.blur * probability for probability in BLUR_PROBABILITY[recipe])
 
     @property
     def enough(self) -> int:
@@ -53,7 +56,8 @@ class Augmentation:
         image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
         c = self.crops
         globals_ = [
-            self._view(image, c.global_size, c.global_scale, self.blur[view], 0.2 * view, rng) for view in range(2)
+            self._view(image, c.global_size, c.global_scale, self.blur[view], self.changes.solarise * view, rng)
+            for view in range(2)
         ]
         locals_ = [self._view(image, c.local_size, c.local_scale, self.blur[2], 0.0, rng) for _ in range(c.local_count)]
         empty = torch.empty(0, 3, c.local_size, c.local_size, dtype=torch.uint8)
@@ -69,12 +73,12 @@ class Augmentation:
         rng: np.random.Generator,
     ) -> Tensor:
         crop = resized_crop(image, crop_box(image.shape[1], image.shape[2], scale, rng), size)
-        if rng.random() < 0.5:
+        if rng.random() < self.changes.flip:
             crop = crop.flip(-1)
         planes = crop.to(torch.float32, memory_format=torch.contiguous_format).numpy()
-        if rng.random() < 0.8:
+        if rng.random() < self.changes.jitter:
             _jitter(planes, rng)
-        if rng.random() < 0.2:
+        if rng.random() < self.changes.grey:
             colour.grey(planes)
         if rng.random() < blur:
             colour.blur(planes, rng.uniform(0.1, 2.0))

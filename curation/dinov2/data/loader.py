@@ -213,7 +213,7 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1) -> Bat
     """
     if not config.data.sources:
         raise DatasetError("data.sources: no dataset given; set e.g. --set data.sources='[{path: runs/demo/shards}]'")
-    augmentation = Augmentation(config.crops, config.recipe)
+    augmentation = Augmentation(config.crops, config.recipe, config.augment)
     streams = []
     for number, entry in enumerate(config.data.sources):
         source = open_source(entry, cache=config.data.cache)

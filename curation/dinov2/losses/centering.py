@@ -25,9 +25,14 @@ class Centre(nn.Module):
     def assign(self, logits: Tensor, temperature: float) -> Tensor:
         """Targets `(B, K)` float32; the batch itself moves the centre only for the next step."""
         logits = logits.float()
-        targets = torch.softmax((logits - self.center.view(1, -1)) / temperature, dim=-1)
+        targets = self.targets(logits, temperature)
         total = ranks.sum_(torch.cat([logits.sum(dim=0), logits.new_tensor([float(len(logits))])]))
         if total[-1] > 0:
             mean = (total[:-1] / total[-1]).view_as(self.center)
             self.center.mul_(self.momentum).add_(mean, alpha=1 - self.momentum)
         return targets
+
+    @torch.no_grad()
+    def targets(self, logits: Tensor, temperature: float) -> Tensor:
+        """The same, and the centre stays where it is."""
+        return torch.softmax((logits.float() - self.center.view(1, -1)) / temperature, dim=-1)
