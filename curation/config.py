@@ -182,7 +182,8 @@ class ModelConfig(Settings):
     """A model by name, and the weights it must have."""
 
     model: str
-    """`timm/<name>` for any timm model, `classical/hog-colour-<n>x<n>` for the classical descriptor."""
+    """`timm/<name>` for any timm model, `lvd/copy-small-v1` or `sscd/disc_mixup` for copies (docs/copy-descriptor.md),
+    `classical/hog-colour-<n>x<n>` for the classical descriptor."""
     weights: str | None = None
     """A local checkpoint (safetensors, or a torch file that `weights_only=True` accepts) instead of a download."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -317,9 +318,9 @@ class DedupConfig(Settings):
     """Lists of the inverted file that are searched for each image."""
     compressed_from: int = Field(20_000_000, ge=0)
     """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
-    verify: Literal["geometry", "off"] = "geometry"
-    """`geometry`: two images are linked when they are more similar than `sure`, or when local features and pixels
-    confirm it; `off`: when they are more similar than a threshold, the paper's rule."""
+    verify: Literal["geometry", "off"] = "off"
+    """`off`: two images are linked when they are more similar than a threshold, the paper's rule; `geometry`: when they
+    are more similar than `sure`, or when local features and pixels confirm it."""
     sure: Similarity = 0.95
     """Cosine similarity above which two images are linked without a look. It belongs to the descriptor."""
     floor: Annotated[float, Field(ge=-1, le=1)] = 0.0

@@ -73,6 +73,7 @@ class DropReason(StrEnum):
     HASH_DUPLICATE = "hash_duplicate", "its perceptual hash equals, or nearly equals, that of an image kept"
     COPY = "copy", "a copy of an image kept, by copy detection"
     REFERENCE_LEAK = "reference_leak", "a copy of a reference (benchmark) image, or linked to one by copies"
+    SAMPLE_REMOVED = "sample_removed", "another image of its WebDataset sample is removed, and the sample with it"
 
     # models
     NON_FINITE = "non_finite", "a model gave no finite numbers for it"

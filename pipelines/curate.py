@@ -13,7 +13,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from curation import __version__
-from curation.config import Config, ModelConfig
+from curation.config import Config, ModelConfig, ReferenceConfig
 from curation.errors import ConfigError, DatasetError, UserError
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
 from curation.parts import Collection, Ledger
@@ -31,10 +31,13 @@ from curation.stages.dedup import Dedup
 from curation.stages.describe import Describe
 from curation.stages.execute import ColumnWork, PartWork, PixelWork
 from curation.stages.export import ExportWork
+from curation.stages.features import FeaturesWork
 from curation.stages.fit import FitOnSample, hash_basis, whitening
 from curation.stages.hashes import THUMBNAIL, Hashes
+from curation.stages.index import BuildIndex
 from curation.stages.links import LINKS, LinkWork, listed_links
 from curation.stages.listing import append_parts
+from curation.stages.near import NearWork
 from curation.stages.originals import remove_originals
 from curation.stages.places import changed_tar
 from curation.stages.quality import GREY_SIDE, Quality
@@ -43,6 +46,7 @@ from curation.stages.retry import RetryWork
 from curation.stages.safety import Safety, is_active, safety_side
 from curation.stages.samples import Samples
 from curation.stages.unique import UNIQUE, find_repeats
+from curation.stages.verified import VerifyWork
 from pipelines.progress import Quiet, Report
 
 __all__ = ["STEPS", "Curation", "check_inputs", "curate"]
@@ -79,6 +83,8 @@ def curate(
     with run.locked():
         run.begin()
         with open_runner(config.runner) as runner:
+            if not run.pool.parts("samples"):
+                runner.warm_up()  # starting workers takes seconds, and so may listing
             steps = STEPS[: STEPS.index(until) + 1] if until else STEPS
             Curation(run, runner, report or Quiet(), steps, retry_failed).do()
     return run
@@ -112,7 +118,7 @@ class Curation:
         for name, step in (
             ("samples", self._bring_in),
             ("decode", self._look),
-            ("dedup", self._deduplicate),
+            ("near", self._deduplicate),
             ("embeddings", self._embed),
             ("clusters", self._cluster),
             ("neighbours", self._retrieve),
@@ -152,7 +158,7 @@ class Curation:
     def _bring_in(self) -> None:
         """The bytes: fetched, or found where they lie."""
         seed = self.run.config.seed
-        stage = Samples(self.run.config.crawl)
+        stage = Samples(self.run.config.crawl, self.run.config.image)
         collections = [self.run.collection(path) for path in self.run.collections()]
         self._parts("samples", [ColumnWork(collection, stage, seed) for collection in collections])
         if self.retry_failed:
@@ -216,10 +222,41 @@ class Curation:
                 self.run.store.remove(f"{path}/{changed_tar(part)}")
 
     def _deduplicate(self) -> None:
-        """Duplicates, and all that leads to a reference image."""
+        """Duplicates, and all that leads to a reference image: near images, a look at them, and the decision."""
         config = self.run.config
+        pool, settings = self.run.pool, config.dedup
         references = [self.run.references(item.name) for item in config.references]
-        self._step("dedup", Dedup(self.run.pool, references, config.dedup, config.hash))
+        index = BuildIndex(pool, settings, config.seed)
+        if "near" in self.steps:
+            self._step("index of copies", index)
+            near = NearWork(pool, pool, index, settings, config.seed, neighbours=settings.neighbours)
+            self._parts("near", [near, *(self._near(item, index) for item in config.references)])
+        if settings.verify != "off":
+            changed = self._has_safety("pool")
+            if "features" in self.steps:
+                self._parts("features", [FeaturesWork(pool, settings, config.image, changed=changed)])
+            if "verified" in self.steps:
+                floors = [(pool, settings.floor, settings.top)]
+                floors += [
+                    (reference, item.threshold or settings.relative.threshold, 1024)
+                    for reference, item in zip(references, config.references, strict=True)
+                ]
+                self._parts("verified", [self._look_at(*floor) for floor in floors])
+        if "dedup" in self.steps:
+            self._step("dedup", Dedup(pool, references, config.references, settings, config.hash))
+
+    def _near(self, item: ReferenceConfig, index: BuildIndex) -> NearWork:
+        """The nearest pool images of a reference set; more of them where all may be copies."""
+        settings = self.run.config.dedup
+        above = item.threshold or settings.relative.threshold
+        k = item.neighbours or settings.neighbours
+        collection, seed = self.run.references(item.name), self.run.config.seed
+        return NearWork(collection, self.run.pool, index, settings, seed, neighbours=k, copies_above=above)
+
+    def _look_at(self, collection: Collection, floor: float, top: int) -> VerifyWork:
+        changed = self._has_safety(collection.path)
+        config = self.run.config
+        return VerifyWork(collection, self.run.pool, config.dedup, config.image, floor=floor, top=top, changed=changed)
 
     def _embed(self) -> None:
         """Where each image lies among concepts."""
@@ -238,7 +275,9 @@ class Curation:
     def _cluster(self) -> None:
         """k-means over the pool, and the cluster of every pool and seed image."""
         fit = FitCentroids(self.run.pool, self.run.config.clusters, self.run.config.seed)
-        self._step("k-means", fit)
+        if not fit.is_current():
+            with self.report.stage("k-means", 0):
+                self.runner.run_gang(fit)
         stage = Clusters(fit.fitted)
         seed = self.run.config.seed
         paths = ("pool", *self._seed_paths)

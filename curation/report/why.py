@@ -15,6 +15,8 @@ from curation.stages.links import url_key
 
 __all__ = ["Event", "Trail", "why"]
 
+UNSHOWN = ("near", "features", "verified")
+"""Working columns of many values; what came of them is in `dedup`."""
 HIDDEN = frozenset({"live", "drop_reason", "drop_detail", "vector", "key"})
 
 
@@ -92,7 +94,7 @@ def _find(collection: Collection, stage: str, column: str, value: pa.Scalar) -> 
 def _trail(collection: Collection, stages: tuple[str, ...], part: int, row: int) -> Trail:
     events: list[Event] = []
     for stage in stages:
-        if collection.footer(stage, part) is None:
+        if stage in UNSHOWN or collection.footer(stage, part) is None:
             continue
         fields = collection.read(stage, part).slice(row, 1).to_pylist()[0]
         facts = {name: _shown(value) for name, value in fields.items() if name not in HIDDEN and value is not None}

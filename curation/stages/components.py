@@ -2,8 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 __all__ = ["components_of", "first_of_each", "keep_order"]
 
@@ -19,11 +17,25 @@ def components_of(nodes: int, edges: Ints) -> Ints:
     Returns:
         (nodes,) the smallest node of each node's component.
     """
-    links = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(nodes, nodes))
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(edges):
+        return np.arange(nodes, dtype=np.int64)
+    seen = np.zeros(nodes, dtype=bool)  # nodes without a link need no search
+    seen[edges.ravel()] = True
+    touched = np.flatnonzero(seen)
+    number = np.cumsum(seen, dtype=np.int32) - np.int32(1)
+    ends = number[edges]
+    ones = np.ones(len(ends), dtype=np.int8)
+    links = csr_array((ones, (ends[:, 0], ends[:, 1])), shape=(len(touched), len(touched)))
     _, labels = connected_components(links, directed=False)
-    smallest = np.full(labels.max(initial=-1) + 1, nodes, dtype=np.int64)
-    np.minimum.at(smallest, labels, np.arange(nodes))
-    return np.asarray(smallest[labels], dtype=np.int64)
+    # In ascending order of nodes, the first with a label is the smallest of its component.
+    first = np.full(int(labels.max()) + 1, -1, dtype=np.int64)
+    first[labels[::-1]] = touched[::-1]
+    smallest = np.arange(nodes, dtype=np.int64)
+    smallest[touched] = first[labels]
+    return smallest
 
 
 def keep_order(pixels: Ints, size: Ints, ids: npt.NDArray[np.bytes_]) -> Ints:
@@ -39,8 +51,8 @@ def keep_order(pixels: Ints, size: Ints, ids: npt.NDArray[np.bytes_]) -> Ints:
 
 def first_of_each(components: Ints, rank: Ints) -> Ints:
     """For each node, the member of its component with the smallest rank."""
-    best = np.full(len(components), len(components), dtype=np.int64)
-    np.minimum.at(best, components, rank)
     node_of_rank = np.empty(len(rank), dtype=np.int64)
     node_of_rank[rank] = np.arange(len(rank))
-    return np.asarray(node_of_rank[best[components]], dtype=np.int64)
+    best = np.empty(len(components), dtype=np.int64)
+    best[components[node_of_rank[::-1]]] = node_of_rank[::-1]  # written last, and so kept: the best of each
+    return best[components]

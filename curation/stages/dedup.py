@@ -3,10 +3,12 @@
 Three rules, in this order (Oquab et al. 2023, arXiv 2304.07193, section 3 and appendix A):
 
 1. equal or nearly equal perceptual hashes: one image of each group is kept;
-2. relative dedup: images linked by copy similarity, over any number of links, to a reference image are all dropped;
-3. self-dedup: of each component linked by copy similarity, one image is kept.
+2. relative dedup: images linked to a reference image, over any number of links, are all dropped;
+3. self-dedup: of each component of linked images, one is kept.
 
-The relative step looks at every image that its own copies could stand for, so it comes before self-dedup.
+The relative step looks at every image that its own copies could stand for, so it comes before self-dedup. What a link
+is, `edges.py` says: a similarity, or one that geometry confirms. The decision looks at all parts as one graph, so
+borders between parts do not matter.
 """
 
 import time
@@ -17,19 +19,33 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curation.config import DedupConfig, HashConfig
+from curation.config import DedupConfig, HashConfig, ReferenceConfig
 from curation.drops import Dropped, DropReason
 from curation.errors import UserError
 from curation.parts import Collection, digest_of
 from curation.stages.components import components_of, first_of_each, keep_order
 from curation.stages.contract import Output, StageSpec, commit_output
 from curation.stages.describe import VECTOR
+from curation.stages.edges import Edges, link_columns, read_edges
 from curation.stages.gather import Gathered, gather, ids_of, vectors_of
-from curation.stages.neighbours import hash_links, similarity_links
+from curation.stages.index import similarities_of
+from curation.stages.neighbours import hash_links, nearest, similarity_links
+from curation.stages.verified import TRANSFORM
 
-__all__ = ["DEDUP_SCHEMA", "Dedup", "Verdicts", "duplicates_in"]
+__all__ = ["DEDUP_SCHEMA", "Dedup", "Verdicts", "decide", "duplicates_in"]
 
-DEDUP_SCHEMA = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32())])
+DEDUP_SCHEMA = pa.schema(
+    [
+        ("component", pa.binary(16)),
+        ("similarity", pa.float32()),
+        ("reference", pa.string()),
+        ("link", pa.string()),
+        ("inliers", pa.int32()),
+        ("agreement", pa.float32()),
+        ("mirrored", pa.bool_()),
+        ("transform", TRANSFORM),
+    ]
+)
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
@@ -51,22 +67,42 @@ class Verdicts:
 
 
 class Dedup:
-    """The stage `dedup`, over all parts of the pool at once."""
+    """The stage `dedup`, over all parts of the pool at once.
+
+    Its columns say of each image which one stands for it, and of a dropped one what the link to that image is: the
+    transform takes that image to this one.
+
+    Args:
+        references: the reference sets' collections, and their settings, in the same order.
+    """
 
     def __init__(
-        self, pool: Collection, references: Sequence[Collection], settings: DedupConfig, hashing: HashConfig
+        self,
+        pool: Collection,
+        references: Sequence[Collection],
+        sets: Sequence[ReferenceConfig],
+        settings: DedupConfig,
+        hashing: HashConfig,
     ) -> None:
         self._pool = pool
         self._references = references
+        self._sets = sets
         self._settings = settings
         self._radius = hashing.radius
+        self._stages = ["copies", "near", *(["verified"] if settings.verify != "off" else [])]
+        own = ["hashes"] if settings.self_.enabled else []
+        self._own_stages = [*own, *self._stages]
         self._spec = StageSpec(
             name="dedup",
-            version=1,
+            version=2,
             after="copies",
-            reads={"hashes": ["hash"], "copies": [VECTOR]},
+            reads={stage: [] for stage in self._own_stages},
             schema=DEDUP_SCHEMA,
-            settings={**settings.model_dump(by_alias=True), "radius": hashing.radius},
+            settings={
+                **settings.model_dump(by_alias=True),
+                "radius": hashing.radius,
+                "references": [[item.name, item.threshold] for item in sets],
+            },
         )
 
     def is_current(self) -> bool:
@@ -76,42 +112,52 @@ class Dedup:
         """Decide over all images, and commit the parts that are out of date."""
         started = time.monotonic()
         digest = self._digest()
-        columns = {"samples": ["id", "width", "height", "length"], "hashes": ["hash"], "copies": [VECTOR]}
+        hashed = {"hashes": ["hash"]} if self._settings.self_.enabled else {}
+        columns = {"samples": ["id", "width", "height", "length"], **hashed, "copies": [VECTOR]}
         images = gather(self._pool, "copies", columns)
         if not len(images):
             raise UserError("pool: no image is left to deduplicate; see `lvd funnel` for what became of all of them")
         leaks = [gather(reference, "copies", {"samples": ["id"], "copies": [VECTOR]}) for reference in self._references]
-        leaks = [leak for leak in leaks if len(leak)]
+        links = read_edges(self._pool, images, None, 0, self._settings)
+        joined, found = len(images), [read_edges(self._pool, images, None, 0, self._settings, relative=True)]
+        names: list[str | None] = [None] * len(images)
+        for reference, leak, item in zip(self._references, leaks, self._sets, strict=True):
+            found.append(
+                read_edges(reference, images, leak, joined, self._settings, relative=True, threshold=item.threshold)
+            )
+            joined += len(leak)
+            names += [item.name] * len(leak)
         vectors = vectors_of(images.table[VECTOR])
-        references = [np.empty((0, vectors.shape[1]), np.float32), *(vectors_of(leak.table[VECTOR]) for leak in leaks)]
-        verdicts = duplicates_in(
-            np.frombuffer(b"".join(images.table["hash"].to_pylist()), np.uint8).reshape(len(images), -1),
-            vectors,
-            np.concatenate(references),
+        referred = [vectors_of(leak.table[VECTOR]) for leak in leaks if len(leak)]
+        relative = Edges.joined(found)
+        verdicts = decide(
+            _hashes(images) if hashed else None,
+            np.concatenate([vectors, *referred]),
+            links,
+            relative,
             _rank(images),
             self._settings,
             self._radius,
         )
-        tables = [images.table, *(leak.table for leak in leaks)]
-        names = [key for table in tables for key in table["id"].to_pylist()]
+        ids = [key for leak in (images, *leaks) if len(leak) for key in leak.table["id"].to_pylist()]
+        facts = link_columns(verdicts.component, Edges.joined([links, relative]), verdicts.reason)
+        facts["component"] = pa.array([ids[at] for at in verdicts.component], pa.binary(16))
+        facts["similarity"] = pa.array(verdicts.similarity, pa.float32())
+        facts["reference"] = pa.array([names[at] for at in verdicts.component], pa.string())
         stale = self._stale(digest)
         seconds = (time.monotonic() - started) / max(1, len(stale))
         for part in stale:
-            self._commit(images, verdicts, names, part, digest, seconds)
+            self._commit(images, verdicts, facts, part, digest, seconds)
 
     def _commit(
-        self, images: Gathered, verdicts: Verdicts, names: Sequence[bytes], part: int, digest: str, seconds: float
+        self, images: Gathered, verdicts: Verdicts, facts: dict[str, pa.Array], part: int, digest: str, seconds: float
     ) -> None:
         chosen = images.of_part(part)
-        standing = [names[at] for at in verdicts.component[chosen]]
+        columns = {name: facts[name].slice(chosen.start, chosen.stop - chosen.start) for name in DEDUP_SCHEMA.names}
         drops = {
-            at: Dropped(reason, standing[at].hex())
+            at: Dropped(reason, columns["component"][at].as_py().hex())
             for at, reason in enumerate(verdicts.reason[chosen])
             if reason is not None
-        }
-        columns = {
-            "component": pa.array(standing, pa.binary(16)),
-            "similarity": pa.array(verdicts.similarity[chosen], pa.float32()),
         }
         output = Output(columns, drops)
         commit_output(self._spec, self._pool, part, images.masks[part], output, digest=digest, seconds=seconds)
@@ -121,9 +167,60 @@ class Dedup:
         return [part for part, footer in footers.items() if footer is None or footer.digest != digest]
 
     def _digest(self) -> str:
-        read = [(self._pool, ("hashes", "copies")), *((reference, ("copies",)) for reference in self._references)]
+        read = [(self._pool, self._own_stages), *((reference, self._stages) for reference in self._references)]
         inputs = [[collection.path, stage, collection.state(stage)] for collection, stages in read for stage in stages]
         return digest_of([self._spec.name, self._spec.version, dict(self._spec.settings), inputs])
+
+
+def decide(
+    hashes: npt.NDArray[np.uint8] | None,
+    vectors: Floats,
+    links: Edges,
+    relative: Edges,
+    rank: Ints,
+    settings: DedupConfig,
+    radius: int,
+) -> Verdicts:
+    """Decide over N images by the links between them.
+
+    Args:
+        hashes: (N, bytes) uint8, packed perceptual hashes; None to leave them out.
+        vectors: (N + R, D) float32, copy descriptors of the images and then of the references, L2-normalised.
+        links: between images.
+        relative: those that lead to references: between images, and of images and references.
+        rank: (N,) which image of a component to keep: the one with the smallest.
+        radius: Hamming distance up to which two hashes are one image.
+    """
+    count = len(rank)
+    component = np.arange(count)
+    reason: list[DropReason | None] = [None] * count
+    standing = np.arange(len(vectors))
+    if hashes is not None:
+        standing[:count] = first_of_each(components_of(count, hash_links(hashes, radius)), rank)
+        _drop(np.flatnonzero(standing[:count] != component), standing, DropReason.HASH_DUPLICATE, component, reason)
+
+    # What is linked to a dropped image is linked to the one that stands for it.
+    if len(vectors) > count:
+        leaking, leads_to = _leaks(vectors, count, standing[relative.pairs])
+        live = np.array([reason[row] is None for row in leaking.tolist()], dtype=bool)
+        instead = np.arange(count)
+        instead[leaking] = leads_to
+        _drop(leaking[live], instead, DropReason.REFERENCE_LEAK, component, reason)
+
+    if settings.self_.enabled:
+        live = np.array([why is None for why in reason])
+        pairs = standing[links.pairs]
+        pairs = pairs[live[pairs].all(axis=1)]
+        kept_instead = first_of_each(
+            components_of(count, pairs), np.where(live, rank, rank + count).argsort().argsort()
+        )
+        dropped = np.flatnonzero(live & (kept_instead != np.arange(count)))
+        if settings.widest is not None:
+            dropped = dropped[similarities_of(vectors, vectors, dropped, kept_instead[dropped]) >= settings.widest]
+        _drop(dropped, kept_instead, DropReason.COPY, component, reason)
+
+    similarity = similarities_of(vectors, vectors, np.arange(count), component)
+    return Verdicts(component, similarity, reason)
 
 
 def duplicates_in(
@@ -134,51 +231,37 @@ def duplicates_in(
     settings: DedupConfig,
     radius: int,
 ) -> Verdicts:
-    """Decide over N images.
+    """Decide over N images in memory by similarity alone, the paper's rule; see `decide` for arguments.
 
     Args:
-        hashes: (N, bytes) uint8, packed perceptual hashes.
-        vectors: (N, D) float32, copy descriptors, L2-normalised.
-        references: (R, D) float32, those of the reference images.
-        rank: (N,) which image of a component to keep: the one with the smallest.
-        radius: Hamming distance up to which two hashes are one image.
+        vectors: (N, D) float32.
+        references: (R, D) float32.
     """
     count = len(vectors)
-    everything = np.concatenate([vectors, references])
-    component = np.arange(count)
-    reason: list[DropReason | None] = [None] * count
-
-    kept_instead = first_of_each(components_of(count, hash_links(hashes, radius)), rank)
-    _drop(np.flatnonzero(kept_instead != component), kept_instead, DropReason.HASH_DUPLICATE, component, reason)
-
+    pairs, similar = similarity_links(vectors, settings.neighbours, settings.self_.threshold)
+    wider, also = similarity_links(vectors, settings.neighbours, settings.relative.threshold)
+    found = [Edges.similar(wider, also)]
     if len(references):
-        live = _live(reason)
-        leaking, leads_to = _leaks(vectors[live], references, settings)
-        _drop(live[leaking], _at(live[leaking], leads_to + count, count), DropReason.REFERENCE_LEAK, component, reason)
-
-    if settings.self_.enabled:
-        live = _live(reason)
-        links, _ = similarity_links(vectors[live], settings.neighbours, settings.self_.threshold)
-        local_rank = np.argsort(np.argsort(rank[live]))
-        kept_instead = np.arange(count)
-        kept_instead[live] = live[first_of_each(components_of(len(live), links), local_rank)]
-        _drop(live[kept_instead[live] != live], kept_instead, DropReason.COPY, component, reason)
-
-    similarity = np.einsum("nd,nd->n", vectors, everything[component], dtype=np.float32)
-    return Verdicts(component, similarity, reason)
+        near, rows = nearest(vectors, references, settings.neighbours)
+        image, column = np.nonzero(near > settings.relative.threshold)
+        leads = np.stack([count + rows[image, column], image], axis=1)
+        found.append(Edges.similar(leads, near[image, column]))
+    everything = np.concatenate([vectors, references])
+    return decide(hashes, everything, Edges.similar(pairs, similar), Edges.joined(found), rank, settings, radius)
 
 
-def _leaks(vectors: Floats, references: Floats, settings: DedupConfig) -> tuple[Ints, Ints]:
-    """Rows in a component that holds a reference, and for each the reference in it that it resembles most."""
-    count = len(vectors)
-    links, _ = similarity_links(np.concatenate([vectors, references]), settings.neighbours, settings.relative.threshold)
-    components = components_of(count + len(references), links)
-    members = np.arange(count, count + len(references))
-    leaking = np.flatnonzero(np.isin(components[:count], components[members]))
+def _leaks(vectors: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
+    """Images in a component that holds a reference, and for each the reference in it that it resembles most."""
+    components = components_of(len(vectors), pairs)
+    members = np.argsort(components[count:], kind="stable") + count
+    roots = components[members]
+    start = np.searchsorted(roots, components[:count], "left")
+    stop = np.searchsorted(roots, components[:count], "right")
+    leaking = np.flatnonzero(stop > start)
     leads_to = np.empty(len(leaking), dtype=np.int64)
-    for at, row in enumerate(leaking):
-        candidates = np.flatnonzero(components[members] == components[row])
-        leads_to[at] = candidates[np.argmax(references[candidates] @ vectors[row])]
+    for at, row in enumerate(leaking.tolist()):
+        candidates = members[start[row] : stop[row]]
+        leads_to[at] = candidates[np.argmax(vectors[candidates] @ vectors[row])]
     return leaking, leads_to
 
 
@@ -188,14 +271,8 @@ def _drop(rows: Ints, instead: Ints, why: DropReason, component: Ints, reason: l
         reason[row] = why
 
 
-def _at(rows: Ints, values: Ints, count: int) -> Ints:
-    spread = np.arange(count)
-    spread[rows] = values
-    return spread
-
-
-def _live(reason: Sequence[DropReason | None]) -> Ints:
-    return np.array([row for row, why in enumerate(reason) if why is None], dtype=np.int64)
+def _hashes(images: Gathered) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(b"".join(images.table["hash"].to_pylist()), np.uint8).reshape(len(images), -1)
 
 
 def _rank(images: Gathered) -> Ints:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
-from scipy.fft import idct
 
 from curation.config import HashConfig
 from curation.fitted import Fitted
@@ -123,6 +122,8 @@ def _photograph_covariance() -> npt.NDArray[np.float64]:
     # A small tilt breaks the tie between u and v, so that the eigenvectors are unique.
     power *= 1.0 + 1e-3 * (frequency[:, None] - frequency[None, :]) / THUMBNAIL
     power *= THUMBNAIL**2 / power.sum()
+    from scipy.fft import idct
+
     cosines = idct(np.eye(THUMBNAIL), norm="ortho", axis=0).T  # a row per frequency
     basis = np.kron(cosines, cosines)
     return np.asarray((basis.T * power.ravel()) @ basis)

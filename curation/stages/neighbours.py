@@ -1,6 +1,5 @@
 """Links between images: nearest neighbours by cosine similarity, and hashes within a Hamming radius."""
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +21,8 @@ def nearest(queries: Floats, base: Floats, k: int) -> tuple[Floats, Ints]:
         order of their rows.
     """
     k = min(k, len(base))
+    import faiss
+
     similarities, rows = faiss.knn(queries, base, k, metric=faiss.METRIC_INNER_PRODUCT)
     order = np.lexsort((rows, -similarities), axis=1)
     return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(rows, order, axis=1)
@@ -89,6 +90,8 @@ def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
 
 
 def _pairs_in(distinct: npt.NDArray[np.uint8], bucket: Ints, radius: int) -> Ints:
+    import faiss
+
     index = faiss.IndexBinaryFlat(distinct.shape[1] * 8)
     members = np.ascontiguousarray(distinct[bucket])
     index.add(members)

@@ -32,7 +32,7 @@ def one_line(answer, code=2):
 
 
 SETTINGS = [
-    ("dedup.slf.threshold=0.5", "dedup.slf: unknown key; valid keys here: neighbours, self, relative"),
+    ("dedup.slf.threshold=0.5", "dedup.slf: unknown key; valid keys here: neighbours, exact_up_to, "),
     ("dedup.self.treshold=0.5", "dedup.self.treshold: unknown key; valid keys here: enabled, threshold"),
     ("colour=red", "colour: unknown key; valid keys here: seed, pool, seeds, references, parts, runner, crawl, "),
     ("runner.kid=inline", "runner.kid: unknown key; valid keys here: kind, workers, threads, ray_address"),
@@ -199,7 +199,8 @@ def test_more_clusters_than_images(lvd, config_file, tmp_path):
 def test_an_unknown_step(lvd, config_file, tmp_path):
     line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "dedupe"))
     assert line.startswith(
-        "--until dedupe: no such step; the steps are listing, samples, decode, quality, safety, hashes, copies, dedup"
+        "--until dedupe: no such step; the steps are listing, samples, decode, quality, safety, hashes, copies, near, "
+        "features, verified, dedup"
     )
     assert not (tmp_path / "run").exists()
 

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
 
-from curation.stages.clusters import kmeans
 from curation.stages.components import components_of, first_of_each, keep_order
 from curation.stages.neighbours import hash_links, nearest, similarity_links
 
@@ -129,22 +127,3 @@ def test_the_rank_does_not_depend_on_the_order_of_the_images():
     np.testing.assert_array_equal(
         keep_order(pixels[order], size[order], ids[order]), keep_order(pixels, size, ids)[order]
     )
-
-
-def test_kmeans_is_no_worse_than_scikit_learn_by_more_than_a_hundredth():
-    rng = np.random.default_rng(0)
-    centres = unit(rng, 12, 24)
-    vectors = centres[rng.integers(0, 12, 1500)] + 0.35 * rng.normal(size=(1500, 24)).astype(np.float32)
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    ours = kmeans(vectors, 12, 30, seed=0)
-    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
-    theirs = KMeans(12, n_init=1, init="random", max_iter=30, random_state=0).fit(vectors).cluster_centers_
-    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
-    assert (vectors @ ours.T).max(axis=1).mean() >= 0.99 * (vectors @ theirs.T).max(axis=1).mean()
-
-
-def test_kmeans_gives_the_same_centroids_for_the_same_seed():
-    vectors = unit(np.random.default_rng(0), 100)
-    np.testing.assert_array_equal(kmeans(vectors, 5, 10, 3), kmeans(vectors, 5, 10, 3))
-    assert kmeans(vectors, 100, 2, 0).shape == (100, 16)
-    assert kmeans(vectors[:1], 1, 2, 0).shape == (1, 16)

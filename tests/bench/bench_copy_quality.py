@@ -1,0 +1,137 @@
+"""How many copies are found, by edit: the descriptor alone, its candidates, and candidates confirmed by geometry.
+
+    python -m tests.bench.bench_copy_quality SET [--model NAME] [--weights FILE] [--sources 300] [--top 32]
+
+SET is what `make_copy_edits.py` makes. Every copy is a query; the base is all sources and distractors. A link is a pair
+of a copy and an image of the base, true where that is the copy's source. Recall is over all (copy, source) pairs, at
+the lowest threshold whose precision is at least 0.99. `--sources` takes the copies of so many sources only, the base
+stays whole. imagededup's PHash is ranked by Hamming distance over the same pairs.
+
+Links between two copies are left out of this table: two screenshots of one application with different photos in them
+agree in most of their pixels, and are linked.
+"""
+
+import argparse
+import csv
+import random
+import time
+from pathlib import Path
+
+import cv2
+import faiss
+import numpy as np
+from imagededup.methods import PHash
+
+from curation.config import CopyConfig, ImageConfig
+from curation.geometry import extract, match
+from curation.images import decode
+from curation.models import ClassicalDescriptor, Whitening, open_embedder
+from curation.stages.features import FEATURES_SIDE
+from curation.stages.fit import whitening
+
+PRECISION = 0.99
+LIMITS = ImageConfig(min_side=1)
+FITTED_ON = 2048
+NOT_LOOKED_AT = -1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("set", type=Path)
+    parser.add_argument("--model", default=CopyConfig().model)
+    parser.add_argument("--weights")
+    parser.add_argument("--sources", type=int, default=300)
+    parser.add_argument("--top", type=int, default=32)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    with open(arguments.set / "truth.tsv", newline="") as file:
+        truth = list(csv.DictReader(file, delimiter="\t"))
+    sources = sorted({row["source"] for row in truth})
+    chosen = set(random.Random(0).sample(sources, min(arguments.sources, len(sources))))
+    truth = [row for row in truth if row["source"] in chosen]
+    base = sources + sorted(f"distractors/{path.name}" for path in (arguments.set / "distractors").iterdir())
+    files = [*base, *(row["copy"] for row in truth)]
+    source = np.array([base.index(row["source"]) for row in truth])
+    edits = np.array([row["edit"] for row in truth])
+    print(f"{len(truth)} copies of {len(chosen)} sources, base of {len(base)}, {arguments.model}")
+
+    vectors = described(arguments, files, len(base))
+    similar = vectors[len(base) :] @ vectors[: len(base)].T
+    order = np.argsort(-similar, axis=1, kind="stable")
+    place = np.argmax(order == source[:, None], axis=1)
+    rows = {"descriptor alone": at_precision(similar, source), "among 64 nearest": place < 64}
+    rows[f"among {arguments.top} nearest"] = place < arguments.top
+
+    started = time.process_time()
+    needed = sorted({*order[:, : arguments.top].ravel().tolist(), *range(len(base), len(files))})
+    features = {at: extract(pixels(arguments.set / files[at], FEATURES_SIDE)) for at in needed}
+    extraction = (time.process_time() - started) / len(needed)
+    started = time.process_time()
+    scores, inliers = (np.full(similar.shape, NOT_LOOKED_AT) for _ in range(2))
+    for query in range(len(truth)):
+        for at in order[query, : arguments.top].tolist():
+            found = match(features[len(base) + query], features[at])
+            scores[query, at], inliers[query, at] = found.score, found.inliers
+    pairs = len(truth) * min(arguments.top, len(base))
+    per_pair = (time.process_time() - started) / pairs
+    rows["whole path"] = at_precision(scores, source)
+    rows["whole path, inliers alone"] = at_precision(inliers, source)
+    rows["imagededup PHash"] = at_precision(hashed(arguments.set, files, len(base)), source)
+
+    names = sorted(set(edits))
+    for name, hit in rows.items():
+        by_edit = "  ".join(f"{edit} {hit[edits == edit].mean():.2f}" for edit in names)
+        print(f"{name:<28} {hit.mean():.3f}   {by_edit}")
+    share = pairs / (len(truth) * len(base))
+    print(f"{per_pair * 1e3:.1f} ms CPU a pair, {extraction * 1e3:.1f} ms CPU an image; {share:.1%} of pairs verified")
+    for threshold in (1.7, 1.9, 2.1, 2.3):
+        hit, wrong = recall_and_false(scores, source, threshold)
+        print(f"score >= {threshold}: recall {hit:.3f}, {wrong} false links")
+
+
+def described(arguments: argparse.Namespace, files: list[str], base: int) -> np.ndarray:
+    """(N, D) float32 copy descriptors; a classical one is fitted on the base alone."""
+    model = open_embedder(CopyConfig(model=arguments.model, weights=arguments.weights))
+    images = [pixels(arguments.set / file, model.side) for file in files]
+    if isinstance(model, ClassicalDescriptor) and model.needs_fit:
+        model = model.with_whitening(Whitening(**whitening(model)(images[:base][:FITTED_ON])))
+    model.setup()
+    vectors = np.concatenate([model.embed(images[at : at + 64]) for at in range(0, len(images), 64)])
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    faiss.normalize_L2(vectors)
+    return vectors
+
+
+def hashed(folder: Path, files: list[str], base: int) -> np.ndarray:
+    """(Q, B) negated Hamming distances of imagededup's PHash."""
+    method = PHash(verbose=False)
+    hashes = [method.encode_image(image_file=str(folder / file)) for file in files]
+    bits = np.array([[int(digit, 16) >> bit & 1 for digit in text for bit in range(4)] for text in hashes], np.int16)
+    return -(bits[base:, None] != bits[None, :base]).sum(axis=2).astype(float)
+
+
+def at_precision(scores: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Which copies are linked to their source at the lowest threshold that keeps the precision; ties go together."""
+    own = scores[np.arange(len(source)), source]
+    values = np.sort(scores.ravel())[::-1]
+    true = np.sort(own)[::-1]
+    thresholds = np.unique(own[own > NOT_LOOKED_AT])
+    total = len(values) - np.searchsorted(values[::-1], thresholds, "left")
+    right = len(true) - np.searchsorted(true[::-1], thresholds, "left")
+    good = right / np.maximum(total, 1) >= PRECISION
+    return own >= thresholds[good].min() if good.any() else np.zeros(len(own), bool)
+
+
+def recall_and_false(scores: np.ndarray, source: np.ndarray, threshold: float) -> tuple[float, int]:
+    own = scores[np.arange(len(source)), source] >= threshold
+    return float(own.mean()), int((scores >= threshold).sum() - own.sum())
+
+
+def pixels(path: Path, side: int) -> np.ndarray:
+    image = decode(path.read_bytes(), LIMITS, side)
+    assert isinstance(image, np.ndarray), f"{path}: {image}"
+    return image
+
+
+if __name__ == "__main__":
+    main()
