@@ -14,7 +14,7 @@ from typing import IO, Any
 from curation.errors import RunError
 from curation.storage import Store
 
-__all__ = ["MANIFEST", "TarWriter", "read_manifest", "shard_name", "tar_members", "write_manifest"]
+__all__ = ["MANIFEST", "TarWriter", "read_manifest", "shard_name", "tar_entries", "tar_members", "write_manifest"]
 
 MANIFEST = "shards/manifest.json"
 FORMAT = "lvd-shards/1"
@@ -25,22 +25,28 @@ def shard_name(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
-class TarWriter:
-    """Writes a POSIX tar to a binary file; `sha256` and `size` describe the bytes written so far."""
+_TEMPLATE = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
+# The checksum is the sum of all bytes, its own eight counted as spaces.
+_TEMPLATE_SUM = sum(_TEMPLATE) - sum(_TEMPLATE[148:156]) - sum(_TEMPLATE[124:135]) + 8 * ord(" ")
 
-    def __init__(self, file: IO[bytes]) -> None:
+
+class TarWriter:
+    """Writes a POSIX tar to a binary file; `sha256` and `size` describe the bytes written so far.
+
+    Args:
+        checksum: whether `sha256` will be asked for.
+    """
+
+    def __init__(self, file: IO[bytes], checksum: bool = True) -> None:
         self._file = file
-        self._sha256 = hashlib.sha256()
+        self._sha256 = hashlib.sha256() if checksum else None
         self.size = 0
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member and return the offset of its first byte. The name must be plain ASCII under 100 bytes."""
         assert name.isascii(), f"not a plain member name: {name!r}"
         assert len(name) < 100, f"a member name too long for the header: {name!r}"
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        info.mode = 0o644
-        header = info.tobuf(tarfile.USTAR_FORMAT)
+        header = _header(name.encode("ascii"), len(data))
         offset = self.size + len(header)
         self._write(header)
         self._write(data)
@@ -53,20 +59,41 @@ class TarWriter:
 
     @property
     def sha256(self) -> str:
+        assert self._sha256 is not None, "made without a checksum"
         return self._sha256.hexdigest()
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
-        self._sha256.update(data)
+        if self._sha256 is not None:
+            self._sha256.update(data)
         self.size += len(data)
+
+
+def _header(name: bytes, size: int) -> bytes:
+    """The header of a member: that of `tarfile`, of which only name, size and checksum change."""
+    digits = b"%011o" % size
+    assert len(digits) == 11, "a member of 8 GiB or more"
+    total = _TEMPLATE_SUM + sum(name) + sum(digits)
+    return b"".join(
+        (name.ljust(100, b"\0"), _TEMPLATE[100:124], digits, _TEMPLATE[135:148], b"%06o" % total, _TEMPLATE[154:])
+    )
 
 
 def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     """Yield (name, offset of the data, length) of each regular file in an uncompressed tar, reading headers only."""
+    for member, _ in tar_entries(file):
+        if member.isreg():
+            yield member.name, member.offset_data, member.size
+
+
+def tar_entries(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Yield each entry of an uncompressed tar and where it ends, padding included, reading headers only.
+
+    An entry begins at its `offset`: extended headers of its own (a long name, say) are part of it.
+    """
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
-            if member.isreg():
-                yield member.name, member.offset_data, member.size
+            yield member, archive.offset
         if 0 < file.seek(0, os.SEEK_END) - archive.offset < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("unexpected end of data")  # in a header, which `tarfile` takes for the end
 

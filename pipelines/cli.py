@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+import pipelines.commands.copies
 import pipelines.commands.curation
+import pipelines.commands.decontamination
+import pipelines.commands.planning
 import pipelines.commands.training  # noqa: F401, as importing a group adds its commands
 from curation import __version__
 from curation.errors import LvdError

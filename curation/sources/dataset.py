@@ -18,7 +18,7 @@ from curation.sources import folder, parquet, tars
 from curation.sources.row import ListedRow
 from curation.storage import filesystem, is_url
 
-__all__ = ["Kind", "detect", "link_files", "list_rows"]
+__all__ = ["Kind", "dataset_files", "detect", "link_files", "list_rows"]
 
 CRAWL_ENDINGS = (".warc", ".warc.gz", ".arc", ".arc.gz", ".wat", ".wat.gz", ".warc.wat", ".warc.wat.gz")
 TEXT_ENDINGS = (".txt", ".txt.gz", ".urls")
@@ -47,6 +47,11 @@ def detect(data: str) -> Kind:
         DatasetError: nothing is there, or it is of no known kind.
     """
     return _resolve(data)[0]
+
+
+def dataset_files(data: str) -> list[str]:
+    """The shards or Parquet files of a dataset, in order, or its one folder; DatasetError as `detect`."""
+    return _resolve(data)[1]
 
 
 def list_rows(data: str) -> Iterator[ListedRow]:

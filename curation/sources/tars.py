@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -10,7 +11,7 @@ from curation.shards import tar_members
 from curation.sources.row import ListedRow
 from curation.storage import filesystem, is_url
 
-__all__ = ["list_tar"]
+__all__ = ["list_tar", "sample_key"]
 
 IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jfif", "img"})
 SIDE_ENDINGS = frozenset({"json", "txt", "cls"})
@@ -37,22 +38,28 @@ def list_tar(files: Sequence[str], source: str) -> Iterator[ListedRow]:
 
 def _list_one(handle: IO[bytes], file: str, source: str) -> Iterator[ListedRow]:
     group, images, sides = "", [], {}  # type: str, list[tuple[str, int, int]], dict[str, Any]
+    seen: Counter[str] = Counter()
     for name, offset, length in tar_members(handle):
-        stem, ending = _split(name)
+        stem, ending = sample_key(name)
         if stem != group:
-            yield from _rows(images, sides, file, source)
+            yield from _rows(images, sides, file, source, seen)
             group, images, sides = stem, [], {}
         if ending in IMAGE_ENDINGS:
             images.append((name, offset, length))
         elif ending in SIDE_ENDINGS and length <= SIDE_LIMIT:
             sides.update(_side(ending, _read(handle, offset, length)))
-    yield from _rows(images, sides, file, source)
+    yield from _rows(images, sides, file, source, seen)
 
 
-def _rows(images: Sequence[tuple[str, int, int]], sides: dict[str, Any], file: str, source: str) -> Iterator[ListedRow]:
+def _rows(
+    images: Sequence[tuple[str, int, int]], sides: dict[str, Any], file: str, source: str, seen: Counter[str]
+) -> Iterator[ListedRow]:
+    """Rows of one sample. A tar may hold a name more than once: from its second time on, the key says which it is."""
     for name, offset, length in images:
+        seen[name] += 1
+        again = f"#{seen[name]}" if seen[name] > 1 else ""
         yield ListedRow(
-            key=f"{file.rsplit('/', 1)[-1]}/{name}",
+            key=f"{file.rsplit('/', 1)[-1]}/{name}{again}",
             source=source,
             path=name,
             page_url=sides.get("page_url"),
@@ -90,7 +97,8 @@ def _side(ending: str, data: bytes) -> dict[str, Any]:
     return {key: str(value) for key, value in named.items() if isinstance(value, str | int)}
 
 
-def _split(name: str) -> tuple[str, str]:
+def sample_key(name: str) -> tuple[str, str]:
+    """The key of the sample that a member belongs to, and what the member is: its last ending, in lower case."""
     folder, slash, leaf = name.rpartition("/")
     stem, _, ending = leaf.partition(".")
     return folder + slash + stem, ending.rsplit(".", 1)[-1].lower()

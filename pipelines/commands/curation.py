@@ -1,6 +1,5 @@
 """Curate, and look at what was curated."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from curation.stages.compose import read_composition
 from pipelines.commands.shared import JsonOption, RunArgument, SetOption, app, console, print_json, print_line
 from pipelines.commands.tables import print_composition, print_funnel, print_trail, trail_fields
 from pipelines.curate import STEPS, curate
+from pipelines.names import named
 from pipelines.progress import Terminal
 
 __all__: list[str] = []
@@ -67,6 +67,9 @@ def curate_command(
 def demo_command(
     out: Annotated[str, typer.Option(metavar="RUN", help="The run directory.")] = "runs/demo",
     set_: SetOption = None,
+    pretrain: Annotated[
+        bool, typer.Option("--pretrain/--no-pretrain", help="Train on its shards for some seconds at the end.")
+    ] = True,
 ) -> None:
     """Run the main job on a small web made here, and check it: no network, no GPU, no downloads."""
     from pipelines.demo.run import demo
@@ -78,7 +81,16 @@ def demo_command(
     show(result.findings, console)
     if result.missed:
         raise LvdError(f"demo: {len(result.missed)} target(s) missed; ask `lvd why {out} URL` about the examples above")
+    if pretrain:
+        _pretrain(out)
     print_line(f"all targets reached; look around with `lvd why {out} 000000000000` or `lvd verify {out}`")
+
+
+def _pretrain(out: str) -> None:
+    from pipelines.demo.pretraining import pretrain_on_shards
+    from pipelines.demo.show import show_pretraining
+
+    show_pretraining(pretrain_on_shards(out), console)
 
 
 @app.command("funnel", epilog="Example: [bold]lvd funnel runs/demo[/]")
@@ -152,17 +164,7 @@ def _settings(
         raise ConfigError("lvd curate: name a CONFIG file, or at least one --pool and one --seed dataset")
     values: dict[str, Any] = {
         "pool": pool,
-        "seeds": [{"name": name, "data": data} for name, data in _named(seeds)],
-        "references": [{"name": name, "data": data} for name, data in _named(against or [])],
+        "seeds": [{"name": name, "data": data} for name, data in named(seeds)],
+        "references": [{"name": name, "data": data} for name, data in named(against or [])],
     }
     return parse_config({**values, **parse_overrides(overrides)}, where="lvd curate")
-
-
-def _named(datasets: list[str]) -> list[tuple[str, str]]:
-    """Each dataset with a name from its last path component, made unique by a number."""
-    named: dict[str, str] = {}
-    for data in datasets:
-        stem = re.sub("[^A-Za-z0-9]+", "-", Path(data.rstrip("/")).stem)[:90].strip("-") or "set"
-        name = next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in named)
-        named[name] = data
-    return list(named.items())

@@ -1,0 +1,46 @@
+"""What a comparison can see and what it cannot, in words."""
+
+from curation.config import Config
+
+__all__ = ["limits_of"]
+
+
+def limits_of(config: Config) -> list[str]:
+    """Sentences for people who have to trust the result."""
+    threshold = config.dedup.relative.threshold
+    return [
+        f"Images are compared by their copy descriptor, {config.copies.model}. A dataset image is removed when its "
+        f"cosine similarity to a reference image is above {threshold:g}, or when a chain of such links leads to one.",
+        *_of_geometry(config),
+        *_of_model(config.copies.model),
+        "Nothing is said of images that show the same thing in another photograph: another view, another moment, "
+        "another exemplar. They are no copies, even where a benchmark would call them the same.",
+        "Files that no decoder takes could not be compared. They are listed, and kept or removed as the settings say.",
+        "What is not an image to this program is not looked at: texts, captions, further columns of images, and "
+        "formats other than JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF. Of an animation the first frame is compared.",
+        "No removal is not a proof of absence: it says that nothing was found at these settings. The nearest images "
+        "that were kept are shown so that a person can judge how near they come.",
+    ]
+
+
+def _of_geometry(config: Config) -> list[str]:
+    if getattr(config.dedup, "verify", None) != "geometry":
+        return []
+    return [
+        "Pairs that the descriptor leaves in doubt are decided by geometry: local features of the two images are "
+        "matched, also with one of them mirrored, and the pixels compared where one transform lays one over the other."
+    ]
+
+
+def _of_model(model: str) -> list[str]:
+    if model.startswith("classical/"):
+        return [
+            "This descriptor looks at the layout of edges and colours on a coarse grid. It sees through re-encoding, "
+            "resizing, moderate changes of colour and brightness, and crops that keep about 80 % of an image.",
+            "It does not see copies that are mirrored, turned by more than a few degrees, cropped much further, or "
+            "shown within another image (a screenshot, a collage, a frame).",
+        ]
+    return [
+        "How much editing this descriptor sees through is a matter of how it was trained. Copies that fill only a "
+        "small part of a dataset image (a collage, a screenshot), and heavy crops, are the hardest for any descriptor."
+    ]

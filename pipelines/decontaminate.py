@@ -1,0 +1,212 @@
+"""The second job: a dataset without copies of reference images, such as a benchmark's test set, and a certificate.
+
+Read `decontaminate` from top to bottom. The dataset is the pool of a run, the references are its reference sets, and
+the steps up to `dedup` are those of `lvd curate` with every filter off. What follows settles each image, writes the
+dataset again without those that go, and says what was done. As there, running the same command again continues.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from curation.clean import folder
+from curation.clean.plan import VERDICTS, Unreadable, settle
+from curation.clean.replace import ReplaceWork, bind_plan, check_replaceable, is_replaced
+from curation.clean.target import Source, open_source
+from curation.clean.write import CleanWork
+from curation.config import Config, parse_config, parse_overrides
+from curation.errors import ConfigError, RunError
+from curation.parts import Collection, Ledger
+from curation.report.certificate import Action, Certificate, make_certificate, write_certificate
+from curation.report.certificate_page import page_of, page_pairs
+from curation.report.exhibits import Exhibits, keep_exhibits
+from curation.rundir import Run
+from curation.runner import Runner, Task, open_runner
+from curation.sources.dataset import Kind
+from curation.stages.matches import Matches
+from curation.storage import Store, is_url
+from pipelines.curate import STEPS, Curation, check_inputs
+from pipelines.names import named
+from pipelines.progress import Quiet, Report
+
+__all__ = ["decontaminate", "settings_for"]
+
+SECTIONS = ("seed", "parts", "runner", "image", "hash", "copies", "dedup")
+"""What `--set` may change: the rest of a config has no bearing on this job."""
+NEAREST = 5
+"""Dataset images that the certificate names for each reference image."""
+RUN, DATA = "run", "data"
+FILES = (RUN, DATA, "certificate.json", "certificate.html", "removed.jsonl")
+
+
+def decontaminate(
+    dataset: str,
+    against: Sequence[str],
+    out: str,
+    *,
+    overrides: Sequence[str] = (),
+    action: Action = "write",
+    unreadable: Unreadable = "keep",
+    link: bool = True,
+    report: Report | None = None,
+) -> Certificate:
+    """Find and remove the images of a dataset that are copies of reference images, or continue to.
+
+    Args:
+        dataset: a folder of images, WebDataset tars, or Parquet files with images.
+        against: reference sets, each of any of these kinds.
+        action: write the dataset again without copies, only list them, or rewrite shards where they lie.
+        out: a folder for the clean dataset (`data/`), the certificate, and the work files (`run/`).
+        overrides: `key=value` settings, as in `lvd curate --set`.
+        unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
+        link: hard links instead of copies, where a file is carried whole and the file system can.
+
+    Raises:
+        UserError: something that the user can mend; what is finished stays, and nothing is overwritten.
+        PartsFailed: some parts could not be made; all others are.
+    """
+    if unreadable not in get_args(Unreadable):
+        raise ConfigError(f"--unreadable {unreadable}: should be {' or '.join(get_args(Unreadable))}")
+    config = settings_for(dataset, against, overrides)
+    source = open_source(dataset)
+    for item in config.references:
+        open_source(item.data)
+    if action == "in-place":
+        check_replaceable(source)
+    _check_out(Store(out), source)
+    run = Run(f"{out.rstrip('/')}/{RUN}", config)
+    check_inputs(run)
+    with run.locked():
+        run.begin()
+        return _Decontamination(run, Store(out), source, action, unreadable, link, report or Quiet()).do()
+
+
+def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] = ()) -> Config:
+    """The settings of a run that compares a dataset with references and does nothing else.
+
+    Raises:
+        ConfigError: there is no reference, or an override names a setting that has no bearing on this job.
+    """
+    if not against:
+        raise ConfigError("--against: missing; name the images that must not be in the dataset, as in --against test/")
+    changes = parse_overrides(overrides)
+    if others := [name for name in changes if name not in SECTIONS]:
+        raise ConfigError(f"--set {others[0]}: no setting of lvd decontaminate; those begin with {', '.join(SECTIONS)}")
+    values: dict[str, Any] = {
+        "pool": [dataset],
+        "seeds": [],
+        "references": [{"name": name, "data": data} for name, data in named(against)],
+        "quality": {"on": []},
+        "safety": {"nsfw": "off", "faces": "keep"},
+        "image": {"min_side": 1, "metadata": "keep"},
+        "dedup": {"self": {"enabled": False}},
+    }
+    config = parse_config(_laid_over(values, changes), where="lvd decontaminate")
+    if config.image.metadata != "keep" or config.image.max_side is not None:
+        raise ConfigError(
+            "--set image: metadata and max_side change images; lvd decontaminate carries them as they are"
+        )
+    return config
+
+
+def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _check_out(out: Store, source: Source) -> None:
+    """Refuse a folder that holds something else, or that is part of the dataset."""
+    found = [*out.names(), *out.folders()]
+    strangers = sorted(set(found) - set(FILES))
+    if strangers or (found and not out.exists(f"{RUN}/config.yaml")):
+        what = (strangers or sorted(found))[0]
+        raise RunError(f"{out.root}: is not empty and holds no run of lvd decontaminate ({what}); choose another --out")
+    if out.is_local and not is_url(source.data):
+        inside = os.path.realpath(out.path())
+        for file in source.files:
+            if os.path.isdir(file) and os.path.commonpath([inside, os.path.realpath(file)]) == os.path.realpath(file):
+                raise RunError(f"{out.root}: lies inside the dataset {source.data}; choose another --out")
+
+
+@dataclass
+class _Decontamination:
+    """One call of `decontaminate`: what it works on and what it is to do."""
+
+    run: Run
+    out: Store
+    source: Source
+    action: Action
+    unreadable: Unreadable
+    link: bool
+    report: Report
+
+    def do(self) -> Certificate:
+        self._check_earlier()
+        with open_runner(self.run.config.runner) as runner:
+            self._compare(runner)
+            settle(self.run.pool, self._clean, self.source, self.unreadable)
+            certificate = self._certify()
+            exhibits = self._exhibit(certificate)  # before shards are rewritten in place
+            self._write(runner)
+        certificate = certificate.with_written(self._clean)
+        write_certificate(self.out, certificate)
+        self.out.write_bytes("certificate.html", page_of(certificate, exhibits).encode())
+        return certificate
+
+    def _check_earlier(self) -> None:
+        """What an earlier call did with this run must go together with what this one is to do."""
+        if is_replaced(self._clean) and self.action != "in-place":
+            raise RunError(f"{self.out.root}: this run rewrites the dataset in place; choose another --out")
+        if self.action != "write" and self.out.folders(DATA) + self.out.names(DATA):
+            raise RunError(f"{self.out.root}: holds a dataset that this run wrote; choose another --out")
+
+    def _compare(self, runner: Runner) -> None:
+        """The steps of `lvd curate` up to `dedup`, and the nearest images of each reference image."""
+        steps = STEPS[: STEPS.index("dedup") + 1]
+        Curation(self.run, runner, self.report, steps, retry_failed=False).do()
+        references = [self.run.references(item.name) for item in self.run.config.references]
+        matches = Matches(self.run.pool, references, NEAREST)
+        if not matches.is_current():
+            with self.report.stage("nearest images", 0):
+                runner.run_step(matches)
+
+    def _certify(self) -> Certificate:
+        passed_over = folder.passed_over(self.source.files[0]) if self.source.kind is Kind.FOLDER else {}
+        return make_certificate(self.run, self._clean, self.source, self.action, self.unreadable, passed_over)
+
+    def _exhibit(self, certificate: Certificate) -> Exhibits:
+        """What the page shows of the images."""
+        pairs = page_pairs(certificate)
+        with self.report.stage("certificate", sum(1 + len(others) for others in pairs.values())) as bar:
+            return keep_exhibits(self.run, pairs, lambda images: bar.advance(images, Ledger(images, images)))
+
+    def _write(self, runner: Runner) -> None:
+        """The clean dataset: each part that is not there yet."""
+        work: CleanWork | ReplaceWork
+        if self.action == "list":
+            return
+        if self.action == "in-place":
+            bind_plan(self._clean)
+            work = ReplaceWork(self._clean, self.source)
+        else:
+            work = CleanWork(self._clean, self.source, Store(f"{self.out.root}/{DATA}"), link=self.link)
+        tasks = [Task(work, part) for part in self._clean.parts(VERDICTS.name) if not work.is_current(part)]
+        if not tasks:
+            return
+        rows = {task.part: self._verdicts(task.part) for task in tasks}
+        with self.report.stage("write", sum(ledger.live_in for ledger in rows.values())) as bar:
+            for done in runner.run_tasks(tasks):
+                bar.advance(rows[done.part].live_in, rows[done.part])
+
+    def _verdicts(self, part: int) -> Ledger:
+        footer = self._clean.footer(VERDICTS.name, part)
+        assert footer is not None
+        return footer.ledger
+
+    @property
+    def _clean(self) -> Collection:
+        return self.run.collection("clean")
