@@ -11,7 +11,7 @@ from curation.errors import PartsFailed
 from curation.report.funnel import funnel
 from curation.rundir import Run
 from pipelines.cli import app
-from pipelines.commands.curation import _named
+from pipelines.names import named as named_datasets
 
 
 def test_curate_needs_no_config_file(lvd, dataset, tmp_path):
@@ -27,7 +27,7 @@ def test_curate_needs_no_config_file(lvd, dataset, tmp_path):
 
 
 def test_sets_of_one_name_are_told_apart_and_odd_names_are_made_plain():
-    named = _named(["a/birds/", "b/birds", "c/vögel 2.parquet", "s3://bucket/x.tar", "/", "_x_"])
+    named = named_datasets(["a/birds/", "b/birds", "c/vögel 2.parquet", "s3://bucket/x.tar", "/", "_x_"])
     assert [name for name, _ in named] == ["birds", "birds-2", "v-gel-2", "x", "set", "x-2"]
     seeds = [{"name": name, "data": data} for name, data in named]
     Config.model_validate({"pool": ["p"], "seeds": seeds})

@@ -24,7 +24,7 @@ def test_the_funnel_is_a_row_for_each_stage_in_order_and_adds_up(finished_run):
         *("listing", "samples", "decode", "embeddings", "clusters", "neighbours")
     ]
     assert [row.stage for row in rows if row.collection == "references/test"] == [
-        *("listing", "samples", "decode", "copies")
+        *("listing", "samples", "decode", "copies", "near")
     ]
     assert [row.stage for row in rows if row.collection == "selection"] == ["selection", "export"]
     for row in rows:
@@ -131,7 +131,7 @@ TAMPERING = {
         lambda r: (r / "pool/clusters/part-00001.parquet").unlink(),
         "pool/clusters/part-00001.parquet: is missing",
     ),
-    "a stage that is gone": (lambda r: shutil.rmtree(r / "pool/dedup"), "did not take the rows that copies let"),
+    "a stage that is gone": (lambda r: shutil.rmtree(r / "pool/dedup"), "did not take the rows that near let"),
     "an unbalanced ledger": (
         lambda r: with_footer(r / "pool/decode/part-00000.parquet", ledger={"live_in": 41}),
         "its ledger does not balance",
