@@ -63,6 +63,7 @@ class Web:
     connections: int = 0
     requests: list[Request] = field(default_factory=list)
     handlers: dict[str, Handler] = field(default_factory=dict)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def on(self, where: str, handler: Handler) -> str:
         """Answer `host/path` or `/path` by a handler; returns the URL."""
@@ -76,6 +77,7 @@ class Web:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         quiet = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)
         with contextlib.suppress(*quiet):
             while not writer.is_closing():
@@ -99,12 +101,14 @@ class Hosting:
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
         self.servers: list[asyncio.Server] = []
+        self.webs: list[Web] = []
 
     def start(self, web: Web, tls: ssl.SSLContext | None = None) -> Web:
         async def begin() -> None:
             server = await asyncio.start_server(web.serve, web.address, 0, limit=1 << 20, ssl=tls)
             web.port = server.sockets[0].getsockname()[1]
             self.servers.append(server)
+            self.webs.append(web)
 
         asyncio.run_coroutine_threadsafe(begin(), self.loop).result()
         return web
@@ -118,6 +122,9 @@ class Hosting:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for web in self.webs:
+                for writer in web.writers:
+                    writer.transport.abort()  # closing waits for what nobody reads any more
             await asyncio.sleep(0.01)
 
         asyncio.run_coroutine_threadsafe(end(), self.loop).result()

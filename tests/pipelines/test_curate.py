@@ -18,7 +18,7 @@ from curation.report.why import why
 from curation.rundir import Run
 from pipelines.curate import STEPS, curate
 
-FILTERS = {"quality", "safety"}  # off in the test config, and tested in test_filters.py
+OFF = {"quality", "safety", "features", "verified"}  # in the test config; test_filters.py and others have them on
 
 PART_STAGES = {"listing", "samples", "decode", "hashes", "copies"}
 
@@ -72,7 +72,7 @@ def test_of_copies_the_one_with_more_pixels_is_kept(dataset, finished_run):
 
 def test_every_ledger_balances_and_the_next_stage_takes_what_the_last_let_through(finished_run):
     rows = [row for row in funnel(finished_run) if row.collection == "pool"]
-    assert [row.stage for row in rows] == [step for step in STEPS[: STEPS.index("clusters") + 1] if step not in FILTERS]
+    assert [row.stage for row in rows] == [step for step in STEPS[: STEPS.index("clusters") + 1] if step not in OFF]
     for before, row in itertools.pairwise(rows):
         assert row.ledger.live_in == before.ledger.live_out
         assert row.ledger.live_in == row.ledger.live_out + sum(row.ledger.drops.values())
@@ -193,7 +193,7 @@ def test_until_stops_after_its_step_and_the_next_call_goes_on_to_the_same_shards
 ):
     for number, step in enumerate(STEPS):
         run = curate(configure(), str(tmp_path / "steps"), until=step)
-        assert {row.stage for row in funnel(run)} == set(STEPS[: number + 1]) - FILTERS
+        assert {row.stage for row in funnel(run)} == set(STEPS[: number + 1]) - OFF
     assert shards_of(tmp_path / "steps") == shards_of(finished)
 
 
