@@ -36,9 +36,10 @@ def _of_model(model: str) -> list[str]:
     if model.startswith("classical/"):
         return [
             "This descriptor looks at the layout of edges and colours on a coarse grid. It sees through re-encoding, "
-            "resizing, moderate changes of colour and brightness, and crops that keep about 80 % of an image.",
-            "It does not see copies that are mirrored, turned by more than a few degrees, cropped much further, or "
-            "shown within another image (a screenshot, a collage, a frame).",
+            "resizing, moderate changes of colour and brightness, and crops that keep 80 % of each side around the "
+            "middle.",
+            "It does not see copies that are mirrored, turned by more than a few degrees, cropped further or into a "
+            "corner, or shown within another image (a screenshot, a collage, a frame).",
         ]
     return [
         "How much editing this descriptor sees through is a matter of how it was trained. Copies that fill only a "
