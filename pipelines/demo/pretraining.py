@@ -1,13 +1,16 @@
 """The demo's last step: a few dozen steps of DINOv2 on the shards that it made."""
 
+import contextlib
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+
+import torch
 
 from curation.dinov2.config import load_pretrain_config
 from curation.dinov2.train import train
@@ -50,10 +53,22 @@ def pretrain_on_shards(out: str, overrides: Sequence[str] = ()) -> Pretraining:
     checkpoint = folder / "checkpoints" / f"step-{config.optim.steps:08d}.pt"
     if not (checkpoint.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == made_of):
         shutil.rmtree(folder, ignore_errors=True)
-        checkpoint = train(config).checkpoint
+        with _one_thread():
+            checkpoint = train(config).checkpoint
         stamp.write_text(json.dumps(made_of), encoding="utf-8")
     log = folder / "log.jsonl"
     return Pretraining(checkpoint, log, config.optim.steps, _losses(log), math.log(config.dino_head.prototypes))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Operators of this size take microseconds: on a machine with other work, threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _digest(path: Path) -> str:
