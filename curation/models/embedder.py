@@ -78,9 +78,14 @@ def open_embedder(settings: ModelConfig) -> Embedder:
         from curation.models.timm_model import TimmEmbedder  # torch takes seconds to import, so only when it is used
 
         return TimmEmbedder(settings)
+    if family in ("lvd", "sscd") and rest:
+        from curation.models.copy.descriptor import CopyDescriptor
+
+        return CopyDescriptor(settings)
     if family == "classical" and rest:
         return ClassicalDescriptor.from_settings(settings)
     raise ModelError(
         f"model {settings.model!r}: unknown; name timm/<model>, as in timm/vit_small_patch14_dinov2.lvd142m, "
+        "lvd/copy-small-v1 or sscd/disc_mixup for copies, "
         "or classical/hog-colour-<n>x<n>, as in classical/hog-colour-8x8"
     )

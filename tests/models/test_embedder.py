@@ -10,7 +10,7 @@ from curation.errors import ModelError
 from curation.models import open_embedder
 
 
-@pytest.mark.parametrize("name", ["", "timm", "timm/", "resnet50", "sscd/disc_mixup", "classical/", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["", "timm", "timm/", "resnet50", "sscd", "lvd/", "classical/", "/etc/passwd"])
 def test_a_name_of_no_family_is_refused_in_one_line(name):
     with pytest.raises(ModelError, match=r"^model '.*': unknown; name timm/<model>, as in .* or classical/") as refused:
         open_embedder(ModelConfig(model=name))

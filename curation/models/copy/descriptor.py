@@ -1,0 +1,160 @@
+"""Copy descriptors by name: the project's own small one, and SSCD as published."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from timm.models._pretrained import PretrainedCfg
+from torch import Tensor, nn
+
+from curation.config import ModelConfig
+from curation.errors import ModelError, cause_of
+from curation.models.copy.files import read_script, read_weights
+from curation.models.copy.network import SmallCopyNet, Sscd, normalise
+from curation.models.weights import verified_weights
+
+__all__ = ["CopyDescriptor", "copy_models"]
+
+VERSION = 1
+OWN_WEIGHTS = Path(__file__).parent / "weights"
+SSCD_URL = "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_{}.torchscript.pt"
+
+
+class _Known(NamedTuple):
+    """A network, the side of its square input in pixels, and where its weights are: a file, or a URL and its sha256."""
+
+    network: type[nn.Module]
+    input: int
+    file: Path | None = None
+    url: str | None = None
+    sha256: str | None = None
+
+
+_MODELS = {
+    "lvd/copy-small-v1": _Known(SmallCopyNet, 160, file=OWN_WEIGHTS / "copy-small-v1.safetensors"),
+    "sscd/disc_mixup": _Known(
+        Sscd,
+        320,
+        url=SSCD_URL.format("disc_mixup"),
+        sha256="9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56",
+    ),
+    **{
+        f"sscd/{name}": _Known(Sscd, 320, url=SSCD_URL.format(name))
+        for name in ("disc_advanced", "disc_blur", "imagenet_advanced", "imagenet_blur", "imagenet_mixup")
+    },
+}
+
+
+def copy_models() -> list[str]:
+    """The names that `CopyDescriptor` knows."""
+    return sorted(_MODELS)
+
+
+class CopyDescriptor:
+    """Vectors that are alike for a picture and its edited copies, and unlike for any two pictures.
+
+    Images are scaled to a square without regard to their proportions, as the SSCD authors advise for batches.
+    """
+
+    def __init__(self, settings: ModelConfig) -> None:
+        """Looks the name up; nothing is built or read.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        known = _MODELS.get(settings.model)
+        if known is None:
+            raise ModelError(
+                f"model {settings.model!r}: no such copy descriptor; name one of {', '.join(copy_models())}"
+            )
+        self._known = known
+        self._settings = settings
+        self._network: nn.Module | None = None
+        self._device = torch.device("cpu")
+        self._dim = 0
+
+    @property
+    def name(self) -> str:
+        """As in the settings."""
+        return self._settings.model
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the squares that images are scaled to."""
+        return self._known.input
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        assert self._dim, f"{self.name}: dim is known after setup()"
+        return self._dim
+
+    @property
+    def needs_fit(self) -> bool:
+        """Never: it was trained."""
+        return False
+
+    def fingerprint(self) -> str:
+        """Name, version and the weights' sha256; downloads the weights if they are not here yet."""
+        _, digest = self._weights()
+        return f"{self.name} v{VERSION} sha256:{digest}"
+
+    def setup(self) -> None:
+        """Verify and load the weights, then pass one grey image through, so that a misfit shows before the work."""
+        if self._network is not None:
+            return
+        path, _ = self._weights()
+        script = read_script(self.name, path) if self._known.network is Sscd else None
+        network = script or read_weights(self.name, path, self._known.network())
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = network.eval().to(self._device)
+        with torch.inference_mode():
+            try:
+                output = network(torch.zeros(1, 3, self._known.input, self._known.input, device=self._device))
+            except RuntimeError as error:  # of a TorchScript file that takes something else than images
+                raise ModelError(f"model {self.name}: {path} takes no images ({cause_of(error)})") from error
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            raise ModelError(f"model {self.name}: {path} gives no vector per image; get the published file")
+        self._dim = int(output.shape[1])
+        self._network = network
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
+        assert self._network is not None, f"{self.name}: setup() comes before embed()"
+        out = np.empty((len(images), self._dim), np.float32)
+        for start in range(0, len(images), self._settings.batch):
+            squares = [_square(image, self._known.input) for image in images[start : start + self._settings.batch]]
+            inputs = normalise(torch.from_numpy(np.stack(squares)).to(self._device))
+            with torch.inference_mode():
+                vectors = self._network(inputs.contiguous(memory_format=torch.channels_last)).float()
+                vectors = nn.functional.normalize(vectors, dim=1)
+            out[start : start + len(squares)] = vectors.cpu().numpy()
+        return out
+
+    def _weights(self) -> tuple[Path, str]:
+        """The weights file and its sha256.
+
+        Raises:
+            ModelError: as `verified_weights`; or a published file is not pinned, since TorchScript is a program.
+        """
+        settings, known = self._settings, self._known
+        if settings.weights is None:
+            if known.file is not None:
+                settings = settings.model_copy(update={"weights": str(known.file)})
+            elif settings.sha256 is None and known.sha256 is None:
+                raise ModelError(
+                    f"model {self.name}: its published weights have no known sha256; download {known.url}, "
+                    "and give the file with the weights setting, or its digest with the sha256 setting"
+                )
+            elif settings.sha256 is None:
+                settings = settings.model_copy(update={"sha256": known.sha256})
+        return verified_weights(settings, PretrainedCfg(url=known.url))
+
+
+def _square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """(H, W, 3) to (side, side, 3), whatever the proportions."""
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
