@@ -102,7 +102,7 @@ def test_training_tells_photos_apart():
         steps=60, batch=16, sides=(32,), rate=3e-3, warmup=5, entropy=1.0, mix=0.0, backbone="test_resnet", dim=16
     )
     contrast = [step.contrast for step in Trainer(photos, settings, workers=0).run()]
-    assert np.mean(contrast[-10:]) < 0.85 * np.mean(contrast[:10])
+    assert np.mean(contrast[-10:]) < 0.9 * np.mean(contrast[:10])
 
 
 def test_the_loss_is_that_of_the_paper_row_by_row():
