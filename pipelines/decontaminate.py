@@ -12,14 +12,15 @@ from typing import Any, get_args
 
 from curation.clean import folder
 from curation.clean.plan import VERDICTS, Unreadable, settle
-from curation.clean.replace import ReplaceWork, bind_plan, check_replaceable, is_replaced
+from curation.clean.replace import ReplaceWork, check_replaceable, is_replaced, mark_replaced
 from curation.clean.target import Source, open_source
 from curation.clean.write import CleanWork
 from curation.config import Config, parse_config, parse_overrides
 from curation.errors import ConfigError, RunError
 from curation.parts import Collection, Ledger
-from curation.report.certificate import Action, Certificate, make_certificate, write_certificate
+from curation.report.certificate import Action, Certificate, write_certificate
 from curation.report.certificate_page import page_of, page_pairs
+from curation.report.certify import make_certificate
 from curation.report.exhibits import Exhibits, keep_exhibits
 from curation.rundir import Run
 from curation.runner import Runner, Task, open_runner
@@ -93,6 +94,8 @@ def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] 
     changes = parse_overrides(overrides)
     if others := [name for name in changes if name not in SECTIONS]:
         raise ConfigError(f"--set {others[0]}: no setting of lvd decontaminate; those begin with {', '.join(SECTIONS)}")
+    if isinstance(dedup := changes.get("dedup"), dict) and "self" in dedup:
+        raise ConfigError("--set dedup.self: is about copies within a dataset, which lvd decontaminate leaves alone")
     values: dict[str, Any] = {
         "pool": [dataset],
         "seeds": [],
@@ -148,7 +151,8 @@ class _Decontamination:
         self._check_earlier()
         with open_runner(self.run.config.runner) as runner:
             self._compare(runner)
-            settle(self.run.pool, self._clean, self.source, self.unreadable)
+            replaced = is_replaced(self._clean)
+            settle(self.run.pool, self._clean, self.source, self.unreadable, is_replaced=replaced)
             certificate = self._certify()
             exhibits = self._exhibit(certificate)  # before shards are rewritten in place
             self._write(runner)
@@ -190,7 +194,7 @@ class _Decontamination:
         if self.action == "list":
             return
         if self.action == "in-place":
-            bind_plan(self._clean)
+            mark_replaced(self._clean)
             work = ReplaceWork(self._clean, self.source)
         else:
             work = CleanWork(self._clean, self.source, Store(f"{self.out.root}/{DATA}"), link=self.link)

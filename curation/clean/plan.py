@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from curation.clean.target import Source
 from curation.clean.webdataset import mates_of
 from curation.drops import Dropped, DropReason
-from curation.errors import DatasetError
+from curation.errors import DatasetError, RunError
 from curation.parts import Collection, digest_of
 from curation.sources.dataset import Kind
 from curation.stages.contract import Output, StageSpec, commit_output
@@ -53,35 +53,55 @@ SCHEMA = pa.schema(
         *LEAK,
     ]
 )
-VERDICTS = StageSpec(name="verdicts", version=1, after=None, reads={}, schema=SCHEMA, settings={})
+VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, schema=SCHEMA, settings={})
 LISTED = ("tar", "path", "offset", "length", "row")
 BEFORE_DEDUP = ("samples", "decode", "hashes", "copies")
 FOLDER_ROWS = 10_000
 
 
-def settle(pool: Collection, clean: Collection, source: Source, unreadable: Unreadable) -> None:
+def settle(
+    pool: Collection, clean: Collection, source: Source, unreadable: Unreadable, *, is_replaced: bool = False
+) -> None:
     """Commit the verdicts of all images; parts that would not change are left as they are.
 
     Args:
         pool: the dataset as a run's pool, after the stage `dedup`.
         unreadable: what becomes of images that no decoder takes.
+        is_replaced: whether files of the dataset have been rewritten by these verdicts, which can then not change.
 
     Raises:
         DatasetError: a file that was listed is no longer part of the dataset.
+        RunError: verdicts would change that files have been rewritten by.
     """
     rows = ordered_rows(pool)
+    stale = [part for part in clean.parts(VERDICTS.name) if part >= _count(rows, source)]
     for part, file, chosen in _by_file(rows, source):
-        drops = _drops(chosen, file, unreadable)
-        _commit(clean, part, file, chosen, drops)
-    for part in clean.parts(VERDICTS.name):
-        if part >= _count(rows, source):
-            clean.remove(VERDICTS.name, part)
+        drops = _drops(chosen, unreadable)
+        digest = digest_of([VERDICTS.version, file, _plain(chosen), sorted((at, str(drops[at])) for at in drops)])
+        footer = clean.footer(VERDICTS.name, part)
+        if footer is None or footer.digest != digest:
+            _refuse(clean, is_replaced)
+            if drops and file.endswith(".tar"):
+                # Only now: they are looked up in the file, where other bytes are at these offsets once it is rewritten.
+                drops = {**_mates(chosen, file, drops), **drops}
+            columns = {name: chosen[name].combine_chunks() for name in SCHEMA.names}
+            live = np.ones(len(chosen), dtype=bool)
+            commit_output(VERDICTS, clean, part, live, Output(columns, drops), digest=digest)
+    for part in stale:
+        _refuse(clean, is_replaced)
+        clean.remove(VERDICTS.name, part)
+
+
+def _refuse(clean: Collection, is_replaced: bool) -> None:
+    if is_replaced:
+        raise RunError(
+            f"{clean.store.root}: has rewritten shards for other settings or references; choose another --out"
+        )
 
 
 def ordered_rows(pool: Collection) -> pa.Table:
     """Every image of a collection, in the order of its dataset: a table of `VERDICTS.schema`."""
     tables = []
-    twins = _Twins(pool)
     for part in pool.parts("listing"):
         listing = pool.read("listing", part, LISTED)
         samples = pool.read("samples", part, ["id", "sha256"])
@@ -93,7 +113,7 @@ def ordered_rows(pool: Collection) -> pa.Table:
             pa.array(np.arange(len(listing), dtype=np.int32)),
             reasons,
             details,
-            *twins.laid_over(_leaks(pool, part, len(listing)), part),
+            *_leaks(pool, part, len(listing)),
         ]
         tables.append(pa.Table.from_arrays(arrays, schema=SCHEMA))
     table = pa.concat_tables(tables)
@@ -113,36 +133,6 @@ def _leaks(collection: Collection, part: int, rows: int) -> list[pa.Array]:
         for name, kind in LEAK
     ]
     return [is_leak, *columns]
-
-
-class _Twins:
-    """Images that a run dropped for their hash before it looked at references: each is one image with another."""
-
-    def __init__(self, pool: Collection) -> None:
-        self._of_part: dict[int, dict[int, bytes]] = {}
-        self._leaks: dict[bytes, list[Any]] = {}
-        for part in pool.parts("dedup"):
-            dedup = pool.read("dedup", part, ["drop_reason", "component"]).to_pylist()
-            self._of_part[part] = {
-                at: row["component"] for at, row in enumerate(dedup) if row["drop_reason"] == DropReason.HASH_DUPLICATE
-            }
-        if any(self._of_part.values()):
-            for part in pool.parts("dedup"):
-                ids = pool.read("samples", part, ["id"])["id"].to_pylist()
-                is_leak, *columns = (column.to_pylist() for column in _leaks(pool, part, len(ids)))
-                rows = zip(ids, is_leak, *columns, strict=True)
-                self._leaks.update({id_: [True, *values] for id_, leaks, *values in rows if leaks})
-
-    def laid_over(self, columns: list[pa.Array], part: int) -> list[pa.Array]:
-        """The columns of `_leaks`, with those of the image that each twin is one with."""
-        twins = {at: self._leaks[of] for at, of in self._of_part.get(part, {}).items() if of in self._leaks}
-        if not twins:
-            return columns
-        values = [column.to_pylist() for column in columns]
-        for at, twin in twins.items():
-            for column, value in zip(values, twin, strict=True):
-                column[at] = value
-        return [pa.array(column, old.type) for column, old in zip(values, columns, strict=True)]
 
 
 def _refusals(pool: Collection, part: int, rows: int) -> tuple[pa.Array, pa.Array]:
@@ -184,8 +174,8 @@ def _slices(files: pa.ChunkedArray) -> Mapping[str, tuple[int, int]]:
     return {name: (start, end - start) for name, start, end in zip(names, starts, ends, strict=True)}
 
 
-def _drops(rows: pa.Table, file: str, unreadable: Unreadable) -> dict[int, Dropped]:
-    """What is not kept of one part, by position."""
+def _drops(rows: pa.Table, unreadable: Unreadable) -> dict[int, Dropped]:
+    """What is not kept of one part for what it is, by position."""
     drops: dict[int, Dropped] = {}
     if unreadable == "drop":
         reasons, details = rows["unreadable"].to_pylist(), rows["detail"].to_pylist()
@@ -194,8 +184,6 @@ def _drops(rows: pa.Table, file: str, unreadable: Unreadable) -> dict[int, Dropp
         }
     for at in np.flatnonzero(_mask(rows["is_leak"])).tolist():
         drops[at] = Dropped(DropReason.REFERENCE_LEAK)
-    if drops and file.endswith(".tar"):
-        drops = {**_mates(rows, file, drops), **drops}
     return drops
 
 
@@ -218,16 +206,9 @@ def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _commit(clean: Collection, part: int, file: str, rows: pa.Table, drops: Mapping[int, Dropped]) -> None:
-    digest = digest_of([VERDICTS.version, file, _plain(rows), sorted((at, str(drops[at])) for at in drops)])
-    footer = clean.footer(VERDICTS.name, part)
-    if footer is not None and footer.digest == digest:
-        return
-    columns = {name: rows[name].combine_chunks() for name in SCHEMA.names}
-    commit_output(VERDICTS, clean, part, np.ones(len(rows), dtype=bool), Output(columns, drops), digest=digest)
-
-
 def _plain(rows: pa.Table) -> list[list[Any]]:
-    """What the clean file depends on, as JSON values."""
+    """What the clean file, and what is said of it, depend on, as JSON values."""
     ids = [value.hex() if value else None for value in rows["sha256"].to_pylist()]
-    return [ids, rows["path"].to_pylist(), rows["offset"].to_pylist()]
+    leaks = rows.filter(rows["is_leak"]).select([name for name, _ in LEAK]).to_pylist()
+    said = [[value.hex() if isinstance(value, bytes) else value for value in leak.values()] for leak in leaks]
+    return [ids, rows["path"].to_pylist(), rows["offset"].to_pylist(), said]

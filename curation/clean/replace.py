@@ -6,7 +6,6 @@ either the old or the new one, and a run that was killed can tell which.
 
 import contextlib
 import glob
-import json
 import os
 import time
 from typing import Any
@@ -16,15 +15,15 @@ import numpy as np
 from curation.clean.plan import VERDICTS
 from curation.clean.target import Source
 from curation.clean.write import READ, WRITTEN, check_images, hash_of, read_note, write_clean, write_note
-from curation.errors import DatasetError, RunError
-from curation.parts import Collection, digest_of
+from curation.errors import DatasetError
+from curation.parts import Collection
 from curation.sources.dataset import Kind
 from curation.stages.contract import Output, StageSpec, commit_output, is_current
 from curation.storage import Store, is_url
 
-__all__ = ["ReplaceWork", "bind_plan", "check_replaceable", "is_replaced"]
+__all__ = ["ReplaceWork", "check_replaceable", "is_replaced", "mark_replaced"]
 
-PLAN = "clean/in-place.json"
+MARK = "clean/in-place.json"
 
 
 class ReplaceWork:
@@ -101,23 +100,11 @@ def check_replaceable(source: Source) -> None:
             raise DatasetError(f"{file}: cannot be replaced; allow writing in its folder, or leave out --in-place")
 
 
-def bind_plan(clean: Collection) -> None:
-    """Note what this run does to the shards: once the first is rewritten, it can do nothing else to them.
-
-    Raises:
-        RunError: it has begun something else.
-    """
-    footers = [clean.footer(VERDICTS.name, part) for part in clean.parts(VERDICTS.name)]
-    digest = digest_of([[footer.digest, footer.live] for footer in footers if footer is not None])
-    if is_replaced(clean):
-        if json.loads(clean.store.read_bytes(PLAN))["digest"] != digest:
-            raise RunError(
-                f"{clean.store.root}: has rewritten shards for other settings or references; choose another --out"
-            )
-        return
-    clean.store.write_bytes(PLAN, json.dumps({"digest": digest}).encode())
+def mark_replaced(clean: Collection) -> None:
+    """Note that this run rewrites shards: from here on its verdicts cannot change, and it can do nothing else."""
+    clean.store.write_bytes(MARK, b"{}")
 
 
 def is_replaced(clean: Collection) -> bool:
     """Tell whether a run has begun to rewrite shards in place."""
-    return clean.store.exists(PLAN)
+    return clean.store.exists(MARK)

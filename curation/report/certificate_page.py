@@ -4,17 +4,15 @@ Names come from strangers' datasets: each is escaped, and characters that do not
 writing, are shown as such. What is too much for a page is cut off, and the page says how much that is.
 """
 
-import base64
 import html
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import yaml
 
-from curation.images import Header, identify
 from curation.report.certificate import Certificate, Finding, ImageName, Match, ReferenceImage
 from curation.report.exhibits import Exhibits, Geometry, Place
+from curation.report.pictures import drawing, outline, shown
 
 __all__ = ["page_of", "page_pairs"]
 
@@ -68,8 +66,8 @@ def page_of(certificate: Certificate, exhibits: Exhibits) -> str:
     """The whole page."""
     pictures = _Pictures(exhibits)
     parts = [
-        f"<h1>Decontamination certificate</h1><p>{_text(certificate.dataset['data'])}, compared with ",
-        _text(", ".join(item.data for item in certificate.reference_sets)),
+        f"<h1>Decontamination certificate</h1><p>{shown(certificate.dataset['data'])}, compared with ",
+        shown(", ".join(item.data for item in certificate.reference_sets)),
         f".</p><p>{ACTIONS[certificate.clean['action']]}</p>",
         *_summary(certificate),
         *_found_section(certificate, pictures),
@@ -95,47 +93,23 @@ class _Pictures:
     def row(self, reference: ReferenceImage, others: Sequence[tuple[ImageName, str, str]]) -> str:
         """A reference image, and beside it images with a kind and a caption each."""
         found = [self._exhibits.matches.get((reference.image.place, image.place)) for image, _, _ in others]
-        inside = [_outline(match, inverse=True) for match in found if match and _is_drawn(match)]
+        inside = [outline(match, inverse=True) for match in found if match and _is_drawn(match)]
         figures = [self._figure(reference.image, "", f"reference, {reference.set}", inside)]
         for (image, kind, caption), match in zip(others, found, strict=True):
-            outlines = [_outline(match)] if match and _is_drawn(match) else []
+            outlines = [outline(match)] if match and _is_drawn(match) else []
             figures.append(self._figure(image, kind, f"{caption}{_geometry_words(match)}", outlines))
         return "".join(figures)
 
     def _figure(self, image: ImageName, kind: str, caption: str, outlines: Sequence[str]) -> str:
         jpeg = self._exhibits.thumbnails.get(image.place)
-        picture = _drawing(jpeg, outlines) if jpeg else "<span>(not readable)</span>"
-        text = f"<b>{html.escape(caption)}</b><br>{_text(image.name)}"
+        picture = drawing(jpeg, outlines) if jpeg else "<span>(not readable)</span>"
+        text = f"<b>{html.escape(caption)}</b><br>{shown(image.name)}"
         return f'<figure class="{kind}"><div class="frame">{picture}</div><figcaption>{text}</figcaption></figure>'
-
-
-def _drawing(jpeg: bytes, outlines: Sequence[str]) -> str:
-    header = identify(jpeg)
-    assert isinstance(header, Header), "made by this program"
-    uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-    lines = "".join(f'<polygon points="{outline}"/>' for outline in outlines)
-    return (
-        f'<svg width="{header.width}" height="{header.height}" viewBox="0 0 1 1" preserveAspectRatio="none">'
-        f'<image href="{uri}" width="1" height="1" preserveAspectRatio="none"/>{lines}</svg>'
-    )
 
 
 def _is_drawn(match: Geometry) -> bool:
     """Whether enough agrees for an outline to mean something."""
     return match.score >= DRAWN_SCORE
-
-
-def _outline(match: Geometry, *, inverse: bool = False) -> str:
-    """The corners of the reference image within the other, as shares of its sides; or those of the other in it."""
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-    affine = np.array(match.transform).reshape(2, 3)
-    if inverse:
-        corners = (corners - affine[:, 2]) @ np.linalg.pinv(affine[:, :2]).T
-        if match.mirrored:
-            corners[:, 0] = 1 - corners[:, 0]
-    else:
-        corners = corners @ affine[:, :2].T + affine[:, 2]
-    return " ".join(f"{x:.4f},{y:.4f}" for x, y in np.clip(corners, -9, 9).tolist())
 
 
 def _geometry_words(match: Geometry | None) -> str:
@@ -174,7 +148,7 @@ def _summary(certificate: Certificate) -> Iterator[str]:
             "(hidden entries, symbolic links, special files).</p>"
         )
     yield "<h2>What this comparison can and cannot see</h2><ul>"
-    yield from (f"<li>{_text(sentence)}</li>" for sentence in certificate.limits)
+    yield from (f"<li>{shown(sentence)}</li>" for sentence in certificate.limits)
     yield "</ul>"
 
 
@@ -260,7 +234,7 @@ def _settings_section(certificate: Certificate) -> Iterator[str]:
         "image's bytes, two spaces, its name.</p><h2>Settings</h2>"
     )
     settings = yaml.safe_dump(dict(certificate.settings), sort_keys=False, allow_unicode=True)
-    yield f"<pre>{_text(settings, lines=True)}</pre>"
+    yield f"<pre>{shown(settings, lines=True)}</pre>"
 
 
 def _found(certificate: Certificate) -> list[int]:
@@ -299,14 +273,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = []
     for row in rows:
         cells = (
-            f'<td class="n">{value:,}</td>' if isinstance(value, int) else f"<td>{_text(value)}</td>" for value in row
+            f'<td class="n">{value:,}</td>' if isinstance(value, int) else f"<td>{shown(value)}</td>" for value in row
         )
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    heads = "".join(f"<th>{_text(name)}</th>" for name in header)
+    heads = "".join(f"<th>{shown(name)}</th>" for name in header)
     return f"<table><tr>{heads}</tr>{''.join(lines)}</table>" if lines else "<p>none</p>"
-
-
-def _text(value: object, *, lines: bool = False) -> str:
-    """Text that is shown and never read as markup; what does not print is shown as its code."""
-    safe = (char if char.isprintable() or (lines and char == "\n") else f"\\u{ord(char):04x}" for char in str(value))
-    return html.escape("".join(safe))

@@ -21,7 +21,7 @@ from curation.rundir import Run
 from curation.stages.contract import Output, StageSpec, commit_output
 from curation.stages.places import PLACE, read_samples
 
-__all__ = ["Exhibits", "Geometry", "Place", "keep_exhibits"]
+__all__ = ["Exhibits", "Geometry", "Place", "keep_exhibits", "look_at"]
 
 Place = tuple[str, int, int]
 """Collection, part and row."""
@@ -84,7 +84,7 @@ def keep_exhibits(run: Run, pairs: Mapping[Place, Sequence[Place]], done: Callab
     """
     known = _stored(run)
     thumbnails, matches = dict(known.thumbnails), dict(known.matches)
-    look = lru_cache(maxsize=256)(lambda place: _look(run, place))
+    look = lru_cache(maxsize=256)(lambda place: look_at(run, place))
     for reference, others in pairs.items():
         for place in (reference, *others):
             if place not in thumbnails and (seen := look(place)) is not None:
@@ -102,7 +102,7 @@ def keep_exhibits(run: Run, pairs: Mapping[Place, Sequence[Place]], done: Callab
     return exhibits
 
 
-def _look(run: Run, place: Place) -> tuple[bytes, Features] | None:
+def look_at(run: Run, place: Place) -> tuple[bytes, Features] | None:
     """Thumbnail and local features of an image; None where it can no longer be read."""
     collection, part, row = place
     samples = read_samples(run.collection(collection), part, PLACE).slice(row, 1).to_pylist()[0]

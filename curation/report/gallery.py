@@ -4,7 +4,6 @@ Thumbnails are made from the images as they are stored, faces blurred. Those of 
 beyond recognition, unless asked for otherwise.
 """
 
-import base64
 import html
 import io
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from curation.config import ImageConfig
 from curation.drops import Dropped
 from curation.errors import RunError
 from curation.images import decode_image, encode_jpeg, read_image
+from curation.report.pictures import data_uri
 from curation.report.thresholds import Scores, plot_scores
 from curation.rundir import Run
 from curation.stages.places import PLACE, read_samples
@@ -48,7 +48,7 @@ def write_gallery(run: Run, scores: Sequence[Scores], name: str, *, collection: 
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1>"
-        f'<img alt="histograms" src="{_data_uri(_plot(scores), "png")}">{body}</html>'
+        f'<img alt="histograms" src="{data_uri(_plot(scores), "png")}">{body}</html>'
     )
     file = f"report/thresholds-{name}.html"
     run.store.write_bytes(file, page.encode())
@@ -83,7 +83,7 @@ def _figures(run: Run, scores: Scores, chosen: npt.NDArray[np.int64], collection
         except RunError:
             image = None
         if image is not None and not isinstance(image, Dropped):
-            picture = f'<img alt="" src="{_data_uri(_thumbnail(image, blur), "jpeg")}">'
+            picture = f'<img alt="" src="{data_uri(_thumbnail(image, blur), "jpeg")}">'
         key = html.escape(fields["id"].hex())
         yield f"<figure>{picture}<figcaption>{scores.values[at]:.3g}<br>{key}</figcaption></figure>"
 
@@ -100,7 +100,3 @@ def _plot(scores: Sequence[Scores]) -> bytes:
     buffer = io.BytesIO()
     plot_scores(scores, buffer)
     return buffer.getvalue()
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -7,11 +7,9 @@ __all__ = ["limits_of"]
 
 def limits_of(config: Config) -> list[str]:
     """Sentences for people who have to trust the result."""
-    threshold = config.dedup.relative.threshold
     return [
-        f"Images are compared by their copy descriptor, {config.copies.model}. A dataset image is removed when its "
-        f"cosine similarity to a reference image is above {threshold:g}, or when a chain of such links leads to one.",
-        *_of_geometry(config),
+        f"Images are compared by their copy descriptor, {config.copies.model}.",
+        _of_links(config),
         *_of_model(config.copies.model),
         "Nothing is said of images that show the same thing in another photograph: another view, another moment, "
         "another exemplar. They are no copies, even where a benchmark would call them the same.",
@@ -23,13 +21,19 @@ def limits_of(config: Config) -> list[str]:
     ]
 
 
-def _of_geometry(config: Config) -> list[str]:
-    if getattr(config.dedup, "verify", None) != "geometry":
-        return []
-    return [
-        "Pairs that the descriptor leaves in doubt are decided by geometry: local features of the two images are "
-        "matched, also with one of them mirrored, and the pixels compared where one transform lays one over the other."
-    ]
+def _of_links(config: Config) -> str:
+    dedup = config.dedup
+    if dedup.verify == "off":
+        return (
+            "A dataset image is removed when its cosine similarity to a reference image is above "
+            f"{dedup.relative.threshold:g}, or when a chain of such links leads to one."
+        )
+    return (
+        f"A dataset image is removed when its cosine similarity to a reference image is above {dedup.sure:g}, when "
+        f"that is above {dedup.relative.threshold:g} and geometry confirms it, or when a chain of such links leads to "
+        "one. Geometry: local features of the two images are matched, also with one of them mirrored, and the pixels "
+        "compared where one transform lays one over the other."
+    )
 
 
 def _of_model(model: str) -> list[str]:

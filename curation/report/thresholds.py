@@ -24,8 +24,8 @@ QUALITY = {
     "sharpness": ("min_sharpness", False),
     "score": ("min_score", False),
 }
-FILTERS = ("nsfw", "faces", *QUALITY)
-"""What there are scores of."""
+FILTERS = ("nsfw", "faces", *QUALITY, "dedup")
+"""What has a threshold: scores of single images, and for `dedup` similarities of pairs, see `merges`."""
 
 BINS = 20
 BAR = 40
@@ -69,7 +69,7 @@ def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]
     """The scores of one filter, one `Scores` for each class.
 
     Args:
-        filter: one of `FILTERS`. Of `faces`, an image's score is that of its best box, 0 where there is none.
+        filter: one of `FILTERS` but `dedup`. Of `faces`, an image has the score of its best box, 0 where there is none.
         collection: a path in the run, such as `seeds/birds`.
 
     Raises:
@@ -78,6 +78,7 @@ def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]
     """
     if filter not in FILTERS:
         raise UserError(f"--filter {filter}: no such filter; the filters are {', '.join(FILTERS)}")
+    assert filter != "dedup", "has no scores of single images"
     stage = "quality" if filter in QUALITY else "safety"
     where = run.collection(collection)
     if not where.parts(stage):

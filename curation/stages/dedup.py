@@ -23,16 +23,16 @@ from curation.config import DedupConfig, HashConfig, ReferenceConfig
 from curation.drops import Dropped, DropReason
 from curation.errors import UserError
 from curation.parts import Collection, digest_of
-from curation.stages.components import components_of, first_of_each, keep_order
+from curation.stages.components import components_of, first_of_each
 from curation.stages.contract import Output, StageSpec, commit_output
-from curation.stages.describe import VECTOR
-from curation.stages.edges import Edges, link_columns, read_edges
-from curation.stages.gather import Gathered, gather, ids_of, vectors_of
+from curation.stages.edges import Edges, link_columns
+from curation.stages.evidence import Evidence, read_evidence
+from curation.stages.gather import Gathered
 from curation.stages.index import similarities_of
 from curation.stages.neighbours import hash_links, nearest, similarity_links
 from curation.stages.verified import TRANSFORM
 
-__all__ = ["DEDUP_SCHEMA", "Dedup", "Verdicts", "decide", "duplicates_in"]
+__all__ = ["DEDUP_SCHEMA", "Dedup", "Verdicts", "decide", "duplicates_in", "verdicts_of"]
 
 DEDUP_SCHEMA = pa.schema(
     [
@@ -112,42 +112,19 @@ class Dedup:
         """Decide over all images, and commit the parts that are out of date."""
         started = time.monotonic()
         digest = self._digest()
-        hashed = {"hashes": ["hash"]} if self._settings.self_.enabled else {}
-        columns = {"samples": ["id", "width", "height", "length"], **hashed, "copies": [VECTOR]}
-        images = gather(self._pool, "copies", columns)
-        if not len(images):
+        evidence = read_evidence(self._pool, self._references, self._sets, with_hashes=self._settings.self_.enabled)
+        if not len(evidence.images):
             raise UserError("pool: no image is left to deduplicate; see `lvd funnel` for what became of all of them")
-        leaks = [gather(reference, "copies", {"samples": ["id"], "copies": [VECTOR]}) for reference in self._references]
-        links = read_edges(self._pool, images, None, 0, self._settings)
-        joined, found = len(images), [read_edges(self._pool, images, None, 0, self._settings, relative=True)]
-        names: list[str | None] = [None] * len(images)
-        for reference, leak, item in zip(self._references, leaks, self._sets, strict=True):
-            found.append(
-                read_edges(reference, images, leak, joined, self._settings, relative=True, threshold=item.threshold)
-            )
-            joined += len(leak)
-            names += [item.name] * len(leak)
-        vectors = vectors_of(images.table[VECTOR])
-        referred = [vectors_of(leak.table[VECTOR]) for leak in leaks if len(leak)]
-        relative = Edges.joined(found)
-        verdicts = decide(
-            _hashes(images) if hashed else None,
-            np.concatenate([vectors, *referred]),
-            links,
-            relative,
-            _rank(images),
-            self._settings,
-            self._radius,
-        )
-        ids = [key for leak in (images, *leaks) if len(leak) for key in leak.table["id"].to_pylist()]
+        links, relative = evidence.links(self._settings), evidence.relative_links(self._settings)
+        verdicts = verdicts_of(evidence, links, relative, self._settings, self._radius)
         facts = link_columns(verdicts.component, Edges.joined([links, relative]), verdicts.reason)
-        facts["component"] = pa.array([ids[at] for at in verdicts.component], pa.binary(16))
+        facts["component"] = pa.array([evidence.ids[at] for at in verdicts.component], pa.binary(16))
         facts["similarity"] = pa.array(verdicts.similarity, pa.float32())
-        facts["reference"] = pa.array([names[at] for at in verdicts.component], pa.string())
+        facts["reference"] = pa.array([evidence.names[at] for at in verdicts.component], pa.string())
         stale = self._stale(digest)
         seconds = (time.monotonic() - started) / max(1, len(stale))
         for part in stale:
-            self._commit(images, verdicts, facts, part, digest, seconds)
+            self._commit(evidence.images, verdicts, facts, part, digest, seconds)
 
     def _commit(
         self, images: Gathered, verdicts: Verdicts, facts: dict[str, pa.Array], part: int, digest: str, seconds: float
@@ -170,6 +147,11 @@ class Dedup:
         read = [(self._pool, self._own_stages), *((reference, self._stages) for reference in self._references)]
         inputs = [[collection.path, stage, collection.state(stage)] for collection, stages in read for stage in stages]
         return digest_of([self._spec.name, self._spec.version, dict(self._spec.settings), inputs])
+
+
+def verdicts_of(evidence: Evidence, links: Edges, relative: Edges, settings: DedupConfig, radius: int) -> Verdicts:
+    """Decide over all images of a run; see `decide` for arguments."""
+    return decide(evidence.hashes, evidence.vectors, links, relative, evidence.rank, settings, radius)
 
 
 def decide(
@@ -269,13 +251,3 @@ def _drop(rows: Ints, instead: Ints, why: DropReason, component: Ints, reason: l
     component[rows] = instead[rows]
     for row in rows.tolist():
         reason[row] = why
-
-
-def _hashes(images: Gathered) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(b"".join(images.table["hash"].to_pylist()), np.uint8).reshape(len(images), -1)
-
-
-def _rank(images: Gathered) -> Ints:
-    table = images.table
-    pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
-    return keep_order(pixels, table["length"].to_numpy(), ids_of(table["id"]))

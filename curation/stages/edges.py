@@ -65,6 +65,18 @@ class Edges:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def chosen(self, which: npt.NDArray[np.bool_] | Ints) -> "Edges":
+        """Some of them, by mask or number."""
+        return Edges(
+            self.pairs[which],
+            self.similarity[which],
+            self.inliers[which],
+            self.agreement[which],
+            self.mirrored[which],
+            self.transform[which],
+            self.kind,
+        )
+
 
 def read_edges(
     collection: Collection,

@@ -8,6 +8,9 @@ __all__ = ["hash_links", "nearest", "similarity_links"]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
+CROWDED = 64
+"""Hashes of a bucket from which on an index searches it."""
+
 
 def nearest(queries: Floats, base: Floats, k: int) -> tuple[Floats, Ints]:
     """The k most similar rows of `base` for each query, exactly.
@@ -77,19 +80,48 @@ def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
     bits = distinct.shape[1] * 8
     chunks = np.array_split(np.arange(bits), radius + 1)
     unpacked = np.unpackbits(distinct, axis=1)
+    words = np.zeros((len(distinct), -(-distinct.shape[1] // 8) * 8), np.uint8)
+    words[:, : distinct.shape[1]] = distinct
     found: list[Ints] = []
     for chunk in chunks:
         keys = np.packbits(unpacked[:, chunk], axis=1)
         order = np.lexsort(keys.T[::-1]) if len(chunk) else np.arange(len(distinct))
         bounds = np.flatnonzero((keys[order][1:] != keys[order][:-1]).any(axis=1)) + 1
-        for bucket in np.split(order, bounds):
-            if len(bucket) > 1:
-                found.append(_pairs_in(distinct, bucket, radius))
-    pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
-    return np.unique(pairs, axis=0)
+        starts = np.concatenate([[0], bounds])
+        sizes = np.diff(np.concatenate([starts, [len(order)]]))
+        found += [
+            _pairs_in(distinct, order[start : start + size], radius)
+            for start, size in zip(starts, sizes, strict=True)
+            if size > CROWDED
+        ]
+        few = sizes <= CROWDED
+        sparse = order[np.repeat(few, sizes)]
+        found.append(_pairs_between(words.view(np.uint64), sparse, np.repeat(np.flatnonzero(few), sizes[few]), radius))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _pairs_between(words: npt.NDArray[np.uint64], members: Ints, bucket: Ints, radius: int) -> Ints:
+    """Pairs within a radius that share a bucket: all buckets at a time, each member with the one so many places on.
+
+    Args:
+        members: one bucket after the other.
+        bucket: (M,) the bucket of each.
+    """
+    found = [np.empty((0, 2), np.int64)]
+    first = np.arange(len(members))
+    for step in range(1, CROWDED):
+        first = first[first + step < len(members)]
+        first = first[bucket[first] == bucket[first + step]]
+        if not len(first):
+            break
+        one, other = members[first], members[first + step]
+        near = np.bitwise_count(words[one] ^ words[other]).sum(axis=1) <= radius
+        found.append(np.sort(np.stack([one[near], other[near]], axis=1), axis=1))
+    return np.concatenate(found)
 
 
 def _pairs_in(distinct: npt.NDArray[np.uint8], bucket: Ints, radius: int) -> Ints:
+    """Pairs within a radius in one large bucket."""
     import faiss
 
     index = faiss.IndexBinaryFlat(distinct.shape[1] * 8)

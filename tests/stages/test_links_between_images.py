@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from curation.stages import neighbours
 from curation.stages.components import components_of, first_of_each, keep_order
 from curation.stages.neighbours import hash_links, nearest, similarity_links
 
@@ -77,8 +78,11 @@ def test_a_crowd_larger_than_k_still_hangs_together(k):
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 5, 16])
-@pytest.mark.parametrize("size", [1, 8])
-def test_hash_links_connect_exactly_what_all_pairs_within_the_radius_connect(radius, size):
+@pytest.mark.parametrize("size", [1, 3, 8, 9])
+@pytest.mark.parametrize("crowded", [1, 4, 64])
+def test_hash_links_connect_exactly_what_all_pairs_within_the_radius_connect(radius, size, crowded, monkeypatch):
+    """Whether buckets are searched one by one or all at a time."""
+    monkeypatch.setattr(neighbours, "CROWDED", crowded)
     rng = np.random.default_rng(radius)
     hashes = rng.integers(0, 256, (12, size), dtype=np.uint8)
     near = hashes[rng.integers(0, 12, 30)].copy()

@@ -1,0 +1,103 @@
+"""What the numbers of a run are to be read with: how good its search was, and whether dedup chained unlike images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.drops import DropReason
+from curation.parts import Collection
+from curation.rundir import Run
+from curation.stages.near import ALIKE, NEAR, NEIGHBOURS, NearStage
+
+__all__ = ["Chains", "Recall", "find_chains", "measured_recall", "notes"]
+
+LARGE = 10
+"""Images of a component from which on what is chained in it is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How many true neighbours the index found of images that were also searched exactly."""
+
+    images: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """Components in which images stand for others that they are little like.
+
+    Attributes:
+        components: how many; each of ten images or more.
+        largest: images of the largest.
+        images: dropped images of theirs that lead to the kept one over others only, and are too little like it.
+        least: the smallest similarity of one of these to the kept one.
+    """
+
+    components: int
+    largest: int
+    images: int
+    least: float
+
+
+def notes(run: Run) -> list[str]:
+    """Lines to be shown beneath a funnel; none where there is nothing to say."""
+    lines = []
+    collections = [run.collection(path) for path in run.collections()]
+    for stage in (NEAR, ALIKE, NEIGHBOURS):
+        if (recall := measured_recall(collections, stage)) is not None:
+            lines.append(
+                f"{stage.name}: the index found {recall.share:.2%} of the true neighbours of {recall.images:,} images "
+                "that were searched exactly as well"
+            )
+    limit = run.config.dedup.relative.threshold
+    chains = find_chains(run.pool, limit)
+    if chains is not None:
+        lines.append(
+            f"warning: dedup chained {chains.images:,} image(s) to others they are little like (similarity below "
+            f"{limit:g}, the least {chains.least:.2f}) in {chains.components:,} component(s) of up to "
+            f"{chains.largest:,}; look at `lvd thresholds RUN --filter dedup`, and set a higher threshold or "
+            "dedup.widest"
+        )
+    return lines
+
+
+def measured_recall(collections: Sequence[Collection], stage: NearStage) -> Recall | None:
+    """Of all images that a stage has searched in both ways; None where it needed no index."""
+    name = f"{stage.prefix}_recall"
+    shares = [np.empty(0, np.float32)]
+    for collection in collections:
+        for part in collection.parts(stage.name):
+            footer = collection.footer(stage.name, part)
+            if footer is not None and footer.version == stage.version:
+                shares.append(collection.read(stage.name, part, [name])[name].drop_null().to_numpy())
+    found = np.concatenate(shares)
+    return Recall(len(found), float(found.mean(dtype=np.float64))) if len(found) else None
+
+
+def find_chains(pool: Collection, limit: float) -> Chains | None:
+    """Look for chains in what the stage `dedup` has stored.
+
+    Args:
+        limit: similarity below which an image is too little like the one that stands for it.
+    """
+    parts = pool.parts("dedup")
+    if not parts:
+        return None
+    columns = ["drop_reason", "component", "similarity", "link"]
+    table = pa.concat_tables([pool.read("dedup", part, columns) for part in parts])
+    copies = table.filter(pc.equal(table["drop_reason"], DropReason.COPY.value))
+    if not len(copies):
+        return None
+    component = copies["component"].combine_chunks().dictionary_encode().indices.to_numpy()
+    sizes = np.bincount(component) + 1
+    similarity = copies["similarity"].to_numpy()
+    chained = np.asarray(pc.equal(copies["link"], "chain").to_numpy(zero_copy_only=False), dtype=bool)
+    unlike = (sizes[component] >= LARGE) & chained & (similarity < limit)
+    if not unlike.any():
+        return None
+    among = np.unique(component[unlike])
+    return Chains(len(among), int(sizes[among].max()), int(unlike.sum()), float(similarity[unlike].min()))

@@ -1,0 +1,183 @@
+"""What dedup would do at each threshold is what it does there, and the page shows the pairs around it."""
+
+import dataclasses
+import html.parser
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from curation.errors import RunError
+from curation.report.merges import SIZES, THRESHOLDS, between, merges_text, read_merges
+from curation.report.merges_page import SHOWN_PAIRS, write_merges_page
+from curation.rundir import Run
+from curation.stages.gather import gather, vectors_of
+from pipelines.curate import curate
+
+
+@pytest.fixture(scope="module")
+def run(_finished, tmp_path_factory):
+    """By similarity alone."""
+    return Run.load(str(shutil.copytree(_finished, tmp_path_factory.mktemp("plain") / "run")))
+
+
+@pytest.fixture(scope="module")
+def looked(configure, tmp_path_factory):
+    """With geometry, a few neighbours of each image."""
+    dedup = {"verify": "geometry", "sure": 0.8, "floor": 0.3, "top": 3}
+    return curate(configure(dedup=dedup), str(tmp_path_factory.mktemp("looked") / "run"), until="dedup")
+
+
+def drops(run):
+    """What the stage has dropped, by reason."""
+    ledgers = [run.pool.footer("dedup", part).ledger for part in run.pool.parts("dedup")]
+    return sum(ledgers[1:], ledgers[0]).drops
+
+
+def rule_of(merges, name):
+    (rule,) = [rule for rule in merges.rules if rule.name == name]
+    return rule
+
+
+def test_the_rules_that_are_set_say_what_the_stage_has_done(run):
+    merges = read_merges(run)
+    by_mark = {rule.mark: rule for rule in merges.rules}
+    assert by_mark["dedup.self.threshold"].copies == drops(run)["copy"] > 0
+    assert by_mark["dedup.relative.threshold"].leaks == drops(run)["reference_leak"] > 0
+    assert merges.hash_duplicates == drops(run)["hash_duplicate"] > 0
+    assert [rule.threshold for rule in merges.rules] == sorted({*THRESHOLDS, 0.65})
+
+
+def test_geometry_as_set_says_what_the_stage_has_done(looked):
+    merges = read_merges(looked)
+    rule = rule_of(merges, "geometry")
+    assert (rule.copies, rule.mark) == (drops(looked)["copy"], "dedup.verify")
+    assert rule.leaks == drops(looked)["reference_leak"]
+    assert rule.links == rule.verified + (rule.links - rule.verified)
+    assert rule.refused == 0
+    plain = rule_of(merges, "0.5")
+    assert plain.verified + plain.refused <= plain.links
+    counts = {"verified": 0, "refused": 0}
+    for part in looked.pool.parts("verified"):
+        table = looked.pool.read("verified", part, ["inliers", "score"]).to_pylist()
+        near = looked.pool.read("near", part, ["near_similarity"])["near_similarity"].to_pylist()
+        for row, similarities in zip(table, near, strict=True):
+            for seen, score, similarity in zip(
+                row["inliers"] or (), row["score"] or (), similarities or (), strict=True
+            ):
+                if seen >= 0 and similarity > 0.5:
+                    counts["verified" if score >= looked.config.dedup.score else "refused"] += 1
+    assert (plain.verified, plain.refused) == (counts["verified"], counts["refused"])
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_links_and_sizes_are_those_of_a_search_over_all_pairs(run, threshold):
+    """Images of one hash are one node, and count once."""
+    alone = Run(run.store.root, run.config.model_copy(update={"references": []}))
+    rule = rule_of(read_merges(alone), f"{threshold:g}")
+    images = gather(run.pool, "copies", {"copies": ["vector"], "hashes": ["hash"]})
+    vectors, hashes = vectors_of(images.table["vector"]), np.array(images.table["hash"].to_pylist())
+    similar = np.einsum("nd,md->nm", vectors, vectors)
+    assert rule.links == np.triu(similar > threshold, 1).sum()
+    linked = (similar > threshold) | (hashes[:, None] == hashes[None])
+    components = np.arange(len(vectors))
+    while True:
+        least = np.where(linked, components[None], len(vectors)).min(axis=1)
+        if (least == components).all():
+            break
+        components = least
+    members = np.unique(np.stack([components, np.unique(hashes, return_inverse=True)[1]]), axis=1)[0]
+    counts = np.unique(members, return_counts=True)[1]
+    assert rule.sizes.tolist() == sorted(counts[counts > 1].tolist())
+    assert rule.copies == (counts - 1).sum()
+
+
+def test_the_largest_components_tell_the_least_similarity_of_any_two(run):
+    merges = read_merges(run)
+    group = merges.groups[0]
+    members = [group.kept, *group.dropped.tolist()]
+    vectors = merges.evidence.vectors[members]
+    assert group.least == pytest.approx(float((vectors @ vectors.T).min()))
+    assert group.similarity.tolist() == pytest.approx((vectors[1:] @ vectors[0]).tolist(), abs=1e-6)
+    assert [len(item.dropped) for item in merges.groups] == sorted(
+        (len(item.dropped) for item in merges.groups), reverse=True
+    )
+
+
+def test_the_text_adds_up(looked):
+    merges = read_merges(looked)
+    text = merges_text(merges)
+    bars = {
+        name: re.search(rf"^  {name} .*$", text, re.MULTILINE)[0].split()[-len(merges.rules) :] for name, *_ in SIZES
+    }
+    for at, rule in enumerate(merges.rules):
+        assert sum(int(bars[name][at].replace(",", "")) for name, *_ in SIZES) == len(rule.sizes)
+        assert rule.sizes.sum() - len(rule.sizes) == rule.copies
+    assert between(np.array([2, 2, 3, 300]), 256, 2**62) == 1
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_shows_pairs_around_each_threshold_and_what_geometry_says(looked):
+    merges = read_merges(looked)
+    write_merges_page(looked, merges)
+    text = looked.store.read_bytes("report/thresholds-dedup.html").decode()
+    page = Page(text)
+    shown = [attributes["class"].strip() for tag, attributes in page.tags if tag == "div"]
+    assert 0 < len(shown) <= 2 * SHOWN_PAIRS * len(THRESHOLDS)
+    assert shown.count("pair copy") > 0
+    for wanted in ("similarity 0.45", "similarity 0.5", "similarity 0.6", "similarity 0.75"):
+        assert wanted in text
+    assert sum(tag == "polygon" for tag, _ in page.tags) == 2 * shown.count("pair copy")
+    addresses = [attributes[name] for _, attributes in page.tags for name in ("href", "src") if name in attributes]
+    assert all(address.startswith("data:image/") for address in addresses)
+    similarities = [float(words.split(";")[0]) for words in page.text if "; geometry" in words]
+    assert len(similarities) == len(shown)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "<script" not in text
+
+
+def test_pairs_that_geometry_refuses_have_no_outlines(looked):
+    merges = read_merges(looked)
+    strict = dataclasses.replace(merges, settings=merges.settings.model_copy(update={"score": 99.0}))
+    write_merges_page(looked, strict)
+    page = Page(looked.store.read_bytes("report/thresholds-dedup.html").decode())
+    assert {attributes["class"] for tag, attributes in page.tags if tag == "div"} == {"pair other"}
+    assert not any(tag == "polygon" for tag, _ in page.tags)
+    assert any("geometry: no copy, score" in words for words in page.text)
+
+
+def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
+    answer = lvd("thresholds", run.store.root, "--filter", "dedup")
+    assert answer.code == 0
+    assert "  <- dedup.self.threshold" in answer.out
+    assert answer.out.rstrip().endswith("report/thresholds-dedup.html")
+    refused = lvd("thresholds", run.store.root, "--filter", "dedup", "--collection", "seeds/seeds")
+    assert (refused.code, refused.err) == (
+        2,
+        "lvd: --collection seeds/seeds: dedup looks at the pool; leave it out\n",
+    )
+
+
+def test_a_run_that_has_not_come_so_far_is_one_line(tmp_path, run):
+    root = shutil.copytree(run.store.root, tmp_path / "run")
+    (root / "pool" / "near" / "part-00001.parquet").unlink()
+    with pytest.raises(RunError, match="pool is not finished up to near; run `lvd curate --until near`"):
+        read_merges(Run.load(str(root)))
+    config = json.loads(run.config.model_dump_json(by_alias=True))
+    other = Run(run.store.root, type(run.config).model_validate({**config, "dedup": {"verify": "geometry"}}))
+    with pytest.raises(RunError, match="pool is not finished up to verified"):
+        read_merges(other)

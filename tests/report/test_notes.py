@@ -1,0 +1,99 @@
+"""What is told beneath a funnel: how good the search was, and chains of images that are little alike."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curation.config import parse_config
+from curation.drops import Dropped, DropReason
+from curation.report.notes import LARGE, Chains, Recall, find_chains, measured_recall, notes
+from curation.rundir import Run
+from curation.stages.contract import Output, StageSpec, commit_output
+from curation.stages.near import NEAR
+
+COLUMNS = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32()), ("link", pa.string())])
+
+
+def new_run(root):
+    config = {"pool": ["p"], "seeds": [], "references": [{"name": "test", "data": "r"}]}
+    run = Run(str(root), parse_config({**config, "dedup": {"relative": {"threshold": 0.5}}}))
+    run.begin()
+    return run
+
+
+def commit_dedup(run, part, rows):
+    """Rows of (component, similarity, link, reason)."""
+    spec = StageSpec("dedup", 1, None, {}, COLUMNS, {})
+    columns = {field.name: pa.array([row[at] for row in rows], field.type) for at, field in enumerate(COLUMNS)}
+    drops = {at: Dropped(row[3]) for at, row in enumerate(rows) if row[3] is not None}
+    commit_output(spec, run.pool, part, np.ones(len(rows), bool), Output(columns, drops), digest="d")
+
+
+def commit_recall(collection, part, values, version=NEAR.version):
+    spec = StageSpec("near", version, None, {}, pa.schema([("near_recall", pa.float32())]), {})
+    output = Output({"near_recall": pa.array(values, pa.float32())})
+    commit_output(spec, collection, part, np.ones(len(values), bool), output, digest="d")
+
+
+def group(name, similarities, link, reason=DropReason.COPY):
+    key = name.encode() * 16
+    return [(key, 1.0, None, None), *((key, similarity, link, reason) for similarity in similarities)]
+
+
+def test_a_run_without_an_index_or_chains_has_nothing_to_tell(tmp_path):
+    run = new_run(tmp_path / "run")
+    assert notes(run) == []
+    commit_recall(run.pool, 0, [None, None])
+    commit_dedup(run, 0, group("a", [0.9] * 30, "chain"))
+    assert notes(run) == []
+
+
+def test_recall_is_the_mean_over_all_parts_and_reference_sets(tmp_path):
+    run = new_run(tmp_path / "run")
+    commit_recall(run.pool, 0, [1.0, None, 0.5])
+    commit_recall(run.pool, 1, [0.75])
+    commit_recall(run.references("test"), 0, [None, 0.75])
+    assert measured_recall([run.pool], NEAR) == Recall(3, 0.75)
+    assert notes(run) == [
+        "near: the index found 75.00% of the true neighbours of 4 images that were searched exactly as well"
+    ]
+
+
+def test_recall_that_another_version_has_measured_is_left_out(tmp_path):
+    run = new_run(tmp_path / "run")
+    commit_recall(run.pool, 0, [0.5], version=NEAR.version + 1)
+    assert measured_recall([run.pool], NEAR) is None
+
+
+@pytest.mark.parametrize(
+    ("members", "link", "reason", "told"),
+    [
+        (LARGE - 1, "chain", DropReason.COPY, True),
+        (LARGE - 2, "chain", DropReason.COPY, False),
+        (LARGE - 1, "verified", DropReason.COPY, False),
+        (LARGE - 1, "chain", DropReason.REFERENCE_LEAK, False),
+    ],
+)
+def test_an_alarm_needs_a_large_component_of_copies_that_is_chained(tmp_path, members, link, reason, told):
+    run = new_run(tmp_path / "run")
+    commit_dedup(run, 0, group("a", [0.2] * members, link, reason))
+    expected = Chains(components=1, largest=LARGE, images=LARGE - 1, least=pytest.approx(0.2))
+    assert find_chains(run.pool, 0.5) == (expected if told else None)
+
+
+def test_components_are_counted_over_all_parts_and_only_what_is_unlike_is_told(tmp_path, lvd):
+    run = new_run(tmp_path / "run")
+    wide, tight = group("a", [0.4, 0.6, *[0.8] * 6], "chain"), group("b", [0.7] * 40, "chain")
+    commit_dedup(run, 0, [*wide[:5], *tight])
+    commit_dedup(run, 1, [*wide[5:], *group("c", [0.1] * 3, "chain"), *wide[1:4]])
+    assert find_chains(run.pool, 0.5) == Chains(1, 12, 2, pytest.approx(0.4))
+    (line,) = notes(run)
+    assert line == (
+        "warning: dedup chained 2 image(s) to others they are little like (similarity below 0.5, the least 0.40) in "
+        "1 component(s) of up to 12; look at `lvd thresholds RUN --filter dedup`, and set a higher threshold or "
+        "dedup.widest"
+    )
+    answer = lvd("funnel", tmp_path / "run")
+    assert answer.code == 0
+    assert answer.out.rstrip().endswith(line)
+    assert "warning" not in lvd("funnel", tmp_path / "run", "--json").out
