@@ -21,8 +21,10 @@ __all__ = [
     "CrawlConfig",
     "DedupConfig",
     "EmbedConfig",
+    "ExcludeConfig",
     "ExportConfig",
     "HashConfig",
+    "HierarchyConfig",
     "ImageConfig",
     "ModelConfig",
     "PartsConfig",
@@ -31,10 +33,13 @@ __all__ = [
     "QualityConfig",
     "QualityHeadConfig",
     "ReferenceConfig",
+    "RetrievalConfig",
     "Role",
     "RunnerConfig",
     "SafetyConfig",
     "SeedConfig",
+    "SelectionConfig",
+    "SemanticConfig",
     "load_config",
     "parse_config",
     "parse_overrides",
@@ -45,7 +50,7 @@ CLASSICAL_COPY = "classical/hog-colour-8x8"
 CLASSICAL_CONCEPT = "classical/hog-colour-1x1"
 
 Similarity = Annotated[float, Field(ge=-1.0, le=1.0)]
-Role = Literal["pool", "seeds", "references"]
+Role = Literal["pool", "seeds", "references", "excludes"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
@@ -248,8 +253,9 @@ class SafetyConfig(Settings):
     """Collections that unsafe images are dropped from. Seeds and references were curated by somebody who meant them."""
     faces: Literal["blur", "drop", "keep"] = "blur"
     """What becomes of faces: blurred for good, the image dropped, or no face looked for."""
-    faces_on: list[Role] = Field(default=["pool", "seeds", "references"])
-    """Collections that faces are treated in. References too, so that a blurred image is compared with a blurred one."""
+    faces_on: list[Role] = Field(default=["pool", "seeds", "references", "excludes"])
+    """Collections that faces are treated in. References and unwanted examples too, so that a blurred image is compared
+    with a blurred one."""
     face_threshold: float = Field(0.3, ge=0.05, le=1)
     """Score from which on a box is a face. Of the boxes between 0.3 and 0.4 on web photos about two thirds are faces,
     and a needless blur costs less than a face."""
@@ -348,6 +354,31 @@ class EmbedConfig(ModelConfig):
     model: str = CLASSICAL_CONCEPT
 
 
+class RetrievalConfig(Settings):
+    """How neighbours are searched among the pool's embeddings."""
+
+    exact_up_to: int = Field(200_000, ge=0)
+    """Images up to which they are searched exactly. Larger pools get an inverted file, whose recall against exact
+    search is measured on a sample of every part."""
+    probes: int = Field(128, ge=1)
+    """Lists of the inverted file that are searched for each image."""
+    compressed_from: int = Field(20_000_000, ge=0)
+    """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
+
+
+class SemanticConfig(Settings):
+    """Images that show the same thing: one of each component is kept. Off by default."""
+
+    enabled: bool = False
+    threshold: Similarity = 0.95
+    """Cosine similarity of embeddings above which two images are linked. It belongs to the embedding."""
+    neighbours: int = Field(64, ge=1, le=1024)
+    """k of the kNN graph over embeddings."""
+    widest: float | None = Field(None, ge=-1, le=1)
+    """Ends chains: an image is dropped only if its similarity to the one that is kept is at least this. None for no
+    limit."""
+
+
 class ClusterConfig(Settings):
     """Spherical k-means over the deduplicated pool."""
 
@@ -362,6 +393,54 @@ class ClusterConfig(Settings):
     of them in the second half: centroids that are far from settled need no more."""
     sample_per_cluster: int = Field(256, ge=1)
     """Images per cluster that k-means is trained on; all images are assigned afterwards."""
+
+
+class HierarchyConfig(Settings):
+    """Clusters of clusters, for balanced selection: k-means with resampling, level over level (Vo et al. 2024)."""
+
+    levels: list[Annotated[int, Field(ge=1)]] | None = None
+    """Clusters of each level, from the lowest, each fewer than before; None means `clusters.count` on the lowest, and a
+    tenth on each one above it. DINOv3 has 200 M, 8 M, 800 k, 100 k and 25 k."""
+    resamplings: int = Field(3, ge=0)
+    """Times that k-means of a level is run again, on the images nearest to each of its centroids. More cost as much
+    again and bring little: see docs/benchmarks.md."""
+    nearest: int | None = Field(None, ge=1)
+    """Images of each cluster that it is run again on; None for half of what a cluster has on average."""
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_shrink(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and (not value or sorted(set(value), reverse=True) != value):
+            raise ValueError(f"hierarchy.levels: {value} must name at least one level, each with fewer clusters")
+        return value
+
+
+class SelectionConfig(Settings):
+    """How images of the pool are chosen; see docs/selection.md."""
+
+    mode: Literal["retrieval", "hierarchical", "both"] = "retrieval"
+    """`retrieval`: by the seed sets; `hierarchical`: equally from all clusters of a hierarchy, whatever the seeds;
+    `both`: what either chooses. Seed sets that are taken `as_is` are in all of them."""
+    size: int | None = Field(None, ge=1)
+    """Images that are chosen from the hierarchy; all of the pool, where it has fewer."""
+    picks: Literal["random", "nearest"] = "random"
+    """Images of a lowest cluster: at random, or those nearest to its centroid."""
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if self.mode != "retrieval" and self.size is None:
+            raise ValueError(f"selection.size: missing; say how many images selection.mode: {self.mode} is to choose")
+        return self
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether seed sets bring in images of the pool."""
+        return self.mode != "hierarchical"
+
+    @property
+    def balances(self) -> bool:
+        """Whether a hierarchy of clusters does."""
+        return self.mode != "retrieval"
 
 
 class SeedConfig(Settings):
@@ -380,7 +459,9 @@ class SeedConfig(Settings):
     min_seed_images: int = Field(3, ge=0)
     """Cluster mode: only clusters with more seed images than this are used (the paper's 3)."""
     per_cluster: int = Field(10_000, ge=1)
-    """Cluster mode: images picked at random from each such cluster (the paper's 10,000)."""
+    """Cluster mode: images picked from each such cluster (the paper's 10,000)."""
+    picks: Literal["random", "nearest"] = "random"
+    """Cluster mode: images of a cluster at random, as in the paper, or those nearest to its centroid."""
     cap: int = Field(1_000_000, ge=1)
     """Cluster mode: most images retrieved for the set (the paper's 1 M)."""
 
@@ -395,6 +476,16 @@ class ReferenceConfig(Settings):
     threshold: Similarity | None = None
     """Cosine similarity above which a pool image is linked to one of these; None for `dedup.relative.threshold`. With
     `dedup.verify: geometry` the pairs above it are looked at, whatever their rank."""
+
+
+class ExcludeConfig(Settings):
+    """Examples of what is unwanted."""
+
+    name: Name
+    data: str
+    threshold: Similarity = 0.85
+    """Cosine similarity of embeddings to the nearest example above which a pool image is dropped. It belongs to the
+    embedding: 0.85 is for the classical one, by which few unrelated photos are so similar."""
 
 
 class PlanConfig(Settings):
@@ -425,8 +516,9 @@ class Config(Settings):
     pool: list[str] = Field(min_length=1)
     """Datasets that together are the uncurated pool."""
     seeds: list[SeedConfig]
-    """What to find more of; `lvd curate` needs at least one."""
+    """What to find more of; `lvd curate` needs at least one, but for `selection.mode: hierarchical`."""
     references: list[ReferenceConfig] = Field(default_factory=list)
+    excludes: list[ExcludeConfig] = Field(default_factory=list)
     parts: PartsConfig = PartsConfig()
     runner: RunnerConfig = RunnerConfig()
     crawl: CrawlConfig = CrawlConfig()
@@ -438,13 +530,17 @@ class Config(Settings):
     copies: CopyConfig = CopyConfig()
     dedup: DedupConfig = DedupConfig()
     embed: EmbedConfig = EmbedConfig()
+    semantic: SemanticConfig = SemanticConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
     clusters: ClusterConfig = ClusterConfig()
+    hierarchy: HierarchyConfig = HierarchyConfig()
+    selection: SelectionConfig = SelectionConfig()
     export: ExportConfig = ExportConfig()
     plan: PlanConfig = PlanConfig()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        for field in ("seeds", "references"):
+        for field in ("seeds", "references", "excludes"):
             names = [item.name for item in getattr(self, field)]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{field}: the name {twice[0]!r} is used twice; give each set its own")

@@ -75,8 +75,12 @@ class DropReason(StrEnum):
     REFERENCE_LEAK = "reference_leak", "a copy of a reference (benchmark) image, or linked to one by copies"
     SAMPLE_REMOVED = "sample_removed", "another image of its WebDataset sample is removed, and the sample with it"
 
+    # meaning
+    UNWANTED = "unwanted", "more similar than allowed to an example of what is unwanted"
+    SEMANTIC_DUPLICATE = "semantic_duplicate", "shows the same as an image kept, by the concept embedding"
+
     # models
-    NON_FINITE = "non_finite", "a model gave no finite numbers for it"
+    NON_FINITE = "non_finite", "a model gave no finite numbers for it, or nothing but zeros"
     MODEL_FAILED = "model_failed", "a model cannot be run on it"
 
 

@@ -57,6 +57,23 @@ class Fitted:
                 f"{self.store.url(self.file)}: is damaged ({error}); delete this file and run the same command again"
             ) from error
 
+    def rows(self) -> dict[str, int]:
+        """How many rows each array has, whatever it was fitted from; only the header is read.
+
+        Raises:
+            RunError: there are none, or the file is damaged.
+        """
+        where = self.store.url(self.file)
+        if not self.store.exists(self.file):
+            raise RunError(f"{where}: is missing; run `lvd curate` again to make it")
+        try:
+            with self.store.open(self.file) as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(min(length, self.store.size(self.file))))
+            return {name: int(tensor["shape"][0]) for name, tensor in header.items() if name != "__metadata__"}
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise RunError(f"{where}: is damaged ({error}); delete it and run the same command again") from error
+
     def need(self) -> dict[str, npt.NDArray[Any]]:
         """As `load`, for a worker that is only started once the arrays are there."""
         arrays = self.load()

@@ -89,6 +89,9 @@ class Run:
     def references(self, name: str) -> Collection:
         return Collection(self.store, f"references/{name}")
 
+    def excludes(self, name: str) -> Collection:
+        return Collection(self.store, f"excludes/{name}")
+
     @property
     def selection(self) -> Collection:
         """What was chosen: its parts, `selection/part-*.parquet`, are the shards' rows in their final order."""
@@ -102,13 +105,15 @@ class Run:
         """What a collection is for, by its path."""
         if path == "pool":
             return "pool"
-        return "seeds" if path.startswith("seeds/") else "references"
+        roles: dict[str, Role] = {"seeds": "seeds", "references": "references", "excludes": "excludes"}
+        return roles[path.split("/")[0]]
 
     def collections(self) -> dict[str, list[str]]:
         """Datasets of the config by collection path, in the order in which they are worked on."""
         datasets = {"pool": list(self.config.pool)}
         datasets.update({f"seeds/{seed.name}": [seed.data] for seed in self.config.seeds})
         datasets.update({f"references/{reference.name}": [reference.data] for reference in self.config.references})
+        datasets.update({f"excludes/{exclude.name}": [exclude.data] for exclude in self.config.excludes})
         return datasets
 
     def _refuse_other(self, stored: Config) -> None:
@@ -125,7 +130,7 @@ class Run:
                     f"{root}: holds a run made with another `{field}` ({_plain(stored, field)}, "
                     f"now {_plain(self.config, field)}); choose another --out"
                 )
-        for field in ("seeds", "references"):
+        for field in ("seeds", "references", "excludes"):
             before = {item.name: item.data for item in getattr(stored, field)}
             for item in getattr(self.config, field):
                 if before.get(item.name, item.data) != item.data and self._has_rows(f"{field}/{item.name}"):

@@ -37,15 +37,18 @@ from curation.stages.hashes import THUMBNAIL, Hashes
 from curation.stages.index import BuildIndex
 from curation.stages.links import LINKS, LinkWork, listed_links
 from curation.stages.listing import append_parts
-from curation.stages.near import NearWork
+from curation.stages.near import ALIKE, NEAR, NEIGHBOURS, NearWork
 from curation.stages.originals import remove_originals
 from curation.stages.places import changed_tar
 from curation.stages.quality import GREY_SIDE, Quality
-from curation.stages.retrieve import Retrieve
 from curation.stages.retry import RetryWork
 from curation.stages.safety import Safety, is_active, safety_side
 from curation.stages.samples import Samples
+from curation.stages.semantic import SemanticDedup
+from curation.stages.tree import FitTree, Tree
 from curation.stages.unique import UNIQUE, find_repeats
+from curation.stages.unwanted import UnwantedWork
+from curation.stages.vectors import live_counts
 from curation.stages.verified import VerifyWork
 from pipelines.progress import Quiet, Report
 
@@ -76,7 +79,7 @@ def curate(
     """
     if until is not None and until not in STEPS:
         raise UserError(f"--until {until}: no such step; the steps are {', '.join(STEPS)}")
-    if not config.seeds:
+    if not config.seeds and config.selection.retrieves:
         raise ConfigError("seeds: there is none; name at least one set of images to find more of")
     run = Run(out, config)
     check_inputs(run)
@@ -120,7 +123,10 @@ class Curation:
             ("decode", self._look),
             ("near", self._deduplicate),
             ("embeddings", self._embed),
+            ("unwanted", self._exclude),
+            ("alike", self._thin_out),
             ("clusters", self._cluster),
+            ("tree", self._grow_tree),
             ("neighbours", self._retrieve),
             ("selection", self._select),
             ("export", self._export),
@@ -181,7 +187,7 @@ class Curation:
                 fitted = basis.fitted if basis else None
                 stages.append(Hashes(config.hash, fitted, side, after=after, changed=changed))
                 after = "hashes"
-            if not path.startswith("seeds/") and "copies" in self.steps:
+            if self.run.role(path) in ("pool", "references") and "copies" in self.steps:
                 stages.append(self._describe("copies", after, self._copy_model, copies, side, changed))
             work.append(self._pixels(self.run.collection(path), stages, config.copies, side))
         self._parts("pixels", work)
@@ -220,16 +226,21 @@ class Curation:
             for part in [] if self._has_safety(path) else collection.parts("safety"):
                 collection.remove("safety", part)
                 self.run.store.remove(f"{path}/{changed_tar(part)}")
+        unused = {"unwanted": not self.run.config.excludes}
+        unused |= dict.fromkeys(("alike", "semantic"), not self.run.config.semantic.enabled)
+        for stage in [stage for stage, off in unused.items() if off]:
+            for part in self.run.pool.parts(stage):
+                self.run.pool.remove(stage, part)
 
     def _deduplicate(self) -> None:
         """Duplicates, and all that leads to a reference image: near images, a look at them, and the decision."""
         config = self.run.config
         pool, settings = self.run.pool, config.dedup
         references = [self.run.references(item.name) for item in config.references]
-        index = BuildIndex(pool, settings, config.seed)
+        index = BuildIndex(pool, "copies", settings, config.seed)
         if "near" in self.steps:
             self._step("index of copies", index)
-            near = NearWork(pool, pool, index, settings, config.seed, neighbours=settings.neighbours)
+            near = NearWork(NEAR, pool, index, after="copies", neighbours=settings.neighbours)
             self._parts("near", [near, *(self._near(item, index) for item in config.references)])
         if settings.verify != "off":
             changed = self._has_safety("pool")
@@ -250,8 +261,8 @@ class Curation:
         settings = self.run.config.dedup
         above = item.threshold or settings.relative.threshold
         k = item.neighbours or settings.neighbours
-        collection, seed = self.run.references(item.name), self.run.config.seed
-        return NearWork(collection, self.run.pool, index, settings, seed, neighbours=k, copies_above=above)
+        collection = self.run.references(item.name)
+        return NearWork(NEAR, collection, index, after="copies", neighbours=k, copies_above=above)
 
     def _look_at(self, collection: Collection, floor: float, top: int) -> VerifyWork:
         changed = self._has_safety(collection.path)
@@ -264,31 +275,92 @@ class Curation:
         fit = self._fit_whitening("embeddings", self._concept_model)
         side = self._concept_side
         work = []
-        for path in ("pool", *self._seed_paths):
+        paths = ("pool", *self._seed_paths, *(f"excludes/{item.name}" for item in self.run.config.excludes))
+        for path in paths:
             after = "dedup" if path == "pool" else self._last_filter(path)
             stage = self._describe("embeddings", after, self._concept_model, fit, side, self._has_safety(path))
             work.append(self._pixels(self.run.collection(path), [stage], self.run.config.embed, side))
         self._parts("embeddings", work)
-        for path in ("pool", *self._seed_paths):
+        for path in paths:
             self._need_live(path, "embeddings")
+
+    def _exclude(self) -> None:
+        """Pool images that resemble examples of what is unwanted go."""
+        if sets := self.run.config.excludes:
+            examples = [self.run.excludes(item.name) for item in sets]
+            self._parts("unwanted", [UnwantedWork(self.run.pool, examples, sets)])
+            self._need_live("pool", "unwanted")
+
+    def _thin_out(self) -> None:
+        """Of images that show the same thing, one stays."""
+        settings, pool = self.run.config.semantic, self.run.pool
+        if not settings.enabled:
+            return
+        after = "unwanted" if self.run.config.excludes else "embeddings"
+        index = self._index(after, "models/alike")
+        self._step("index of embeddings", index)
+        self._parts("alike", [NearWork(ALIKE, pool, index, after=after, neighbours=settings.neighbours)])
+        if "semantic" in self.steps:
+            self._step("semantic dedup", SemanticDedup(pool, settings, after))
+
+    @property
+    def _chosen_from(self) -> str:
+        """The stage of the pool whose live rows are clustered and retrieved."""
+        if self.run.config.semantic.enabled:
+            return "semantic"
+        return "unwanted" if self.run.config.excludes else "embeddings"
+
+    def _index(self, after: str, folder: str) -> BuildIndex:
+        """Of the pool's embeddings."""
+        config = self.run.config
+        return BuildIndex(self.run.pool, "embeddings", config.retrieval, config.seed, after=after, folder=folder)
 
     def _cluster(self) -> None:
         """k-means over the pool, and the cluster of every pool and seed image."""
-        fit = FitCentroids(self.run.pool, self.run.config.clusters, self.run.config.seed)
+        fit = FitCentroids(self.run.pool, self.run.config.clusters, self.run.config.seed, self._chosen_from)
         if not fit.is_current():
             with self.report.stage("k-means", 0):
                 self.runner.run_gang(fit)
-        stage = Clusters(fit.fitted)
         seed = self.run.config.seed
-        paths = ("pool", *self._seed_paths)
-        self._parts("clusters", [ColumnWork(self.run.collection(path), stage, seed) for path in paths])
+        after = {"pool": self._chosen_from, **dict.fromkeys(self._seed_paths, "embeddings")}
+        stages = {path: Clusters(fit.fitted, stage) for path, stage in after.items()}
+        self._parts("clusters", [ColumnWork(self.run.collection(path), stages[path], seed) for path in stages])
+
+    def _grow_tree(self) -> None:
+        """Clusters of clusters over the pool, where images are chosen equally from all of them."""
+        config, pool = self.run.config, self.run.pool
+        if not config.selection.balances:
+            for part in pool.parts("tree"):
+                pool.remove("tree", part)
+            return
+        fit = FitTree(pool, config.hierarchy, config.clusters, config.seed, self._chosen_from)
+        if not fit.is_current():
+            with self.report.stage("hierarchical k-means", 0):
+                self.runner.run_gang(fit)
+        self._parts("tree", [ColumnWork(pool, Tree(fit.fitted), config.seed)])
 
     def _retrieve(self) -> None:
         """The nearest pool images of each seed image, for sets in sample mode."""
-        for seed in self.run.config.seeds:
-            if seed.retrieve == "sample":
-                step = Retrieve(self.run.seeds(seed.name), self.run.pool, seed.neighbours)
-                self._step(f"neighbours of {seed.name}", step)
+        retrieves = self.run.config.selection.retrieves
+        sets = [seed for seed in self.run.config.seeds if seed.retrieve == "sample" and retrieves]
+        for other in (self.run.seeds(seed.name) for seed in self.run.config.seeds if seed not in sets):
+            for part in other.parts("neighbours"):
+                other.remove("neighbours", part)
+        images = sum(live_counts(self.run.pool, self._chosen_from).values())
+        for seed in sets:
+            if seed.neighbours > images:
+                raise ConfigError(
+                    f"seeds/{seed.name}: {seed.neighbours} neighbours cannot be found in a pool of {images} images; "
+                    f"set its neighbours to {images} or less"
+                )
+        if sets:
+            index = self._index(self._chosen_from, "models/neighbours")
+            self._step("index of embeddings", index)
+            works = [
+                NearWork(NEIGHBOURS, self.run.seeds(seed.name), index, after="clusters", neighbours=seed.neighbours)
+                for seed in sets
+            ]
+            self._parts("neighbours", works)
 
     def _select(self) -> None:
         """The list of chosen images, shuffled."""

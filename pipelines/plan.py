@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from curation.config import Config, SeedConfig
 from curation.errors import ConfigError, DatasetError
 from curation.sources.dataset import detect, list_rows
+from curation.stages.compose import BALANCED
+from curation.stages.tree import tree_counts
 
 __all__ = ["Cost", "Machine", "Plan", "PlanRow", "plan", "readable"]
 
@@ -15,9 +17,10 @@ GIGA = 1e9
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One line of the composition that is to be expected.
+    """One line of the composition that is to be expected: of a seed set, or of the hierarchy (without a set).
 
     Attributes:
+        images: of the seed set; for the hierarchy, of the pool after dedup, or 0 where that is not known.
         retrieved: picks before the cap; None for a set that is taken as it is.
         nominal: picks after the cap, an image once for each seed image that it is near to.
         unique: images, where that is known beforehand.
@@ -94,8 +97,11 @@ def plan(config: Config, images: float | None = None, nodes: int = 1, machine: M
     """
     counted = {seed.name: _count(config, seed) for seed in config.seeds}
     rows = [_as_is(seed, counted[seed.name]) for seed in config.seeds if seed.as_is]
-    rows += [_sampled(seed, counted[seed.name]) for seed in config.seeds if seed.retrieve == "sample"]
-    rows += [_clustered(config, seed, counted[seed.name]) for seed in config.seeds if seed.retrieve == "cluster"]
+    if config.selection.retrieves:
+        rows += [_sampled(seed, counted[seed.name]) for seed in config.seeds if seed.retrieve == "sample"]
+        rows += [_clustered(config, seed, counted[seed.name]) for seed in config.seeds if seed.retrieve == "cluster"]
+    if config.selection.balances:
+        rows.append(_balanced(config, images))
     if images is None:
         return Plan(rows, [])
     if images < 1 or nodes < 1:
@@ -137,6 +143,30 @@ def _clustered(config: Config, seed: SeedConfig, images: int) -> PlanRow:
     return PlanRow(seed.name, "cluster", images, retrieved, min(seed.cap, retrieved), None, exact=told is not None)
 
 
+def _balanced(config: Config, images: float | None) -> PlanRow:
+    size = config.selection.size
+    assert size is not None, "the config has seen to that"
+    pool = int((images or 0) * config.plan.kept)
+    picks = min(size, pool) if pool else size
+    unique = None if config.selection.retrieves else picks  # retrieval may choose the same
+    return PlanRow("", BALANCED, pool, picks, picks, unique, exact=bool(pool))
+
+
+def _tree_work(config: Config, kept: float, lowest: int, dim: int) -> tuple[float, int, str]:
+    """Operations for the hierarchy (every k-means of every level, the assignment of all images), bytes an image."""
+    levels = config.hierarchy.levels or tree_counts(lowest)
+    rounds, iterations = config.hierarchy.resamplings, config.clusters.iterations
+    rows = min(kept, levels[0] * config.clusters.sample_per_cluster)
+    products = 2.0 * dim * levels[0] * kept
+    for count in levels:
+        nearest = config.hierarchy.nearest
+        share = 0.5 if nearest is None else min(1.0, nearest * count / rows)
+        products += 2.0 * dim * count * rows * (iterations + rounds * (1 + share * iterations))
+        rows = count
+    names = ", ".join(f"{count:,}" for count in levels)
+    return products, 4 * len(levels) + 4, f"levels of {names} clusters, {iterations} iterations, {rounds} resamplings"
+
+
 def _costs(
     config: Config, rows: Sequence[PlanRow], images: float, seeds: int, nodes: int, machine: Machine
 ) -> list[Cost]:
@@ -152,6 +182,7 @@ def _costs(
     queries = sum(row.images for row in rows if row.how == "sample")
     chosen = sum(row.nominal for row in rows)
     line = nodes * machine.network_gbit * GIGA / 8
+    tree, path, told = _tree_work(config, kept, count, machine.dim)
 
     def cost(step: str, count: float, seconds: float, stored: float, how: str) -> Cost:
         return Cost(step, count, seconds / 3600, stored, how)
@@ -193,6 +224,11 @@ def _costs(
             kept * 8,
             f"{count:,} clusters, {config.clusters.iterations} iterations over {sample:,.0f} images, "
             f"one over all, {by_cores}",
+        ),
+        *(
+            [cost("tree", kept, tree / on_cores, kept * path, f"{told}, {by_cores}")]
+            if config.selection.balances
+            else []
         ),
         cost(
             "neighbours",

@@ -22,7 +22,11 @@ STAGES = (
     "verified",
     "dedup",
     "embeddings",
+    "unwanted",
+    "alike",
+    "semantic",
     "clusters",
+    "tree",
     "neighbours",
 )
 SELECTION_STAGES = ("selection", "export")

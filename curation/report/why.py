@@ -15,8 +15,8 @@ from curation.stages.links import url_key
 
 __all__ = ["Event", "Trail", "why"]
 
-UNSHOWN = ("near", "features", "verified")
-"""Working columns of many values; what came of them is in `dedup`."""
+UNSHOWN = ("near", "features", "verified", "alike")
+"""Working columns of many values; what came of them is in `dedup` and `semantic`."""
 HIDDEN = frozenset({"live", "drop_reason", "drop_detail", "vector", "key"})
 
 

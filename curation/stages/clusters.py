@@ -14,6 +14,7 @@ from curation.fitted import Fitted
 from curation.parts import Collection, digest_of, random_for
 from curation.stages.contract import Output, Place, StageSpec
 from curation.stages.describe import VECTOR
+from curation.stages.vectors import halves_of, live_counts, read_vectors, vectors_state
 
 __all__ = ["Clusters", "FitCentroids", "PartVectors", "read_vectors"]
 
@@ -25,14 +26,18 @@ Ints = npt.NDArray[np.int64]
 
 
 class Clusters:
-    """The stage `clusters`: the nearest centroid of each image, and the similarity to it."""
+    """The stage `clusters`: the nearest centroid of each image, and the similarity to it.
 
-    def __init__(self, centroids: Fitted) -> None:
+    Args:
+        after: the stage whose live rows it takes.
+    """
+
+    def __init__(self, centroids: Fitted, after: str = "embeddings") -> None:
         self._centroids = centroids
         self.spec = StageSpec(
             name="clusters",
             version=2,
-            after="embeddings",
+            after=after,
             reads={"embeddings": [VECTOR]},
             schema=pa.schema([("cluster", pa.int32()), ("cluster_similarity", pa.float32())]),
             settings={"centroids": centroids.digest},
@@ -44,7 +49,7 @@ class Clusters:
     def process(self, rows: pa.Table, place: Place) -> Output:
         """Raises RunError where the vectors are not of the centroids' dimension."""
         file = place.collection.store.url(place.collection.file("embeddings", place.part))
-        vectors = _halves(rows[VECTOR], file)
+        vectors = halves_of(rows[VECTOR], file)
         if vectors.shape[1] != self._base.shape[1]:
             raise RunError(
                 f"{file}: vectors of {vectors.shape[1]} dimensions, the centroids have {self._base.shape[1]}; "
@@ -60,16 +65,24 @@ class Clusters:
 
 
 class FitCentroids:
-    """Trains k-means on a sample of the pool's embeddings, and stores the centroids after each iteration."""
+    """Trains k-means on a sample of the pool's embeddings, and stores the centroids after each iteration.
 
-    def __init__(self, pool: Collection, settings: ClusterConfig, seed: int) -> None:
+    Args:
+        after: the stage whose live rows it takes.
+        name: of the file of centroids.
+    """
+
+    def __init__(
+        self, pool: Collection, settings: ClusterConfig, seed: int, after: str = "embeddings", name: str = "centroids"
+    ) -> None:
         self._pool = pool
+        self._after = after
         self._settings = settings
         self._seed = seed
-        inputs = pool.state("embeddings")
+        inputs = vectors_state(pool, "embeddings", after)
         digest = digest_of(["centroids", 2, settings.model_dump(), seed, inputs])
-        self.fitted = Fitted(pool.store, "centroids", digest)
-        self._partial = Fitted(pool.store, "centroids_so_far", digest)
+        self.fitted = Fitted(pool.store, name, digest)
+        self._partial = Fitted(pool.store, f"{name}_so_far", digest)
 
     def is_current(self) -> bool:
         return self.fitted.load() is not None
@@ -81,7 +94,8 @@ class FitCentroids:
             ConfigError: more clusters are asked for than there are images.
         """
         chosen = self._chosen()
-        return [PartVectors(self._pool, {part: chosen[part] for part in parts}) for parts in deal(list(chosen), most)]
+        dealt = deal(list(chosen), most)
+        return [PartVectors(self._pool, {part: chosen[part] for part in parts}, self._after) for parts in dealt]
 
     def run(self, gang: Gang) -> None:
         """Raises RunError where embeddings are damaged."""
@@ -104,8 +118,7 @@ class FitCentroids:
 
     def _sizes(self) -> dict[int, int]:
         """Live images of each part that has any."""
-        footers = {part: self._pool.footer("embeddings", part) for part in self._pool.parts("embeddings")}
-        return {part: footer.ledger.live_out for part, footer in footers.items() if footer and footer.ledger.live_out}
+        return live_counts(self._pool, self._after)
 
     def _chosen(self) -> dict[int, Ints]:
         """Of each part, the numbers among its live images of those that k-means is trained on."""
@@ -146,18 +159,26 @@ class PartVectors:
 
     Args:
         chosen: for each part, which of its live images.
+        after: the stage that they are live after.
+
+    Attributes:
+        vectors, sizes: once set up, (N, D) fp16, and how many of them each part has.
     """
 
-    def __init__(self, collection: Collection, chosen: dict[int, Ints]) -> None:
+    def __init__(self, collection: Collection, chosen: dict[int, Ints], after: str = "embeddings") -> None:
         self._collection = collection
         self._chosen = chosen
+        self._after = after
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chosen.values()))
 
     def setup(self, threads: int) -> None:
         sizes = [len(numbers) for numbers in self._chosen.values()]
         vectors: Halves | None = None
         start = 0
         for part, numbers in self._chosen.items():
-            found = read_vectors(self._collection, part)[numbers]
+            found = read_vectors(self._collection, part, after=self._after)[numbers]
             if vectors is None:
                 vectors = np.empty((sum(sizes), found.shape[1]), np.float16)
             if found.shape[1] != vectors.shape[1]:
@@ -169,6 +190,7 @@ class PartVectors:
             vectors[start : start + len(found)] = found
             start += len(found)
         assert vectors is not None, "a member without parts"
+        self.vectors, self.sizes = vectors, sizes
         self._share = Share(vectors, sizes, threads=threads)
 
     def update(self, centroids: npt.NDArray[np.float32], every: int) -> Change:
@@ -179,24 +201,6 @@ class PartVectors:
         firsts = np.cumsum([0, *map(len, self._chosen.values())])
         numbers = [first + places[part] for part, first in zip(self._chosen, firsts, strict=False) if part in places]
         return self._share.take(np.concatenate([np.empty(0, np.int64), *numbers]))
-
-
-def read_vectors(collection: Collection, part: int, stage: str = "embeddings") -> Halves:
-    """The vectors of a part's live images, (N, D) fp16; RunError where they are not finite."""
-    table = collection.read(stage, part, [VECTOR, "live"])
-    return _halves(table[VECTOR].filter(table["live"]), collection.store.url(collection.file(stage, part)))
-
-
-def _halves(column: pa.ChunkedArray, file: str) -> Halves:
-    array = column.combine_chunks()
-    vectors: Halves = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        raise RunError(
-            f"{file}: {len(bad)} of {len(vectors)} vectors hold NaN or infinity, the first at live image {bad[0]}; "
-            "delete this file and run the same command again to remake it"
-        )
-    return vectors
 
 
 def _by_part(sizes: dict[int, int], numbers: Ints) -> dict[int, Ints]:

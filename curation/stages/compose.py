@@ -1,8 +1,9 @@
 """From seeds and their neighbours to the list of chosen images, in the order in which they are written.
 
-Three ways in, by priority: a seed image taken as it is, a neighbour of a seed image (sample mode), a member of a
-cluster that seed images fall into (cluster mode). An image keeps the first reason that chose it. Two numbers are kept
-apart, as the paper's Table 15 does not: *nominal* counts every pick, *unique* counts each image once.
+Four ways in, by priority: a seed image taken as it is, a neighbour of a seed image (sample mode), a member of a
+cluster that seed images fall into (cluster mode), a share of a hierarchy of clusters (balanced). An image keeps the
+first reason that chose it. Two numbers are kept apart, as the paper's Table 15 does not: *nominal* counts every pick,
+*unique* counts each image once.
 """
 
 import json
@@ -15,20 +16,25 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curation.clustering.sampling import balanced
 from curation.config import Config, SeedConfig
 from curation.errors import RunError, UserError
 from curation.parts import digest_of, random_for
 from curation.rundir import Run
 from curation.stages.contract import Output, StageSpec, commit_output
 from curation.stages.gather import Gathered, gather
+from curation.stages.nearest_seed import nearest_seeds
+from curation.stages.tree import PATH
 
-__all__ = ["SELECTION", "Compose", "CompositionRow", "Pick", "picks_by_cluster", "read_composition"]
+__all__ = ["BALANCED", "SELECTION", "Compose", "CompositionRow", "Pick", "picks_by_cluster", "read_composition"]
 
 SAMPLE_COLUMNS = ("id", "url", "page_url", "alt", "label", "path", "sha256", "width", "height", "format")
 PLACE_COLUMNS = ("tar", "offset", "length")
+BALANCED = "balanced"
+"""How an image was chosen that is a share of the hierarchy; it has no seed set."""
 SELECTION = StageSpec(
     name="selection",
-    version=1,
+    version=2,
     after=None,
     reads={},
     schema=pa.schema(
@@ -43,6 +49,7 @@ SELECTION = StageSpec(
             ("rank", pa.int32()),
             ("picks", pa.int32()),
             ("cluster", pa.int32()),
+            (PATH, pa.list_(pa.int32())),
             ("id", pa.binary(16)),
             ("url", pa.string()),
             ("page_url", pa.string()),
@@ -70,6 +77,8 @@ class Pick:
     Attributes:
         source: path of the collection that the image is in, `pool` or `seeds/<name>`.
         at: the image's position among that collection's live images.
+        seed_id: of the seed image that it is a neighbour of, or in cluster mode of the nearest in its cluster.
+        similarity: to that seed image.
         rank: 0 for the nearest neighbour of its seed image, and so on; -1 outside of sample mode.
     """
 
@@ -84,10 +93,10 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class CompositionRow:
-    """One line of the composition table: what one seed set brought in one way.
+    """One line of the composition table: what one seed set brought in one way, or the hierarchy (without a set).
 
     Attributes:
-        images: live seed images of the set.
+        images: live seed images of the set; of the pool, for the hierarchy.
         retrieved: picks before the cap.
         nominal: picks after the cap, repeats counted each time.
         unique: images that nothing before this line had chosen.
@@ -112,7 +121,10 @@ class Compose:
         self._paths = ["pool", *(f"seeds/{seed.name}" for seed in run.config.seeds)]
         stages = ("samples", "clusters", "neighbours")
         inputs = [[path, stage, run.collection(path).state(stage)] for path in self._paths for stage in stages]
-        settings = [seed.model_dump() for seed in run.config.seeds]
+        settings: list[object] = [seed.model_dump() for seed in run.config.seeds]
+        settings.append(run.config.selection.model_dump())
+        if run.config.selection.balances:
+            inputs.append(["pool", "tree", run.pool.state("tree")])
         shards = run.config.export.samples_per_shard
         self._digest = digest_of(["selection", SELECTION.version, settings, run.config.seed, shards, inputs])
 
@@ -140,6 +152,13 @@ class Compose:
                 times[pick.source, pick.at] += 1
             images = len(live[f"seeds/{seed.name}"])
             table.append(CompositionRow(seed.name, how, images, retrieved, len(picks), len(chosen) - before))
+        if run.config.selection.balances:
+            before, shares = len(chosen), list(_shares(run, live["pool"]))
+            for pick in shares:
+                chosen.setdefault((pick.source, pick.at), pick)
+                times[pick.source, pick.at] += 1
+            count = len(shares)
+            table.append(CompositionRow("", BALANCED, len(live["pool"]), count, count, len(chosen) - before))
         if not chosen:
             raise UserError(
                 "selection: no image was chosen, as no seed set is taken as it is and none retrieved anything; "
@@ -162,7 +181,7 @@ def _ways(config: Config) -> Iterator[tuple[str, SeedConfig]]:
             yield "as_is", seed
     for how in ("sample", "cluster"):
         for seed in config.seeds:
-            if seed.retrieve == how:
+            if seed.retrieve == how and config.selection.retrieves:
                 yield how, seed
 
 
@@ -188,12 +207,15 @@ def picks_by_cluster(
     pool_clusters: npt.NDArray[np.int32],
     settings: SeedConfig,
     rng: np.random.Generator,
+    similarities: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Cluster mode: random members of each cluster that more than `min_seed_images` seed images fall into.
+    """Cluster mode: members of each cluster that more than `min_seed_images` seed images fall into.
 
     Args:
         seed_clusters: (S,) cluster of each seed image.
         pool_clusters: (N,) cluster of each pool image.
+        similarities: (N,) to the centroid of that cluster; looked at with `picks: nearest`, where the first of equally
+            near ones are taken. Which picks stay under the cap is left to chance either way.
 
     Returns:
         Positions of the picked pool images, at most `cap` of them, and how many there were before the cap.
@@ -202,7 +224,11 @@ def picks_by_cluster(
     picked = [np.empty(0, dtype=np.int64)]
     for cluster in clusters[seeds > settings.min_seed_images]:
         members = np.flatnonzero(pool_clusters == cluster)
-        picked.append(_at_most(members, settings.per_cluster, rng))
+        if settings.picks == "nearest":
+            order = np.argsort(-similarities[members], kind="stable")
+            picked.append(np.sort(members[order[: settings.per_cluster]]))
+        else:
+            picked.append(_at_most(members, settings.per_cluster, rng))
     together = np.concatenate(picked)
     return _at_most(together, settings.cap, rng), len(together)
 
@@ -223,10 +249,25 @@ def _picks(run: Run, seed: SeedConfig, how: str, live: Mapping[str, Gathered]) -
         return picks, len(picks)
     rng = random_for(run.config.seed, "selection", seed.name)
     clusters = pool.table["cluster"].to_numpy()
-    positions, retrieved = picks_by_cluster(seeds.table["cluster"].to_numpy(), clusters, seed, rng)
-    similarities = pool.table["cluster_similarity"].to_numpy()
-    picks = [Pick("pool", int(at), how, seed.name, None, float(similarities[at])) for at in positions]
-    return picks, retrieved
+    seed_clusters = seeds.table["cluster"].to_numpy()
+    _check_seed_images(seed_clusters, seed)
+    near = pool.table["cluster_similarity"].to_numpy()
+    positions, retrieved = picks_by_cluster(seed_clusters, clusters, seed, rng, near)
+    nearest, similar = nearest_seeds(run.pool, pool, positions, run.seeds(seed.name), seeds)
+    ids = seeds.table["id"].take(pa.array(nearest)).to_pylist()
+    chosen = zip(positions.tolist(), ids, similar.tolist(), strict=True)
+    return [Pick("pool", at, how, seed.name, key, found) for at, key, found in chosen], retrieved
+
+
+def _check_seed_images(clusters: npt.NDArray[np.int32], seed: SeedConfig) -> None:
+    """A set that can retrieve nothing, whatever the pool holds, is a mistake."""
+    fullest = int(np.bincount(clusters).max())
+    if fullest <= seed.min_seed_images:
+        raise UserError(
+            f"seeds/{seed.name}: no cluster holds more than {seed.min_seed_images} of its {len(clusters)} images, the "
+            f"fullest {fullest}, so it retrieves nothing; set its min_seed_images to {fullest - 1} or less, make fewer "
+            "clusters (clusters.count), or use retrieve: sample"
+        )
 
 
 def _neighbours(run: Run, seed: SeedConfig, pool: Gathered) -> Iterator[Pick]:
@@ -238,8 +279,22 @@ def _neighbours(run: Run, seed: SeedConfig, pool: Gathered) -> Iterator[Pick]:
             yield Pick("pool", position[part, number], "sample", seed.name, row["id"], similarity, rank)
 
 
+def _shares(run: Run, pool: Gathered) -> Iterator[Pick]:
+    """What the hierarchy of clusters gives."""
+    size, rng = run.config.selection.size, random_for(run.config.seed, "selection", "balanced picks")
+    assert size is not None, "the config has seen to that"
+    similarities = pool.table["leaf_similarity"].to_numpy()
+    near = similarities if run.config.selection.picks == "nearest" else None
+    column = pool.table[PATH].combine_chunks()
+    paths = column.flatten().to_numpy().reshape(len(column), -1) if len(column) else np.empty((0, 0), np.int32)
+    for at in balanced(paths, size, rng, near).tolist():
+        yield Pick("pool", at, BALANCED, "", None, float(similarities[at]))
+
+
 def _live_images(run: Run, path: str) -> Gathered:
     columns = {"samples": [*SAMPLE_COLUMNS, *PLACE_COLUMNS], "clusters": ["cluster", "cluster_similarity"]}
+    if path == "pool" and run.config.selection.balances:
+        columns["tree"] = [PATH, "leaf_similarity"]
     return gather(run.collection(path), "clusters", columns)
 
 

@@ -53,7 +53,7 @@ class Describe:
     def spec(self) -> StageSpec:
         return StageSpec(
             name=self._name,
-            version=1,
+            version=2,
             after=self._after,
             reads=self._reads,
             schema=pa.schema([(VECTOR, pa.list_(pa.float16(), self._dim))]),
@@ -70,9 +70,12 @@ class Describe:
     def process_images(self, images: Sequence[Pixels]) -> Output:
         vectors = self._embedder.embed(images)
         finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        halves = np.where(finite[:, None], vectors, 0.0).astype(np.float16)
         drops = {
-            int(row): Dropped(DropReason.NON_FINITE, f"{self._embedder.name} gave NaN or infinity")
-            for row in np.flatnonzero(~finite)
+            row: Dropped(
+                DropReason.NON_FINITE, f"{self._embedder.name} gave {'zeros' if finite[row] else 'NaN or infinity'}"
+            )
+            for row in np.flatnonzero(~halves.any(axis=1)).tolist()  # without a direction it resembles nothing
         }
-        flat = pa.array(np.where(finite[:, None], vectors, 0.0).astype(np.float16).ravel())
+        flat = pa.array(halves.ravel())
         return Output({VECTOR: pa.FixedSizeListArray.from_arrays(flat, self._dim)}, drops)

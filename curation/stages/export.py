@@ -38,7 +38,7 @@ class ExportWork:
         self._limits = limits
         self._spec = StageSpec(
             name=self.stages[0],
-            version=1,
+            version=2,
             after="selection",
             reads={"selection": []},
             schema=EXPORT_SCHEMA,
@@ -102,6 +102,7 @@ def _description(row: Row) -> dict[str, Any]:
         "rank": row["rank"],
         "picks": row["picks"],
         "cluster": row["cluster"],
+        "cluster_path": "/".join(map(str, row["cluster_path"] or [])),
         "width": row["width"],
         "height": row["height"],
         "sha256": row["sha256"].hex(),

@@ -1,5 +1,6 @@
 """Curate, and look at what was curated."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,9 @@ from curation.config import Config, load_config, parse_config, parse_overrides
 from curation.errors import ConfigError, LvdError
 from curation.report.funnel import funnel
 from curation.report.gallery import write_gallery
+from curation.report.merges import merges_text, read_merges
+from curation.report.merges_page import write_merges_page
+from curation.report.notes import notes
 from curation.report.thresholds import FILTERS, read_scores, scores_text
 from curation.report.verify import verify
 from curation.report.why import why
@@ -22,11 +26,14 @@ from pipelines.progress import Terminal
 
 __all__: list[str] = []
 
+_THRESHOLD = re.compile(r"(.+)=(-?\d*\.\d+)")
+"""A dataset and a number with a point in it; a folder such as `year=2020` is none."""
+
 
 @app.command(
     "curate",
     epilog="Example: [bold]lvd curate configs/curate/lvd142m.yaml --set dedup.self.threshold=0.65 --out runs/lvd[/]\n\n"
-    "Example: [bold]lvd curate --pool photos/ --seed birds/ --against benchmark/ --out runs/birds[/]",
+    "Example: [bold]lvd curate --pool photos/ --seed birds/ --against benchmark/ --exclude ads/ --out runs/birds[/]",
 )
 def curate_command(
     config: Annotated[
@@ -35,6 +42,12 @@ def curate_command(
     pool: Annotated[list[str] | None, typer.Option(metavar="DATASET", help="What to choose from.")] = None,
     seed: Annotated[list[str] | None, typer.Option(metavar="DATASET", help="What to find more of.")] = None,
     against: Annotated[list[str] | None, typer.Option(metavar="DATASET", help="What must not leak in.")] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATASET[=0.85]", help="Examples of what is unwanted; the number is the similarity that drops."
+        ),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(metavar="RUN", help="The run directory. Default: runs/<config name>.")
     ] = None,
@@ -51,13 +64,14 @@ def curate_command(
     files of URLs, or WARC, ARC or WAT files. Run the same command again to continue a run that was stopped.
     """
     overrides = [*(set_ or []), *([f"runner.ray_address={ray_address}"] if ray_address else [])]
-    settings = _settings(config, pool, seed, against, overrides)
+    settings = _settings(config, pool, seed, against, exclude, overrides)
     if out is None and config is None:
         raise ConfigError("--out: missing; name the directory for the run, as in --out runs/birds")
     run = curate(
         settings, out or f"runs/{Path(str(config)).stem}", until=until, retry_failed=retry_failed, report=Terminal()
     )
     print_funnel(funnel(run))
+    _print_notes(run)
     if until is None or until == STEPS[-1]:
         print_composition(read_composition(run))
         print_line(f"shards and manifest: {run.store.url('shards')}")
@@ -96,11 +110,18 @@ def _pretrain(out: str) -> None:
 @app.command("funnel", epilog="Example: [bold]lvd funnel runs/demo[/]")
 def funnel_command(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show how many samples each stage let through, and why the others were dropped."""
-    rows = funnel(Run.load(run))
+    opened = Run.load(run)
+    rows = funnel(opened)
     if as_json:
         print_json([row.to_dict() for row in rows])
     else:
         print_funnel(rows)
+        _print_notes(opened)
+
+
+def _print_notes(run: Run) -> None:
+    for note in notes(run):
+        print_line(note)
 
 
 @app.command("why", epilog="Example: [bold]lvd why runs/demo http://photos.example/a.jpg[/]")
@@ -129,12 +150,23 @@ def thresholds_command(
 ) -> None:
     """Show how a filter's scores are spread, what each threshold would drop, and the images around it."""
     opened = Run.load(run)
+    if filter_ == "dedup":
+        _dedup_thresholds(opened, collection)
+        return
     scores = read_scores(opened, filter_, collection)
     for item in scores:
         print_line(scores_text(item))
     blur = filter_ == "nsfw" and not clear
     page = write_gallery(opened, scores, filter_, collection=collection, blur=blur)
     print_line(f"images around the threshold: {page}")
+
+
+def _dedup_thresholds(run: Run, collection: str) -> None:
+    if collection != "pool":
+        raise ConfigError(f"--collection {collection}: dedup looks at the pool; leave it out")
+    merges = read_merges(run)
+    print_line(merges_text(merges))
+    print_line(f"pairs around each threshold: {write_merges_page(run, merges)}")
 
 
 @app.command("verify", epilog="Example: [bold]lvd verify runs/demo[/]")
@@ -153,18 +185,33 @@ def _settings(
     pool: list[str] | None,
     seeds: list[str] | None,
     against: list[str] | None,
+    excludes: list[str] | None,
     overrides: list[str],
 ) -> Config:
     """The config from a file, or from options alone."""
     if config is not None:
-        if pool or seeds or against:
-            raise ConfigError("--pool, --seed and --against: cannot be mixed with a config file; set them there")
+        if pool or seeds or against or excludes:
+            raise ConfigError(
+                "--pool, --seed, --against and --exclude: cannot be mixed with a config file; set them there"
+            )
         return load_config(config, overrides)
-    if not pool or not seeds:
+    changes = parse_overrides(overrides)
+    if not pool or not (seeds or "selection" in changes):  # a hierarchy needs no seeds
         raise ConfigError("lvd curate: name a CONFIG file, or at least one --pool and one --seed dataset")
     values: dict[str, Any] = {
         "pool": pool,
-        "seeds": [{"name": name, "data": data} for name, data in named(seeds)],
+        "seeds": [{"name": name, "data": data} for name, data in named(seeds or [])],
         "references": [{"name": name, "data": data} for name, data in named(against or [])],
+        "excludes": _examples(excludes or []),
     }
-    return parse_config({**values, **parse_overrides(overrides)}, where="lvd curate")
+    return parse_config({**values, **changes}, where="lvd curate")
+
+
+def _examples(excludes: list[str]) -> list[dict[str, Any]]:
+    """Sets of unwanted examples, each with the threshold that was given behind it, if any."""
+    split = [match.groups() if (match := _THRESHOLD.fullmatch(item)) else (item, None) for item in excludes]
+    sets = [{"name": name, "data": data} for name, data in named([data for data, _ in split])]
+    return [
+        item | ({} if threshold is None else {"threshold": float(threshold)})
+        for item, (_, threshold) in zip(sets, split, strict=True)
+    ]

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from curation.config import load_config
 from curation.errors import ConfigError
+from curation.stages.compose import BALANCED
 from pipelines.commands.shared import JsonOption, SetOption, app, console, print_json, print_line
 from pipelines.plan import Cost, Machine, Plan, plan, readable
 
@@ -67,11 +68,15 @@ def _print_composition(result: Plan) -> None:
         if not row.exact:
             retrieved = f"<= {retrieved}"
         unique = "known once run" if row.unique is None else f"{row.unique:,}"
-        table.add_row(escape(row.seed_set), row.how, f"{row.images:,}", retrieved, f"{row.nominal:,}", unique)
+        images = f"{row.images:,}" if row.images or row.seed_set else ""
+        table.add_row(escape(row.seed_set) or "-", row.how, images, retrieved, f"{row.nominal:,}", unique)
     table.add_row("total", "", "", "", f"{result.nominal:,}", f"<= {result.nominal:,}", style="bold")
     console.print(table)
-    if not all(row.exact for row in result.rows):
+    bounds = {row.how for row in result.rows if not row.exact}
+    if bounds - {BALANCED}:
         print_line("<=: as if no two seed images more than needed shared a cluster, and each cluster had its fill")
+    if BALANCED in bounds:
+        print_line("<=: balanced, as if the pool had as many images; tell how many it has with --images")
 
 
 def _print_costs(costs: list[Cost], machine: Machine) -> None:

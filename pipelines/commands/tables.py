@@ -5,12 +5,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from curation.report.balance import Balance, occupancy_of
 from curation.report.funnel import FunnelRow
 from curation.report.why import Trail
 from curation.stages.compose import CompositionRow
 from pipelines.commands.shared import console
 
-__all__ = ["print_composition", "print_funnel", "print_trail", "trail_fields"]
+__all__ = ["print_balance", "print_composition", "print_funnel", "print_trail", "trail_fields"]
 
 
 def print_funnel(rows: list[FunnelRow]) -> None:
@@ -33,10 +34,32 @@ def print_composition(rows: list[CompositionRow]) -> None:
         table.add_column(header, justify="left" if header in ("seed set", "how") else "right")
     for row in rows:
         numbers = (row.images, row.retrieved, row.nominal, row.unique)
-        table.add_row(escape(row.seed_set), row.how, *(f"{number:,}" for number in numbers))
+        table.add_row(escape(row.seed_set) or "-", row.how, *(f"{number:,}" for number in numbers))
     table.add_row(
         "total", "", "", "", f"{sum(r.nominal for r in rows):,}", f"{sum(r.unique for r in rows):,}", style="bold"
     )
+    console.print(table)
+
+
+def print_balance(report: Balance) -> None:
+    table = Table(title="balance", box=None, header_style="bold", title_style="bold", pad_edge=False)
+    for header in ("level", "clusters", "", "images", "with any", "entropy", "Gini", "in top 1 %", "in top 10 %"):
+        table.add_column(header, justify="left" if header in ("level", "") else "right")
+    for level in report.levels:
+        for when, counts in (("before", level.before), ("after", level.after)):
+            found = occupancy_of(counts)
+            numbers = (f"{found.images:,}", f"{found.occupied:,}", f"{found.entropy:.3f}", f"{found.gini:.3f}")
+            names = (level.name, f"{len(counts):,}") if when == "before" else ("", "")
+            table.add_row(*names, when, *numbers, f"{found.top_1:.1%}", f"{found.top_10:.1%}")
+    console.print(table)
+    if not report.coverage:
+        return
+    table = Table(title="\nconcepts", box=None, header_style="bold", title_style="bold", pad_edge=False)
+    for header in ("seed set", "images", "clusters", "with picks", "share"):
+        table.add_column(header, justify="left" if header == "seed set" else "right")
+    for item in report.coverage:
+        cells = (f"{item.images:,}", f"{item.clusters:,}", f"{item.covered:,}", f"{item.share:.1%}")
+        table.add_row(escape(item.seed_set), *cells)
     console.print(table)
 
 

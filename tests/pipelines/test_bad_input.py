@@ -4,10 +4,14 @@ import fcntl
 import os
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
+
+from curation.models import ClassicalDescriptor
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def one_line(answer, code=2):
 SETTINGS = [
     ("dedup.slf.threshold=0.5", "dedup.slf: unknown key; valid keys here: neighbours, exact_up_to, "),
     ("dedup.self.treshold=0.5", "dedup.self.treshold: unknown key; valid keys here: enabled, threshold"),
-    ("colour=red", "colour: unknown key; valid keys here: seed, pool, seeds, references, parts, runner, crawl, "),
+    ("colour=red", "colour: unknown key; valid keys here: seed, pool, seeds, references, excludes, parts, runner, "),
     ("runner.kid=inline", "runner.kid: unknown key; valid keys here: kind, workers, threads, ray_address"),
     ("parts.rows=many", "parts.rows: input should be a valid integer (got 'many')"),
     ("parts.rows=2.5", "parts.rows: input should be a valid integer (got 2.5)"),
@@ -51,6 +55,17 @@ SETTINGS = [
     ("=3", "--set =3: expected KEY=VALUE"),
     ("a..b=3", "--set a..b=3: expected KEY=VALUE"),
     ("pool=[a", "--set pool=[a: the value is not valid YAML"),
+    ("excludes=[{name: x}]", "excludes.0.data: missing; add it"),
+    ("excludes=[{name: x, data: d, threshold: 2}]", "excludes.0.threshold: input should be"),
+    (
+        "excludes=[{name: x, data: d}, {name: x, data: e}]",
+        "excludes: the name 'x' is used twice; give each set its own",
+    ),
+    ("retrieval.probes=0", "retrieval.probes: input should be greater than or equal to 1 (got 0)"),
+    (
+        "semantic.thresold=0.9",
+        "semantic.thresold: unknown key; valid keys here: enabled, threshold, neighbours, widest",
+    ),
 ]
 
 
@@ -104,6 +119,7 @@ COMMANDS = [
     (("curate", "--pool", "x"), "name a CONFIG file, or at least one --pool and one --seed dataset"),
     (("curate", "--pool", "x", "--seed", "y"), "--out: missing; name the directory for the run"),
     (("curate", "c.yaml", "--pool", "x"), "cannot be mixed with a config file; set them there"),
+    (("curate", "c.yaml", "--exclude", "x"), "cannot be mixed with a config file; set them there"),
     (("curate", "--nonsense"), "No such option: --nonsense"),
     (("nonsense",), "No such command 'nonsense'"),
     (("funnel",), "Missing argument 'RUN'"),
@@ -126,6 +142,7 @@ MISSING = [
     ({"pool": ["{a,b}.tar"]}, "a.tar: does not exist; check the path of the dataset"),
     ({"seeds": [{"name": "s", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
     ({"references": [{"name": "r", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
+    ({"excludes": [{"name": "e", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
     ({"pool": ["notes.md"]}, "notes.md: is no dataset that lvd knows; it should be a folder of images, .tar shards"),
     ({"pool": ["bad.parquet"]}, "is not a readable Parquet file"),
     ({"pool": ["other.parquet"]}, "has no column of images (image, jpg"),
@@ -160,7 +177,7 @@ def test_a_tar_that_is_none(lvd, config_file, tmp_path):
     assert line.endswith("; mend or leave out this shard")
 
 
-@pytest.mark.parametrize("role", ["pool", "seeds", "references"])
+@pytest.mark.parametrize("role", ["pool", "seeds", "references", "excludes"])
 def test_an_empty_dataset(lvd, config_file, tmp_path, role):
     (tmp_path / "empty").mkdir()
     data = str(tmp_path / "empty")
@@ -170,7 +187,7 @@ def test_an_empty_dataset(lvd, config_file, tmp_path, role):
     assert line == f"{path}: no images found in {data}; check that this is the dataset"
 
 
-@pytest.mark.parametrize("role", ["pool", "seeds", "references"])
+@pytest.mark.parametrize("role", ["pool", "seeds", "references", "excludes"])
 def test_a_dataset_whose_images_all_fail(lvd, config_file, dataset, tmp_path, role):
     (tmp_path / "bad").mkdir()
     shutil.copy(dataset.pool / "bad" / "garbage.jpg", tmp_path / "bad")
@@ -194,6 +211,88 @@ def test_more_clusters_than_images(lvd, config_file, tmp_path):
     assert answer.err.splitlines()[-1] == (
         "lvd: clusters.count: 1000 clusters cannot be made of 100 images; set it to 100 or less"
     )
+
+
+def test_more_neighbours_than_images(lvd, config_file, dataset, finished):
+    for folder in ("seeds/seeds/neighbours", "selection", "export", "shards"):
+        shutil.rmtree(finished / folder)
+    seeds = [{"name": "seeds", "data": str(dataset.seeds), "neighbours": 101}]
+    answer = lvd("curate", config_file(seeds=seeds), "--out", finished)
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1] == (
+        "lvd: seeds/seeds: 101 neighbours cannot be found in a pool of 100 images; set its neighbours to 100 or less"
+    )
+    assert not (finished / "seeds" / "seeds" / "neighbours").exists()
+    assert not (finished / "selection").exists()
+
+
+def test_a_seed_set_all_of_whose_clusters_fall_under_the_threshold(lvd, config_file, dataset, finished, shards_of):
+    """Also where other sets bring images: what was asked for would be missing without a word."""
+    before = shards_of(finished)
+    few = {"name": "few", "data": str(dataset.seeds), "retrieve": "cluster", "min_seed_images": 8}
+    seeds = [{"name": "seeds", "data": str(dataset.seeds), "as_is": True}, few]
+    answer = lvd("curate", config_file(seeds=seeds, clusters={"count": 1}), "--out", finished)
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1] == (
+        "lvd: seeds/few: no cluster holds more than 8 of its 8 images, the fullest 8, so it retrieves nothing; set its "
+        "min_seed_images to 7 or less, make fewer clusters (clusters.count), or use retrieve: sample"
+    )
+    assert shards_of(finished) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0], ids=["NaN", "zeros"])
+def test_seeds_that_embed_to_nothing(lvd, config_file, dataset, finished, tmp_path, monkeypatch, encoded, value):
+    """A model that gives no vector for white images, and seeds that are white."""
+    embed = ClassicalDescriptor.embed
+
+    def blind(self, images):
+        vectors = embed(self, images)
+        white = [float(image.mean()) > 250 for image in images]
+        return np.where(np.array(white)[:, None], np.float32(value), vectors)
+
+    monkeypatch.setattr(ClassicalDescriptor, "embed", blind)
+    (tmp_path / "white").mkdir()
+    for number in range(3):
+        image = Image.new("RGB", (90, 80 + number), "white")
+        (tmp_path / "white" / f"{number}.jpg").write_bytes(encoded(image))
+    seeds = [{"name": "white", "data": str(tmp_path / "white")}]
+    for folder in ("selection", "shards"):
+        shutil.rmtree(finished / folder)
+    answer = lvd("curate", config_file(seeds=seeds), "--out", finished)
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1] == (
+        "lvd: seeds/white: none of its 3 images can be used (3 non_finite); "
+        "mend the dataset, or the setting that drops them"
+    )
+    assert not (finished / "seeds" / "white" / "clusters").exists()
+    assert not (finished / "selection").exists()
+
+
+@pytest.mark.parametrize("where", ["pool", "seeds/seeds"])
+def test_embeddings_that_are_not_finite(lvd, config_file, finished, where):
+    file = finished / where / "embeddings" / "part-00000.parquet"
+    table = pq.read_table(file)
+    vectors = np.array(table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False))
+    vectors[5] = np.nan
+    kind = table.schema.field("vector").type
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors), kind.list_size)
+    if table["vector"].null_count:
+        column = column.take(_numbers(table["vector"]))
+    pq.write_table(table.set_column(0, "vector", column.cast(kind)), file)
+    for folder in (f"{where}/clusters", "seeds/seeds/neighbours", "selection", "shards"):
+        shutil.rmtree(finished / folder)
+    answer = lvd("curate", config_file(), "--out", finished)
+    assert answer.code == 2
+    assert f"{file}: 1 of " in answer.err.splitlines()[-1]
+    assert "vectors hold NaN or infinity, the first at live image 0; delete this file" in answer.err.splitlines()[-1]
+    assert not (finished / where / "clusters" / "part-00000.parquet").exists()
+    assert not (finished / "selection").exists()
+
+
+def _numbers(column):
+    """Of each row its number among those that are not null, so that nulls stay where they were."""
+    valid = column.combine_chunks().is_valid().to_numpy(zero_copy_only=False)
+    return pa.array(np.cumsum(valid) - 1, pa.int64(), mask=~valid)
 
 
 def test_an_unknown_step(lvd, config_file, tmp_path):

@@ -18,7 +18,9 @@ from curation.report.why import why
 from curation.rundir import Run
 from pipelines.curate import STEPS, curate
 
-OFF = {"quality", "safety", "features", "verified"}  # in the test config; test_filters.py and others have them on
+OFF = {  # in the test config; test_filters.py and others have them on
+    *("quality", "safety", "features", "verified", "unwanted", "alike", "semantic", "tree"),
+}
 
 PART_STAGES = {"listing", "samples", "decode", "hashes", "copies"}
 
@@ -274,8 +276,9 @@ def test_a_wrong_path_does_not_claim_the_run_directory(configure, dataset, tmp_p
 
 def test_nothing_selected_is_one_line(configure, dataset, tmp_path):
     seeds = [{"name": "s", "data": str(dataset.seeds), "retrieve": "cluster", "min_seed_images": 100}]
-    with pytest.raises(UserError, match=r"no image was chosen, .* lower seeds.min_seed_images"):
+    with pytest.raises(UserError, match=r"^seeds/s: no cluster holds more than 100 of its 8 images, the fullest "):
         curate(configure(seeds=seeds), str(tmp_path / "run"))
+    assert not (tmp_path / "run" / "selection").exists()
 
 
 def test_a_part_whose_rows_are_all_dropped_is_carried_through(configure, tmp_path, dataset):
@@ -289,7 +292,7 @@ def test_a_part_whose_rows_are_all_dropped_is_carried_through(configure, tmp_pat
     shutil.copy(dataset.seeds / "0.jpg", tmp_path / "seeds")
     config = configure(
         pool=[str(tmp_path / "pool")],
-        seeds=[{"name": "s", "data": str(tmp_path / "seeds")}],
+        seeds=[{"name": "s", "data": str(tmp_path / "seeds"), "neighbours": 3}],
         references=[],
         parts={"rows": 1},
         dedup={"self": {"enabled": False}},

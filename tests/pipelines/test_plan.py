@@ -10,6 +10,7 @@ from curation.errors import ConfigError
 from pipelines.plan import Machine, plan
 
 LVD142M = str(Path(__file__).parents[2] / "configs" / "curate" / "lvd142m.yaml")
+DINOV3 = str(Path(__file__).parents[2] / "configs" / "curate" / "dinov3_mix.yaml")
 
 
 def test_table_15_follows_from_the_config_to_the_image(lvd):
@@ -89,3 +90,41 @@ def test_settings_of_the_plan_change_no_result():
     assert load_config(LVD142M).recipe() == load_config(LVD142M, ["plan.kept=0.3"]).recipe()
     with pytest.raises(ConfigError, match=r"plan\.kept"):
         load_config(LVD142M, ["plan.kept=0"])
+
+
+def test_the_mix_of_dinov3_loads_and_brings_in_what_its_paper_says(lvd):
+    answer = lvd("plan", DINOV3, "--json")
+    assert answer.code == 0
+    rows = {(row["seed_set"], row["how"]): row for row in json.loads(answer.out)["composition"]}
+    assert (rows["", "balanced"]["nominal"], rows["", "balanced"]["unique"]) == (1_689_000_000, None)
+    assert [how for set_, how in rows if set_ == "mapillary-sls"] == ["as_is"]
+    assert ("imagenet1k", "as_is") not in rows  # the trainer takes whole batches of it
+    assert load_config(DINOV3).hierarchy.levels == [200_000_000, 8_000_000, 800_000, 100_000, 25_000]
+    answer = lvd("plan", DINOV3)
+    assert answer.code == 0
+    assert "tell how many it has with --images" in answer.out
+
+
+def test_the_hierarchy_alone_takes_nothing_from_seeds_but_as_they_are():
+    config = load_config(DINOV3, ["selection.mode=hierarchical", "selection.size=1000"])
+    result = plan(config, 5e6, 1)
+    assert [(row.seed_set, row.how, row.nominal) for row in result.rows] == [
+        ("imagenet22k", "as_is", 14_197_086),
+        ("mapillary-sls", "as_is", 1_434_262),
+        ("", "balanced", 1000),
+    ]
+    assert result.rows[-1].exact
+    assert plan(load_config(DINOV3, ["selection.size=1000"]), 100, 1).rows[-1].nominal == 100  # it gives all it has
+
+
+def test_the_hierarchys_cost_is_that_of_its_products():
+    levels = ["selection.mode=hierarchical", "hierarchy.levels=[1000,10]", "hierarchy.resamplings=2"]
+    config = load_config(DINOV3, [*levels, "clusters.iterations=5", "plan.kept=1.0"])
+    machine = Machine(cores=1, gpus=0, core_gflops=1, dim=10)
+    tree = next(cost for cost in plan(config, 100_000, 1, machine).costs if cost.step == "tree")
+    lowest = 1000 * 100_000 * (5 + 2 * (1 + 0.5 * 5)) + 1000 * 100_000  # k-means, two rounds on half, all assigned
+    top = 10 * 1000 * (5 + 2 * (1 + 0.5 * 5))
+    assert tree.hours == pytest.approx(2 * 10 * (lowest + top) / 1e9 / 3600)
+    assert tree.bytes == 100_000 * (2 * 4 + 4)
+    without = plan(load_config(LVD142M), 1e6, 1)
+    assert "tree" not in [cost.step for cost in without.costs]

@@ -11,10 +11,13 @@ from curation.stages.listing import append_parts
 from curation.storage import Store
 
 
-def pick(seeds, pool, **settings):
+def pick(seeds, pool, similarities=None, **settings):
     config = SeedConfig(name="s", data="d", retrieve="cluster", **settings)
     rng = random_for(0, "selection", "s")
-    return picks_by_cluster(np.array(seeds, np.int32), np.array(pool, np.int32), config, rng)
+    near = np.zeros(len(pool)) if similarities is None else similarities
+    return picks_by_cluster(
+        np.array(seeds, np.int32), np.array(pool, np.int32), config, rng, np.array(near, np.float32)
+    )
 
 
 def test_only_clusters_with_more_seed_images_than_the_minimum_are_used():
@@ -40,6 +43,12 @@ def test_the_cap_holds_over_all_clusters_and_counts_before_it_are_told():
     assert (len(positions), retrieved) == (12, 50)
     again, _ = pick(np.repeat(np.arange(5), 4), pool, per_cluster=10, cap=12)
     np.testing.assert_array_equal(positions, again)
+
+
+def test_the_nearest_images_of_each_cluster_are_taken_and_of_equal_ones_the_first():
+    pool, near = [0, 1, 0, 1, 0, 1, 0], [0.1, 0.5, 0.9, 0.5, 0.3, 0.5, 0.9]
+    positions, retrieved = pick([0] * 4 + [1] * 4, pool, near, per_cluster=2, picks="nearest")
+    assert (positions.tolist(), retrieved) == ([2, 6, 1, 3], 4)
 
 
 @pytest.mark.parametrize(("used", "cap", "kept"), [(101, 1000, 1000), (96, 1000, 960), (83, 1000, 830)])
