@@ -139,10 +139,12 @@ def scale_down(data: bytes, header: Header, limits: ImageConfig) -> tuple[bytes,
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode not in ("L", "RGB", "CMYK"):  # these can be scaled before their colours are converted
-            image = _to_rgb(image)
+            image = _in_rgb(image)
         if image.size != size:
             image = image.resize(size, Image.Resampling.HAMMING, reducing_gap=3.0)
-        return encode_jpeg(_to_rgb(image), limits.quality), Header("JPEG", *size)
+        image = _in_rgb(image)
+        image.info = {}  # or a comment would be written too
+        return encode_jpeg(image, limits.quality), Header("JPEG", *size)
     except Exception as error:  # decoders raise anything at all on hostile bytes
         return _refused(error)
 
@@ -221,6 +223,12 @@ def _text(error: Exception) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """The pixels alone, as RGB."""
+    rgb = _in_rgb(image)
+    return Image.frombuffer("RGB", rgb.size, rgb.tobytes(), "raw", "RGB", 0, 1)
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         image = _eight_bit(image)
@@ -230,8 +238,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGB")
     if profile and image.mode in ("L", "RGB", "CMYK"):
         image = _to_srgb(image, profile)
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    return Image.frombuffer("RGB", rgb.size, rgb.tobytes(), "raw", "RGB", 0, 1)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

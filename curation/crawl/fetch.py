@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 import aiohttp
+import uvloop
 
 from curation.config import CrawlConfig
 from curation.crawl.addresses import literal_address
@@ -133,7 +134,8 @@ class _Crawl:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._crawl())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._crawl())
         except asyncio.CancelledError:
             pass
         except BaseException as error:

@@ -82,9 +82,8 @@ class Requester:
         try:
             if refusal := await self._refusal(url):
                 return Answer(refusal, url, asked=False)
-            loop = asyncio.get_running_loop()
-            start = loop.time()
-            end = start + settings.timeout_seconds
+            start = time.monotonic()  # finer than the loop's clock
+            end = asyncio.get_running_loop().time() + settings.timeout_seconds
             async with asyncio.timeout_at(end) as limit:
                 pace = Pace(limit, end, settings.min_bytes_per_second, settings.rate_grace_seconds)
                 try:
@@ -96,7 +95,7 @@ class Requester:
                     answer = Answer(Dropped(DropReason.CONNECTION_FAILED, cause_of(error)), asked[-1])
             return answer
         except TimeoutError:
-            seconds = asyncio.get_running_loop().time() - start
+            seconds = time.monotonic() - start
             return Answer(Dropped(pace.verdict(), f"after {seconds:.1f} s"), asked[-1])
 
     async def _follow(self, asked: list[str], pace: Pace, start: float, headers: dict[str, str] | None) -> Answer:
@@ -142,7 +141,7 @@ class Requester:
         if isinstance(body, Dropped):
             response.close()
             return Answer(body, url)
-        return Answer(Fetched(body, url, status, asyncio.get_running_loop().time() - start), url)
+        return Answer(Fetched(body, url, status, time.monotonic() - start), url)
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

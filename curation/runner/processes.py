@@ -22,8 +22,11 @@ from curation.stages.execute import PartWork
 
 __all__ = ["ProcessRunner"]
 
-# Forked from a server that has imported what this program has, and that has no threads which a fork would cut off.
+# Forked from a server that has no threads which a fork would cut off.
 _CONTEXT = multiprocessing.get_context("forkserver")
+OWN_PACKAGES = ("curation", "pipelines")
+IMPORTED_BY_USE = ("pandas",)
+"""What pyarrow imports as soon as it is used, where it is installed."""
 
 
 class ProcessRunner:
@@ -40,6 +43,7 @@ class ProcessRunner:
         if self._starting is None:
             starter = self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="lvd-start"))
             self._stack.callback(self._end)
+            _CONTEXT.set_forkserver_preload(_imported())
             self._starting = starter.submit(self._pool, sys.maxsize)
 
     def run_tasks(self, tasks: Sequence[Task]) -> Iterator[Task]:
@@ -104,6 +108,11 @@ class ProcessRunner:
     def _end(self) -> None:
         for process in self._processes:
             process.end()
+
+
+def _imported() -> list[str]:
+    """What this program has imported: the server imports it once, and the workers not at all."""
+    return sorted(name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES or name in IMPORTED_BY_USE)
 
 
 class _Process:
