@@ -40,6 +40,16 @@ def test_times_owners_and_modes_are_fixed():
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar} == {(0, 0, 0, "", "", 0o644)}
 
 
+def test_headers_are_those_of_the_standard_library():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in MEMBERS:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    assert written()[0] == file.getvalue()
+
+
 def test_the_checksum_is_that_of_the_file():
     import hashlib
 

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["gather_objects", "gather_rows", "max_", "rank", "sum_", "world"]
+__all__ = ["barrier", "gather_objects", "gather_rows", "max_", "rank", "sum_", "world"]
 
 
 def world() -> int:
@@ -17,6 +17,12 @@ def world() -> int:
 def rank() -> int:
     """This process's number, from 0."""
     return dist.get_rank() if world() > 1 else 0
+
+
+def barrier() -> None:
+    """Wait until every process has come here."""
+    if world() > 1:
+        dist.barrier()
 
 
 def sum_(x: Tensor) -> Tensor:

@@ -244,6 +244,7 @@ def _loop(trainer: Trainer, store: CheckpointStore, loader: Any, guard: Guard, f
                 path = store.path(step + 1)
                 if active:
                     store.save(step + 1, trainer.state() | extra)
+                ranks.barrier()  # none goes on, nor ends and closes its connections, before the checkpoint is there
     steps = total - first
     rate = steps * config.optim.batch_size * ranks.world() / (time.perf_counter() - began)
     return Result(path, steps, rate, loader.broken, guard.latest)

@@ -89,7 +89,7 @@ class ExportWork:
 
 
 def _description(row: Row) -> dict[str, Any]:
-    """The sample's JSON: where it comes from, what chose it, and what its original bytes hash to."""
+    """The sample's JSON: where it comes from, what chose it, and what its bytes as stored in the run hash to."""
     texts = {name: row[name] or "" for name in ("url", "page_url", "alt", "label", "path")}
     return {
         "id": row["id"].hex(),

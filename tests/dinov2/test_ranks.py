@@ -168,7 +168,8 @@ def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(
 
 
 RUN = """
-import sys
+import faulthandler, sys
+faulthandler.dump_traceback_later(200, exit=True)
 from curation.dinov2.config import load_pretrain_config
 from curation.dinov2.train import train
 train(load_pretrain_config(sys.argv[1]))
