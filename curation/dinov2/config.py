@@ -96,6 +96,10 @@ class AugmentConfig(Settings):
     """Multiplies the blur probabilities of `recipe`."""
     solarise: Fraction = 0.2
     """Probability of inverted bright pixels, in the second global view alone."""
+    device: Literal["cpu", "model"] = "cpu"
+    """Where views are made: `cpu` by the workers of `data`; `model` where the model is, for the whole batch at once,
+    and workers only decode. The views are the same but for rounding, and but for images so large that they are
+    reduced first."""
 
 
 class HeadConfig(Settings):
@@ -199,7 +203,7 @@ class DataConfig(Settings):
     window: Count = 4
     """Shards that are open at once; samples are shuffled among them, shards among all."""
     workers: Annotated[int, Field(ge=0)] = 8
-    """Processes that decode and augment, per rank and source; 0 for the training process itself."""
+    """Processes that decode and augment (`augment.device: cpu`), per rank and source; 0 for the training process."""
     max_pixels: Count = 64_000_000
     """Width x height above which an image counts as broken, judged before decoding."""
     max_broken: Fraction = 0.01

@@ -195,7 +195,7 @@ def train(config: PretrainConfig) -> Result:
     with _processes(config) as device:
         trainer = Trainer(config, device)
         store = CheckpointStore(config.out, keep=config.checkpoint.keep, milestone=config.checkpoint.milestone)
-        loader = open_loader(config, rank=ranks.rank(), world=ranks.world())
+        loader = open_loader(config, rank=ranks.rank(), world=ranks.world(), device=device)
         guard = Guard(config, device)
         first = 0
         if (state := store.newest(config)) is not None:

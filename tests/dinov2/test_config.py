@@ -56,6 +56,7 @@ def test_an_override_can_open_a_section_that_the_file_leaves_out() -> None:
         ({"optim": {"accumulate": 3}}, r"optim\.batch_size \(64\) must be a multiple of optim\.accumulate \(3\)"),
         ({"optim": {"epochs": 1}}, r"optim\.warmup_epochs must not exceed optim\.epochs"),
         ({"loss": {"dino_weight": 0, "ibot_weight": 0}}, r"must not both be 0"),
+        ({"augment": {"device": "cuda"}}, r"augment\.device: .*'cpu' or 'model', got 'cuda'"),
         ({"seed": -1}, r"seed: .*got -1"),
     ],
     ids=str,

@@ -82,9 +82,15 @@ def test_a_finished_run_started_again_does_nothing(tmp_path: Path) -> None:
     assert losses(config(tmp_path)) == before
 
 
-@pytest.mark.parametrize("centering", ["centering", "sinkhorn_knopp"])
-def test_a_run_resumed_from_any_checkpoint_has_the_same_losses_to_the_bit(tmp_path: Path, centering: str) -> None:
-    settings = config(tmp_path, checkpoint={"every": 1, "keep": 99}, loss={"centering": centering})
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"loss": {"centering": "sinkhorn_knopp"}}, {"augment": {"device": "model"}}],
+    ids=["centering", "sinkhorn_knopp", "views made by the model's device"],
+)
+def test_a_run_resumed_from_any_checkpoint_has_the_same_losses_to_the_bit(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    settings = config(tmp_path, checkpoint={"every": 1, "keep": 99}, **changes)
     train(settings)
     expected = losses(settings)
     for kept in (2, 5, 7):
@@ -104,9 +110,10 @@ train(load_pretrain_config(sys.argv[1]))
 
 
 @pytest.mark.slow
-def test_a_run_killed_three_times_ends_with_the_losses_of_one_that_was_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "model"])
+def test_a_run_killed_three_times_ends_with_the_losses_of_one_that_was_not(tmp_path: Path, device: str) -> None:
     long = {"epochs": 20, "epoch_length": 3}
-    whole = config(tmp_path, optim=long)
+    whole = config(tmp_path, optim=long, augment={"device": device})
     train(whole)
     killed = whole.model_copy(update={"out": str(tmp_path / "killed")})
     path = tmp_path / "killed.yaml"

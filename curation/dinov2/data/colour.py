@@ -5,7 +5,7 @@ Each ends on whole values again, as the 8-bit operations of the official transfo
 
 import numpy as np
 
-__all__ = ["blur", "brighten", "contrast", "grey", "rotate_hue", "saturate", "solarise"]
+__all__ = ["LUMA", "blur", "brighten", "contrast", "gaussian", "grey", "rotate_hue", "saturate", "solarise"]
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -69,19 +69,25 @@ def rotate_hue(x: np.ndarray, turn: float) -> None:
 
 
 def blur(x: np.ndarray, sigma: float) -> None:
-    """Gaussian blur of at most 9 taps with mirrored edges; taps that cannot change an 8-bit value are left out."""
-    distances = np.arange(5)
-    taps = np.exp(-0.5 * (distances / sigma) ** 2)
-    taps /= taps[0] + 2 * taps[1:].sum()
-    radius = int(np.nonzero(taps > 1 / 1024)[0].max())
-    if radius == 0:
+    """Gaussian blur with mirrored edges."""
+    weights = gaussian(sigma)
+    if len(weights) == 1:
         return
-    weights = taps[: radius + 1].astype(np.float32)
-    weights /= weights[0] + 2 * weights[1:].sum()
     for axis in (1, 2):
         _filter(x, weights, axis)
     x += np.float32(0.5)
     _settle(x)
+
+
+def gaussian(sigma: float) -> np.ndarray:
+    """Weights by distance 0, 1, ... of a Gaussian of 9 taps; those that cannot change an 8-bit value are left out."""
+    distances = np.arange(5)
+    taps = np.exp(-0.5 * (distances / sigma) ** 2)
+    taps /= taps[0] + 2 * taps[1:].sum()
+    radius = int(np.nonzero(taps > 1 / 1024)[0].max())
+    weights = taps[: radius + 1].astype(np.float32)
+    weights /= weights[0] + 2 * weights[1:].sum()
+    return weights
 
 
 def _filter(x: np.ndarray, weights: np.ndarray, axis: int) -> None:

@@ -1,10 +1,13 @@
-"""Batches of views: sources are read and augmented by worker processes, in an order that does not depend on them."""
+"""Batches of views: sources are read by worker processes, in an order that does not depend on them.
+
+Views are made by the workers, or for the whole batch where the model is (`augment.device`).
+"""
 
 import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from curation.dinov2.batch import Batch
 from curation.dinov2.config import PretrainConfig
-from curation.dinov2.data.augment import Augmentation, Views
+from curation.dinov2.data.augment import Augmentation
+from curation.dinov2.data.batched import BatchedAugmentation
 from curation.dinov2.data.decode import BrokenImageError, decode
 from curation.dinov2.data.order import Cursor, Order
 from curation.dinov2.data.sources import Source, open_source
@@ -24,42 +28,57 @@ __all__ = ["BatchLoader", "Stream", "open_loader"]
 
 CHUNK = 4
 NEVER_FEWER = 10
+CPU = torch.device("cpu")
+
+
+class Maker(Protocol):
+    """Makes views of images in two steps, each in a process of its own."""
+
+    @property
+    def enough(self) -> int:
+        """Shorter side in pixels from which an image is large enough."""
+
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> Any:
+        """A worker's part, for one image."""
+
+    def gather(self, images: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """The training process's part: global and local views of B images, of what the workers made of them."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Views of the images at consecutive cursors, or why there are none."""
+    """What was made of the images at consecutive cursors: an image's views or picture, or why it is broken."""
 
-    views: list[Views | str]
+    made: list[Any]
     failure: str | None = None
     """What is wrong with the dataset itself."""
 
 
-class _Views(Dataset[Chunk]):
-    """Runs in the workers: cursors to views."""
+class _Images(Dataset[Chunk]):
+    """Runs in the workers: cursors to what the maker makes of their images."""
 
-    def __init__(self, source: Source, order: Order, augmentation: Augmentation, seed: int, max_pixels: int) -> None:
+    def __init__(self, source: Source, order: Order, maker: Maker, seed: int, max_pixels: int) -> None:
         self.source = source
         self.order = order
-        self.augmentation = augmentation
+        self.maker = maker
         self.seed = seed
         self.max_pixels = max_pixels
 
     def __getitem__(self, cursors: Sequence[Cursor]) -> Chunk:
         try:
-            return Chunk([self._views(cursor) for cursor in cursors])
+            return Chunk([self._made(cursor) for cursor in cursors])
         except DatasetError as error:
             return Chunk([], failure=str(error))
 
-    def _views(self, cursor: Cursor) -> Views | str:
+    def _made(self, cursor: Cursor) -> Any:
         unit, index = self.order.at(cursor)
         content = self.source.read(unit, index)
         try:
-            pixels = decode(content, max_pixels=self.max_pixels, enough=self.augmentation.enough)
+            pixels = decode(content, max_pixels=self.max_pixels, enough=self.maker.enough)
         except BrokenImageError as error:
             return f"image {index} of unit {unit}: {error}"
         rng = np.random.default_rng((self.seed, self.order.rank, cursor.epoch, cursor.position))
-        return self.augmentation(pixels, rng)
+        return self.maker(pixels, rng)
 
 
 class _Cursors(IterableDataset[list[Cursor]]):
@@ -80,38 +99,38 @@ class _Cursors(IterableDataset[list[Cursor]]):
 
 
 class Stream:
-    """Endless views of one source from `cursor` on; broken images are passed over and counted.
+    """Endless images of one source from `cursor` on, as made by the workers; broken ones are passed over and counted.
 
     `taken` and `broken` count images since the run began. No more workers are started than there are cores.
     """
 
-    def __init__(self, views: _Views, *, workers: int, max_broken: float, taken: int = 0, broken: int = 0) -> None:
-        self.views = views
+    def __init__(self, images: _Images, *, workers: int, max_broken: float, taken: int = 0, broken: int = 0) -> None:
+        self.images = images
         self.workers = min(workers, _cores())
         self.max_broken = max_broken
         self.taken = taken
         self.broken = broken
         self.cursor = Cursor()
-        self._lines: Iterator[Views | str] | None = None
+        self._lines: Iterator[Any] | None = None
 
-    def take(self, count: int) -> list[Views]:
-        """The next `count` images' views.
+    def take(self, count: int) -> list[Any]:
+        """The next `count` images.
 
         Raises:
             DatasetError: the dataset is damaged, or too many images are broken.
         """
         if self._lines is None:
             self._lines = self._start()
-        views: list[Views] = []
-        while len(views) < count:
+        images: list[Any] = []
+        while len(images) < count:
             made = next(self._lines)
-            self.cursor = self.views.order.next(self.cursor)
+            self.cursor = self.images.order.next(self.cursor)
             if isinstance(made, str):
                 self._count_broken(made)
             else:
-                views.append(made)
+                images.append(made)
         self.taken += count
-        return views
+        return images
 
     def state(self) -> dict[str, int]:
         """What `restore` needs to go on exactly here."""
@@ -123,10 +142,10 @@ class Stream:
         self.cursor = Cursor(state["epoch"], state["position"])
         self.taken, self.broken = state["taken"], state["broken"]
 
-    def _start(self) -> Iterator[Views | str]:
+    def _start(self) -> Iterator[Any]:
         loader: DataLoader[Any] = DataLoader(
-            self.views,
-            sampler=_Cursors(self.views.order, self.cursor),
+            self.images,
+            sampler=_Cursors(self.images.order, self.cursor),
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
@@ -135,14 +154,14 @@ class Stream:
         for chunk in loader:
             if chunk.failure is not None:
                 raise DatasetError(chunk.failure)
-            yield from chunk.views
+            yield from chunk.made
 
     def _count_broken(self, cause: str) -> None:
         self.broken += 1
         seen = self.taken + self.broken
         if self.broken > max(NEVER_FEWER, self.max_broken * seen):
             raise DatasetError(
-                f"{self.views.source.path}: {self.broken} of {seen} images are broken, more than data.max_broken "
+                f"{self.images.source.path}: {self.broken} of {seen} images are broken, more than data.max_broken "
                 f"({self.max_broken:g}) allows; the last: {cause}"
             )
 
@@ -150,24 +169,23 @@ class Stream:
 class BatchLoader:
     """Batches by step: which source each image comes from, its views, and the masks."""
 
-    def __init__(self, streams: Sequence[Stream], weights: Sequence[float], config: PretrainConfig, rank: int) -> None:
+    def __init__(
+        self, streams: Sequence[Stream], weights: Sequence[float], maker: Maker, config: PretrainConfig, rank: int
+    ) -> None:
         self.streams = streams
+        self.maker = maker
         self.weights = np.asarray(weights) / sum(weights)
         self.config = config
         self.rank = rank
 
     def batch(self, step: int) -> Batch:
         """The batch of `step`; steps must be asked for in order."""
-        views = [
-            view
+        images = [
+            image
             for stream, count in zip(self.streams, self._counts(step), strict=True)
-            for view in _some(stream, count)
+            for image in _some(stream, count)
         ]
-        return Batch(
-            torch.stack([view.globals_ for view in views], dim=1),
-            torch.stack([view.locals_ for view in views], dim=1),
-            self._masks(step),
-        )
+        return Batch(*self.maker.gather(images), self._masks(step))
 
     def _counts(self, step: int) -> list[int]:
         size = self.config.optim.batch_size
@@ -205,15 +223,15 @@ class BatchLoader:
             stream.restore(saved)
 
 
-def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1) -> BatchLoader:
-    """A loader of all sources of `config` for one rank.
+def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device: torch.device = CPU) -> BatchLoader:
+    """A loader of all sources of `config` for one rank, whose model is on `device`.
 
     Raises:
         DatasetError: a source is missing, empty, damaged or smaller than the number of ranks.
     """
     if not config.data.sources:
         raise DatasetError("data.sources: no dataset given; set e.g. --set data.sources='[{path: runs/demo/shards}]'")
-    augmentation = Augmentation(config.crops, config.recipe, config.augment)
+    maker = _maker(config, device)
     streams = []
     for number, entry in enumerate(config.data.sources):
         source = open_source(entry, cache=config.data.cache)
@@ -221,12 +239,18 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1) -> Bat
         order = Order(source.sizes, seed=seed, rank=rank, world=world, window=config.data.window)
         if order.share == 0:
             raise DatasetError(f"{source.path}: {sum(source.sizes)} images are too few for {world} processes")
-        views = _Views(source, order, augmentation, seed, config.data.max_pixels)
-        streams.append(Stream(views, workers=config.data.workers, max_broken=config.data.max_broken))
-    return BatchLoader(streams, [entry.weight for entry in config.data.sources], config, rank)
+        images = _Images(source, order, maker, seed, config.data.max_pixels)
+        streams.append(Stream(images, workers=config.data.workers, max_broken=config.data.max_broken))
+    return BatchLoader(streams, [entry.weight for entry in config.data.sources], maker, config, rank)
 
 
-def _some(stream: Stream, count: int) -> list[Views]:
+def _maker(config: PretrainConfig, device: torch.device) -> Maker:
+    if config.augment.device == "model":
+        return BatchedAugmentation(config.crops, config.recipe, config.augment, device=device)
+    return Augmentation(config.crops, config.recipe, config.augment)
+
+
+def _some(stream: Stream, count: int) -> list[Any]:
     return stream.take(count) if count else []
 
 

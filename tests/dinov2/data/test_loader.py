@@ -14,12 +14,13 @@ from curation.errors import DatasetError
 from .made import jpeg, shards, write_shards
 
 
-def config(*paths: Path, **data: Any) -> PretrainConfig:
+def config(*paths: Path, device: str = "cpu", **data: Any) -> PretrainConfig:
     weights = data.pop("weights", [1.0] * len(paths))
     sources = [{"path": str(path), "weight": weight} for path, weight in zip(paths, weights, strict=True)]
     return PretrainConfig(
         model={"patch": 7},
         crops={"global_size": 28, "local_size": 14, "local_count": 2},
+        augment={"device": device},
         optim={"batch_size": 4},
         data={"sources": sources, "workers": 0} | data,
     )
@@ -42,9 +43,12 @@ def test_batches_have_the_shapes_that_the_objective_takes(tmp_path: Path) -> Non
     assert batch.globals_.dtype == torch.uint8
 
 
+@pytest.mark.parametrize("device", ["cpu", "model"])
 @pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_loader_resumed_in_the_middle_of_an_epoch_gives_the_same_batches(tmp_path: Path, stop: int) -> None:
-    settings = config(shards(tmp_path, [9, 6, 4]))
+def test_a_loader_resumed_in_the_middle_of_an_epoch_gives_the_same_batches(
+    tmp_path: Path, stop: int, device: str
+) -> None:
+    settings = config(shards(tmp_path, [9, 6, 4]), device=device)
     whole = batches(open_loader(settings), range(8))
     first = open_loader(settings)
     batches(first, range(stop))
@@ -54,20 +58,34 @@ def test_a_loader_resumed_in_the_middle_of_an_epoch_gives_the_same_batches(tmp_p
         assert same(one, two)
 
 
-def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "model"])
+def test_the_number_of_workers_changes_nothing(tmp_path: Path, device: str) -> None:
     folder = shards(tmp_path, [9, 6])
-    alone = batches(open_loader(config(folder)), range(4))
-    helped = batches(open_loader(config(folder, workers=2)), range(4))
+    alone = batches(open_loader(config(folder, device=device)), range(4))
+    helped = batches(open_loader(config(folder, device=device, workers=2)), range(4))
     assert all(same(one, two) for one, two in zip(alone, helped, strict=True))
 
 
-def test_broken_images_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_views_made_on_the_models_device_are_the_workers_but_for_rounding(tmp_path: Path) -> None:
+    folder = shards(tmp_path, [9, 6])
+    pairs = [batches(open_loader(config(folder, device=device)), range(4)) for device in ("cpu", "model")]
+    for workers, together in zip(*pairs, strict=True):
+        assert torch.equal(workers.masks, together.masks)
+        for one, two in ((workers.globals_, together.globals_), (workers.locals_, together.locals_)):
+            assert one.shape == two.shape
+            assert one.dtype == two.dtype == torch.uint8
+            assert (one.float() - two.float()).abs().max() <= 6
+            assert (one.float() - two.float()).abs().mean() < 0.2
+
+
+@pytest.mark.parametrize("device", ["cpu", "model"])
+def test_broken_images_are_passed_over_and_counted(tmp_path: Path, device: str) -> None:
     images = [jpeg(n) for n in range(12)]
     images[2:5] = [b"broken", images[3][:150], b""]
-    loader = open_loader(config(write_shards(tmp_path, [images])))
+    loader = open_loader(config(write_shards(tmp_path, [images]), device=device))
     assert batches(loader, range(4))[3].images == 4
     assert loader.broken >= 3
-    again = open_loader(config(tmp_path))
+    again = open_loader(config(tmp_path, device=device))
     again.restore(loader.state())
     assert again.broken == loader.broken
 
