@@ -46,7 +46,7 @@ __all__ = [
     "parse_yaml",
 ]
 
-CLASSICAL_COPY = "classical/hog-colour-8x8"
+COPY_SMALL = "lvd/copy-small-v1"
 CLASSICAL_CONCEPT = "classical/hog-colour-1x1"
 
 Similarity = Annotated[float, Field(ge=-1.0, le=1.0)]
@@ -293,7 +293,7 @@ class HashConfig(Settings):
 class CopyConfig(ModelConfig):
     """The copy descriptor."""
 
-    model: str = CLASSICAL_COPY
+    model: str = COPY_SMALL
 
 
 class SelfDedupConfig(Settings):
@@ -301,19 +301,24 @@ class SelfDedupConfig(Settings):
 
     enabled: bool = True
     threshold: Similarity = 0.65
-    """Cosine similarity above which two images are linked. It belongs to the descriptor: 0.65 is right for the
-    classical one, the default; the paper's 0.6 is for SSCD."""
+    """`dedup.verify: off`: cosine similarity above which two images are linked. 0.65 is right for the classical
+    descriptor; the paper's 0.6 is for SSCD."""
 
 
 class RelativeDedupConfig(Settings):
     """Copies of reference images: no image of such a component is kept."""
 
     threshold: Similarity = 0.45
-    """Cosine similarity above which two images are linked: the paper's for SSCD, and right for the classical one."""
+    """Cosine similarity above which two images are linked: the paper's for SSCD, and right for the classical one. With
+    `dedup.verify: geometry`, that from which on a reference and an image are looked at."""
 
 
 class DedupConfig(Settings):
-    """Copy detection: k nearest neighbours, a geometric look at those that may be copies, connected components."""
+    """Copy detection: k nearest neighbours, a geometric look at those that may be copies, connected components.
+
+    Similarities belong to the descriptor, so what a config does not set is taken from `DEDUP_OF` by the descriptor's
+    family; the defaults below are for the others.
+    """
 
     neighbours: int = Field(64, ge=1, le=1024)
     """k of the kNN graph (the paper's 64)."""
@@ -346,6 +351,19 @@ class DedupConfig(Settings):
     @classmethod
     def _off_is_a_word(cls, value: object) -> object:
         return "off" if value is False else value
+
+
+DEDUP_OF: Mapping[str, Mapping[str, Any]] = {
+    "lvd": {
+        "verify": "geometry",
+        "sure": 0.85,
+        "floor": 0.2,
+        "relative": {"threshold": 0.2},
+    },
+    "sscd": {"self": {"threshold": 0.6}},
+}
+"""How images are linked by descriptors of a family. `lvd`: by what `tests/bench/bench_copy_quality.py` shows
+(docs/dedup.md); `sscd`: the paper's rule."""
 
 
 class EmbedConfig(ModelConfig):
@@ -537,6 +555,20 @@ class Config(Settings):
     selection: SelectionConfig = SelectionConfig()
     export: ExportConfig = ExportConfig()
     plan: PlanConfig = PlanConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _linked_as_the_descriptor_needs(cls, values: Any) -> Any:
+        """Fill in what `dedup` leaves open; what is malformed is for the checks that follow."""
+        copies, given = (values.get(name, {}) for name in ("copies", "dedup")) if isinstance(values, dict) else (0, 0)
+        if not isinstance(copies, dict) or not isinstance(given, dict):
+            return values
+        own = DEDUP_OF.get(str(copies.get("model", COPY_SMALL)).partition("/")[0], {})
+        filled = {**own, **given}
+        for name in own.keys() & given.keys():
+            if isinstance(own[name], Mapping) and isinstance(given[name], dict):
+                filled[name] = {**own[name], **given[name]}
+        return {**values, "dedup": filled}
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

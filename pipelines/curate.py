@@ -260,6 +260,8 @@ class Curation:
         """The nearest pool images of a reference set; more of them where all may be copies."""
         settings = self.run.config.dedup
         above = item.threshold or settings.relative.threshold
+        if settings.verify != "off":
+            above = settings.sure  # from the lower threshold on, images are only looked at, and half a pool may be
         k = item.neighbours or settings.neighbours
         collection = self.run.references(item.name)
         return NearWork(NEAR, collection, index, after="copies", neighbours=k, copies_above=above)
