@@ -170,7 +170,7 @@ def test_what_ends_a_gang_of_processes_is_said(method, message):
 
 
 ENDLESS = """
-import os, sys, time
+import os, signal, sys, time
 from curation.config import RunnerConfig
 from curation.runner import open_runner
 
@@ -180,6 +180,7 @@ class Endless:
         time.sleep(600)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
     with open_runner(RunnerConfig(kind="processes", workers=1)) as runner:
         runner.run_step(Endless())
 """

@@ -215,6 +215,7 @@ def measured(command: list[str], out: Path, stored: Callable[[], int]) -> Result
     """Run a command to its end, in a session of its own whose processes' CPU time is sampled."""
     shutil.rmtree(out, ignore_errors=True)
     environment = os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as any installed command is
     start = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True

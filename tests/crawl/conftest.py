@@ -64,6 +64,7 @@ class Web:
     requests: list[Request] = field(default_factory=list)
     handlers: dict[str, Handler] = field(default_factory=dict)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def on(self, where: str, handler: Handler) -> str:
         """Answer `host/path` or `/path` by a handler; returns the URL."""
@@ -75,9 +76,13 @@ class Web:
         rules = ("/robots.txt", "/.well-known/tdmrep.json")
         return [each.path for each in self.requests if each.host == host and each.path not in rules]
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Noted before there is a task, which may be cancelled before its first step."""
         self.connections += 1
         self.writers.append(writer)
+        self.tasks.append(asyncio.ensure_future(self.serve(reader, writer)))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         quiet = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)
         with contextlib.suppress(*quiet):
             while not writer.is_closing():
@@ -105,7 +110,7 @@ class Hosting:
 
     def start(self, web: Web, tls: ssl.SSLContext | None = None) -> Web:
         async def begin() -> None:
-            server = await asyncio.start_server(web.serve, web.address, 0, limit=1 << 20, ssl=tls)
+            server = await asyncio.start_server(web.connected, web.address, 0, limit=1 << 20, ssl=tls)
             web.port = server.sockets[0].getsockname()[1]
             self.servers.append(server)
             self.webs.append(web)
