@@ -81,25 +81,26 @@ def curate(
         raise UserError(f"--until {until}: no such step; the steps are {', '.join(STEPS)}")
     if not config.seeds and config.selection.retrieves:
         raise ConfigError("seeds: there is none; name at least one set of images to find more of")
+    steps = STEPS[: STEPS.index(until) + 1] if until else STEPS
     run = Run(out, config)
-    check_inputs(run)
+    check_inputs(run, steps)
     with run.locked():
         run.begin()
         with open_runner(config.runner) as runner:
             if not run.pool.parts("samples"):
                 runner.warm_up()  # starting workers takes seconds, and so may listing
-            steps = STEPS[: STEPS.index(until) + 1] if until else STEPS
             Curation(run, runner, report or Quiet(), steps, retry_failed).do()
     return run
 
 
-def check_inputs(run: Run) -> None:
-    """Find datasets and weights that cannot be had before anything is written."""
+def check_inputs(run: Run, steps: Sequence[str] = STEPS) -> None:
+    """Find datasets, and weights for `steps`, that cannot be had before anything is written."""
     for datasets in run.collections().values():
         for data in datasets:
             detect(data)
-    for settings in (run.config.copies, run.config.embed):
-        open_embedder(settings).fingerprint()
+    for step, settings in (("copies", run.config.copies), ("embeddings", run.config.embed)):
+        if step in steps:  # opening a network takes seconds, which a crawl alone need not wait for
+            open_embedder(settings).fingerprint()
     for path in run.collections():
         if is_active(run.config.safety, run.role(path)):
             Safety(run.config.safety, run.config.image, run.role(path), "decode", side=1)
