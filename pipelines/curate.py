@@ -321,9 +321,7 @@ class Curation:
     def _cluster(self) -> None:
         """k-means over the pool, and the cluster of every pool and seed image."""
         fit = FitCentroids(self.run.pool, self.run.config.clusters, self.run.config.seed, self._chosen_from)
-        if not fit.is_current():
-            with self.report.stage("k-means", 0):
-                self.runner.run_gang(fit)
+        self._gang("k-means", fit)
         seed = self.run.config.seed
         after = {"pool": self._chosen_from, **dict.fromkeys(self._seed_paths, "embeddings")}
         stages = {path: Clusters(fit.fitted, stage) for path, stage in after.items()}
@@ -337,9 +335,7 @@ class Curation:
                 pool.remove("tree", part)
             return
         fit = FitTree(pool, config.hierarchy, config.clusters, config.seed, self._chosen_from)
-        if not fit.is_current():
-            with self.report.stage("hierarchical k-means", 0):
-                self.runner.run_gang(fit)
+        self._gang("hierarchical k-means", fit)
         self._parts("tree", [ColumnWork(pool, Tree(fit.fitted), config.seed)])
 
     def _retrieve(self) -> None:
@@ -420,6 +416,11 @@ class Curation:
         if not step.is_current():
             with self.report.stage(name, 0):
                 self.runner.run_step(step)
+
+    def _gang(self, name: str, step: FitCentroids | FitTree) -> None:
+        if not step.is_current():
+            with self.report.stage(name, 0):
+                self.runner.run_gang(step)
 
     def _need_live(self, path: str, stage: str) -> None:
         """A collection that is used up makes all that follows meaningless."""

@@ -16,7 +16,7 @@ from curation.stages.contract import Output, Place, StageSpec
 from curation.stages.describe import VECTOR
 from curation.stages.vectors import halves_of, live_counts, read_vectors, vectors_state
 
-__all__ = ["Clusters", "FitCentroids", "PartVectors", "read_vectors"]
+__all__ = ["Clusters", "FitCentroids", "PartVectors", "assigned", "read_vectors"]
 
 MOST_CLUSTERS = 100_000
 IMAGES_PER_CLUSTER = 100
@@ -48,20 +48,30 @@ class Clusters:
 
     def process(self, rows: pa.Table, place: Place) -> Output:
         """Raises RunError where the vectors are not of the centroids' dimension."""
-        file = place.collection.store.url(place.collection.file("embeddings", place.part))
-        vectors = halves_of(rows[VECTOR], file)
-        if vectors.shape[1] != self._base.shape[1]:
-            raise RunError(
-                f"{file}: vectors of {vectors.shape[1]} dimensions, the centroids have {self._base.shape[1]}; "
-                "they are of different models, so delete this file and run the same command again"
-            )
-        share = Share(vectors.copy(), bounds=False)  # Arrow's memory is read-only, which torch does not take
-        share.update(self._base)
+        share = assigned(rows, place, self._base)
         columns = {
             "cluster": pa.array(share.clusters, pa.int32()),
             "cluster_similarity": pa.array(share.similarities, pa.float32()),
         }
         return Output(columns)
+
+
+def assigned(rows: pa.Table, place: Place, centroids: npt.NDArray[np.float32]) -> Share:
+    """The embeddings of a part, each with its nearest centroid.
+
+    Raises:
+        RunError: the vectors are not of the centroids' dimension.
+    """
+    file = place.collection.store.url(place.collection.file("embeddings", place.part))
+    vectors = halves_of(rows[VECTOR], file)
+    if vectors.shape[1] != centroids.shape[1]:
+        raise RunError(
+            f"{file}: vectors of {vectors.shape[1]} dimensions, the centroids have {centroids.shape[1]}; "
+            "they are of different models, so delete this file and run the same command again"
+        )
+    share = Share(vectors.copy(), bounds=False)  # Arrow's memory is read-only, which torch does not take
+    share.update(centroids)
+    return share
 
 
 class FitCentroids:

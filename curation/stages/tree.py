@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from curation.clustering.gang import Gang
 from curation.clustering.hierarchy import Growth, Nearest, Points, Rounds, grow, parents
-from curation.clustering.share import Change, Share
+from curation.clustering.share import Change
 from curation.config import ClusterConfig, HierarchyConfig
 from curation.errors import ConfigError, RunError
 from curation.fitted import Fitted
 from curation.parts import Collection, digest_of, random_for
-from curation.stages.clusters import FitCentroids, PartVectors
+from curation.stages.clusters import FitCentroids, PartVectors, assigned
 from curation.stages.contract import Output, Place, StageSpec
 from curation.stages.describe import VECTOR
-from curation.stages.vectors import halves_of, live_counts
+from curation.stages.vectors import live_counts
 
 __all__ = ["PATH", "FitTree", "Tree", "TreeVectors", "tree_counts"]
 
@@ -55,15 +55,7 @@ class Tree:
 
     def process(self, rows: pa.Table, place: Place) -> Output:
         """Raises RunError where the vectors are not of the centroids' dimension."""
-        file = place.collection.store.url(place.collection.file("embeddings", place.part))
-        vectors = halves_of(rows[VECTOR], file)
-        if vectors.shape[1] != self._centroids.shape[1]:
-            raise RunError(
-                f"{file}: vectors of {vectors.shape[1]} dimensions, the centroids have {self._centroids.shape[1]}; "
-                "they are of different models, so delete this file and run the same command again"
-            )
-        share = Share(vectors.copy(), bounds=False)  # Arrow's memory is read-only, which torch does not take
-        share.update(self._centroids)
+        share = assigned(rows, place, self._centroids)
         path = [share.clusters]
         for level in self._parents:
             path.insert(0, level[path[0]])
