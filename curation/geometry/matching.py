@@ -19,7 +19,7 @@ from curation.images import Pixels
 
 __all__ = ["MATCHING_VERSION", "Match", "match", "verify_images"]
 
-MATCHING_VERSION = 1
+MATCHING_VERSION = 2
 """Raised whenever the same features would give another match."""
 
 RATIO = 0.85
@@ -28,6 +28,10 @@ TOLERANCE = 3.0
 """How far from its place a point may be, in pixels of a picture of 256."""
 FEWEST = 4
 """Matched points below which no transform is looked for."""
+STRONGEST, PROMISING = 200, 10
+"""Of images with more than so many points these are matched first, for a quarter of the time; with fewer than so many
+matches among them all points would not find a transform. Of 159 edited copies that only points could confirm the poorest
+had 12 such matches; of 300 pairs of different photos four in five had fewer than 10."""
 FRAME = 256.0
 """Longer side of the frame that transforms are found in."""
 LARGEST_SCALE = 8.0
@@ -58,7 +62,6 @@ class Match:
         inliers: matched points that agree with the transform.
         agreement: in [0, 1]: mean correlation of blocks where the first image, laid over the second, covers it; 0 where
             too little is covered, or too little is to be seen there, to say.
-        coverage: in [0, 1]: share of an image that lies within the other under the transform, the larger of the two.
         mirrored: whether the first image had to be mirrored, left to right, before the transform.
         transform: 2 x 3, row by row: takes (x, y, 1) of the first image (after mirroring) to (x, y) of the second, both
             as shares of the image's width and height, in [0, 1] from its upper left corner.
@@ -66,7 +69,6 @@ class Match:
 
     inliers: int
     agreement: float
-    coverage: float
     mirrored: bool
     transform: tuple[float, ...]
 
@@ -100,7 +102,12 @@ def match(first: Features, second: Features) -> Match:
 
 
 def _by_points(first: Features, second: Features, mirrored: bool) -> Match | None:
-    pairs = _matched(first.descriptors[:, _MIRRORED] if mirrored else first.descriptors, second.descriptors)
+    descriptors = first.descriptors[:, _MIRRORED] if mirrored else first.descriptors
+    if min(len(descriptors), len(second.descriptors)) > STRONGEST:
+        strongest = _matched(descriptors[:STRONGEST], second.descriptors[:STRONGEST])
+        if len(strongest) < PROMISING:
+            return None
+    pairs = _matched(descriptors, second.descriptors)
     if len(pairs) < FEWEST:
         return None
     points = first.points[pairs[:, 0]].astype(np.float64)
@@ -132,14 +139,20 @@ def _matched(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt
     if len(first) < 2 or len(second) < 2:
         return np.empty((0, 2), np.int64)
     a, b = first.astype(np.float32), second.astype(np.float32)
-    distances = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * (a @ b.T)
+    length = np.einsum("nd,nd->n", a, a)
+    # Squared distances less each row's own squared length: whole numbers below 2^24, so exact in whatever order summed.
+    distances = (-2 * a) @ b.T
+    distances += np.einsum("nd,nd->n", b, b)
     rows = np.arange(len(a))
     nearest = distances.argmin(axis=1)
     best = distances[rows, nearest]
-    back = distances.argmin(axis=0)
     distances[rows, nearest] = np.inf
-    chosen = (back[nearest] == rows) & (best < RATIO**2 * distances.min(axis=1))
-    return np.stack([rows[chosen], nearest[chosen]], axis=1)
+    following = distances.min(axis=1)
+    distances[rows, nearest] = best
+    clear = np.flatnonzero(best + length < RATIO**2 * (following + length))
+    back = (distances[:, nearest[clear]] + length[:, None]).argmin(axis=0) if len(clear) else clear
+    chosen = clear[back == clear]
+    return np.stack([chosen, nearest[chosen]], axis=1)
 
 
 def _plausible(affine: Floats) -> bool:
@@ -164,14 +177,9 @@ def _judged(first: Features, second: Features, inliers: int, mirrored: bool, rel
     """Lay the first picture over the second, and compare."""
     picture = first.picture[:, ::-1] if mirrored else first.picture
     base = second.picture
-    to_second = _scaled(relative, picture, base)
-    warped, cover = _laid(picture, to_second, base.shape)
-    share = float(cover.mean())
-    whole = _laid(base, cv2.invertAffineTransform(to_second), picture.shape)[1]
-    coverage = max(share, float(whole.mean()))
-    agreement = _agreement(warped, base, cover)
+    warped, cover = _laid(picture, _scaled(relative, picture, base), base.shape)
     numbers = tuple(float(np.float32(value)) for value in relative.ravel())
-    return Match(inliers, agreement, coverage, mirrored, numbers)
+    return Match(inliers, _agreement(warped, base, cover), mirrored, numbers)
 
 
 def _scaled(relative: Floats, picture: npt.NDArray[np.uint8], base: npt.NDArray[np.uint8]) -> Floats:
@@ -187,36 +195,46 @@ def _laid(
     picture: npt.NDArray[np.uint8], transform: Floats, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """A picture under a transform, and where it covers the frame."""
-    scale = np.sqrt(abs(np.linalg.det(transform[:, :2])))
+    scale = np.sqrt(abs(transform[0, 0] * transform[1, 1] - transform[0, 1] * transform[1, 0]))
     if scale < 0.7:  # smoothed first, as reducing would do
         picture = cv2.GaussianBlur(picture, (0, 0), 0.5 / scale)
     size = (shape[1], shape[0])
-    warped = cv2.warpAffine(picture.astype(np.float32), transform, size, flags=cv2.INTER_LINEAR, borderValue=-1.0)
-    inside = cv2.warpAffine(
-        np.ones(picture.shape, np.float32), transform, size, flags=cv2.INTER_LINEAR, borderValue=0.0
-    )
-    return warped, inside > 0.99
+    warped = cv2.warpAffine(picture.astype(np.float32), transform, size, flags=cv2.INTER_LINEAR)
+    everywhere = np.full(picture.shape, 255, np.uint8)
+    inside = cv2.warpAffine(everywhere, transform, size, flags=cv2.INTER_LINEAR)
+    return warped, inside > 252
 
 
 def _agreement(one: npt.NDArray[np.float32], other: npt.NDArray[np.uint8], cover: npt.NDArray[np.bool_]) -> float:
     """Mean over blocks of their correlation, opposite taken as none. Blocks that are flat in both say nothing."""
-    rows, columns = np.nonzero(cover)
-    if len(rows) < 4 * BLOCK:
+    left, top, wide, high = cv2.boundingRect(cover.view(np.uint8))
+    mask = cover[top : top + high, left : left + wide].view(np.uint8)
+    if cv2.countNonZero(mask) < 4 * BLOCK:
         return 0.0
-    high, wide = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+    a = one[top : top + high, left : left + wide] * mask
+    b = other[top : top + high, left : left + wide].astype(np.float32) * mask
     size = float(np.clip(min(high, wide) / 4, SMALLEST_BLOCK, BLOCK))
-    across = int(wide // size) + 1
-    block = ((rows - rows.min()) // size).astype(np.int64) * across + ((columns - columns.min()) // size).astype(
-        np.int64
-    )
-    a, b = one[rows, columns].astype(np.float64), other[rows, columns].astype(np.float64)
-    count = np.bincount(block)
+    grid = np.ix_(*(_bounds(length, size) for length in (high, wide)))
+    count = _sums(cv2.integral(mask, sdepth=cv2.CV_64F), grid)
+    sums = [[_sums(table, grid) for table in cv2.integral2(image)] for image in (a, b)]
     total = np.maximum(count, 1)
-    da, db = a - (np.bincount(block, a) / total)[block], b - (np.bincount(block, b) / total)[block]
-    spread_a, spread_b = np.bincount(block, da * da) / total, np.bincount(block, db * db) / total
+    (mean_a, square_a), (mean_b, square_b) = ((plain / total, squared / total) for plain, squared in sums)
+    spread_a, spread_b = square_a - mean_a**2, square_b - mean_b**2
+    together = _sums(cv2.integral(a * b, sdepth=cv2.CV_64F), grid) / total - mean_a * mean_b
     shows = (np.maximum(spread_a, spread_b) > FLAT**2) & (count >= FEWEST_PIXELS)
     if shows.sum() < FEWEST_BLOCKS:
         return 0.0
-    together = np.bincount(block, da * db) / total
     correlation = together[shows] / np.sqrt(np.maximum(spread_a, 1.0) * np.maximum(spread_b, 1.0))[shows]
     return float(np.clip(correlation, 0, 1).mean())
+
+
+def _bounds(length: int, size: float) -> npt.NDArray[np.int64]:
+    """Where blocks of a size begin, and where the last one ends."""
+    starts = np.ceil(np.arange(int((length - 1) // size) + 1) * size).astype(np.int64)
+    return np.append(starts, length)
+
+
+def _sums(table: Floats, grid: tuple[npt.NDArray[np.int64], ...]) -> Floats:
+    """Sums over blocks from a summed-area table."""
+    corners = table[grid]
+    return np.asarray(corners[1:, 1:] - corners[1:, :-1] - corners[:-1, 1:] + corners[:-1, :-1])

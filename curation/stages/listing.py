@@ -1,4 +1,4 @@
-"""Cuts a collection into parts: a fixed slice each, in a shuffled order.
+"""Cuts a collection into parts: a slice each, in a shuffled order; small ones first, so that a small pool has many.
 
 The shuffle is by a keyed hash of each row's name, so it depends on neither the file system nor the number of
 workers, and every part is a random sample of what was listed with it: one host's URLs are spread over all parts. Rows
@@ -25,38 +25,48 @@ LISTING = StageSpec(name="listing", version=2, after=None, reads={}, schema=SCHE
 BUCKETS = 512
 """Open files at most; systems allow 1,024."""
 
+FIRST, EVERY = 250, 16
+"""Rows in a part at first, and after how many parts that doubles: a few thousand images already keep many cores busy,
+and a billion are still cut into parts of the full size, all but the first hundred."""
+
 NAME = ("tar", "key")
 """What tells rows apart: two datasets may use the same key."""
 DEALT = SCHEMA.append(pa.field("order", pa.binary(32))).append(pa.field("is_known", pa.bool_()))
 
 
-def append_parts(collection: Collection, tables: Iterable[pa.Table], rows_per_part: int, seed: int) -> int:
+def append_parts(collection: Collection, tables: Iterable[pa.Table], most: int, seed: int) -> int:
     """Cut rows that the collection does not have yet into new parts behind those it has, or in place of a lost one.
 
     Args:
         tables: rows of `SCHEMA`; of those with the same file and key, the first counts.
+        most: rows in a part, once parts have grown to their full size.
 
     Returns:
         How many rows were new.
     """
     parts = collection.parts(LISTING.name)
     numbers = (number for number in itertools.count() if number not in parts)
+    part = next(numbers)
     rest, new = SCHEMA.empty_table(), 0
     with Buckets(BUCKETS, DEALT) as buckets:
-        for part in parts:
-            _deal(buckets, collection.read(LISTING.name, part, SCHEMA.names), seed, is_known=True)
+        for known in parts:
+            _deal(buckets, collection.read(LISTING.name, known, SCHEMA.names), seed, is_known=True)
         for table in tables:
             _deal(buckets, table, seed, is_known=False)
         for dealt in buckets.take():
             rows = _new_rows(dealt)
             new += len(rows)
             rest = pa.concat_tables([rest, rows])
-            while len(rest) >= rows_per_part:
-                _commit(collection, next(numbers), rest.slice(0, rows_per_part))
-                rest = rest.slice(rows_per_part)
+            while len(rest) >= (size := _size(part, most)):
+                _commit(collection, part, rest.slice(0, size))
+                rest, part = rest.slice(size), next(numbers)
         if len(rest):
-            _commit(collection, next(numbers), rest)
+            _commit(collection, part, rest)
     return new
+
+
+def _size(part: int, most: int) -> int:
+    return min(most, FIRST << min(part // EVERY, 20))
 
 
 def _deal(buckets: Buckets, rows: pa.Table, seed: int, *, is_known: bool) -> None:
