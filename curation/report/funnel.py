@@ -30,6 +30,8 @@ STAGES = (
     "neighbours",
 )
 SELECTION_STAGES = ("selection", "export")
+LOOKS = ("features", "verified")
+"""Kept for hours of work when `dedup.verify` is turned off, but no part of what the run then is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,9 @@ def all_collections(run: Run) -> list[tuple[Collection, tuple[str, ...]]]:
 def funnel(run: Run) -> list[FunnelRow]:
     """One row for each stage that a run has done, in order. RunError if a part file is damaged."""
     rows = []
+    off = LOOKS if run.config.dedup.verify == "off" else ()
     for collection, stages in all_collections(run):
-        for stage in stages:
+        for stage in [stage for stage in stages if stage not in off]:
             parts = collection.parts(stage)
             total = Ledger(0, 0)
             for part in parts:

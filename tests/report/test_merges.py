@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from curation.errors import RunError
+from curation.report.funnel import funnel
 from curation.report.merges import SIZES, THRESHOLDS, between, merges_text, read_merges
 from curation.report.merges_page import SHOWN_PAIRS, write_merges_page
 from curation.rundir import Run
@@ -55,7 +56,6 @@ def test_geometry_as_set_says_what_the_stage_has_done(looked):
     rule = rule_of(merges, "geometry")
     assert (rule.copies, rule.mark) == (drops(looked)["copy"], "dedup.verify")
     assert rule.leaks == drops(looked)["reference_leak"]
-    assert rule.links == rule.verified + (rule.links - rule.verified)
     assert rule.refused == 0
     plain = rule_of(merges, "0.5")
     assert plain.verified + plain.refused <= plain.links
@@ -148,6 +148,15 @@ def test_the_page_shows_pairs_around_each_threshold_and_what_geometry_says(looke
     assert len(similarities) == len(shown)
     assert "http" not in text.replace("http-equiv", "")
     assert "<script" not in text
+
+
+def test_what_geometry_saw_is_not_counted_once_it_is_turned_off(looked):
+    config = json.loads(looked.config.model_dump_json(by_alias=True))
+    plain = {**config, "dedup": {**config["dedup"], "verify": "off"}}
+    stages = {row.stage for row in funnel(looked)}
+    assert {"features", "verified"} < stages
+    other = Run(looked.store.root, type(looked.config).model_validate(plain))
+    assert {row.stage for row in funnel(other)} == stages - {"features", "verified"}
 
 
 def test_pairs_that_geometry_refuses_have_no_outlines(looked):
