@@ -194,8 +194,9 @@ class ModelConfig(Settings):
     """A local checkpoint (safetensors, or a torch file that `weights_only=True` accepts) instead of a download."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The weights' expected digest; other weights are refused."""
-    batch: int = Field(64, ge=1)
-    """Images in one forward pass."""
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Images in one forward pass. `auto`: 8 on a CPU, where more are slower; on a GPU 256, halved each time that memory
+    runs out. It changes vectors by rounding at most, and nothing is redone for it."""
 
 
 class QualityHeadConfig(ModelConfig):

@@ -56,6 +56,8 @@ __all__ = ["STEPS", "Curation", "check_inputs", "curate"]
 
 STEPS = (*STAGES, "selection", "export")
 """Where `until` can stop, in order."""
+ROWS_AT_ONCE = 64
+"""Decoded images that wait for a stage where nothing says how many: some may have a hundred megabytes."""
 
 
 def curate(
@@ -507,7 +509,7 @@ class Curation:
             self.run.config.image,
             side=side,
             check_first=isinstance(stages[0], DecodeCheck),
-            batch=model.batch,
+            batch=ROWS_AT_ONCE if model.batch == "auto" else model.batch,
         )
 
     def _manifest(self) -> dict[str, object]:

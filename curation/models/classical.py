@@ -84,6 +84,11 @@ class ClassicalDescriptor:
         return CONTENT_DIMS if self.grid == 1 else LAYOUT_DIMS
 
     @property
+    def at_once(self) -> int:
+        """Any number: images are looked at one by one."""
+        return 1
+
+    @property
     def needs_fit(self) -> bool:
         """Whether `embed` still lacks its whitening."""
         return self.whitening is None

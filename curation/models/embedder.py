@@ -35,6 +35,11 @@ class Embedder(Protocol):
         ...
 
     @property
+    def at_once(self) -> int:
+        """Images that `embed` is best given at once; known after `setup()`."""
+        ...
+
+    @property
     def needs_fit(self) -> bool:
         """Whether it must first be fitted to a sample of the run: see `ClassicalDescriptor.with_whitening`."""
         ...

@@ -17,6 +17,7 @@ from curation.images import Pixels
 from curation.parts import VERDICT, Collection, Footer, digest_of, verdict_columns
 
 __all__ = [
+    "BatchedStage",
     "Output",
     "PixelStage",
     "Place",
@@ -100,6 +101,16 @@ class PixelStage(Protocol):
 
     def process_images(self, images: Sequence[Pixels]) -> Output:
         """Work on a batch of images, uint8 arrays of shape (H, W, 3)."""
+
+
+@runtime_checkable
+class BatchedStage(Protocol):
+    """A pixel stage whose model wants more images at once than others."""
+
+    @property
+    def at_once(self) -> int:
+        """Images that it is best given at once, on this machine; known after `setup`."""
+        ...
 
 
 @runtime_checkable

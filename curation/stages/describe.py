@@ -67,6 +67,10 @@ class Describe:
         self._embedder.setup()
         self._dim = self._embedder.dim
 
+    @property
+    def at_once(self) -> int:
+        return self._embedder.at_once
+
     def process_images(self, images: Sequence[Pixels]) -> Output:
         vectors = self._embedder.embed(images)
         finite = np.asarray(np.isfinite(vectors).all(axis=1))

@@ -20,7 +20,16 @@ from curation.drops import Dropped
 from curation.errors import RunError
 from curation.images import Pixels, decode, read_image
 from curation.parts import Collection
-from curation.stages.contract import Output, PixelStage, Place, SourceStage, Stage, commit_output, is_current
+from curation.stages.contract import (
+    BatchedStage,
+    Output,
+    PixelStage,
+    Place,
+    SourceStage,
+    Stage,
+    commit_output,
+    is_current,
+)
 from curation.stages.places import CHANGED_BY, PLACE, STORED, ImageStore, read_samples
 
 __all__ = ["ColumnWork", "PartWork", "PixelWork"]
@@ -85,7 +94,7 @@ class PixelWork:
         stages: in order; where the first is the decode check (`check_first`), images that do not decode are its drops.
         side: every image is decoded for a shorter side of this many pixels. One value for all collections of a run,
             so that a stage sees the same pixels whether it runs fused or alone.
-        batch: images handed to the stages at once.
+        batch: images handed to the stages at once, and read ahead; more to a stage that wants more (`BatchedStage`).
         threads: threads that read and decode, ahead of the stages.
     """
 
@@ -113,6 +122,10 @@ class PixelWork:
         for stage in self._stages:
             stage.setup()
 
+    def _at_once(self, stage: PixelStage | SourceStage) -> int:
+        """A matter of the stage alone, so that its batches are the same whatever runs beside it."""
+        return max(self._batch, stage.at_once) if isinstance(stage, BatchedStage) else self._batch
+
     def is_current(self, part: int) -> bool:
         return not self._due(part)
 
@@ -133,7 +146,7 @@ class PixelWork:
         started = time.monotonic()
         steps: list[_Step] = []
         for stage in reversed(due):
-            steps.insert(0, _Step(stage, self._batch, steps[0] if steps else None, self._decode_bytes))
+            steps.insert(0, _Step(stage, self._at_once(stage), steps[0] if steps else None, self._decode_bytes))
         first = steps[0]
         for step in steps:
             before = str(step.spec.after)
@@ -144,7 +157,8 @@ class PixelWork:
             for step in steps:
                 if step.stores_images:
                     step.store = stores.enter_context(ImageStore(self.collection, step.spec.name, part))
-            for row, source, image in self._decoded(part, np.flatnonzero(first.mask), not _sees_changed(due[0])):
+            most, original = max(map(self._at_once, due)), not _sees_changed(due[0])
+            for row, source, image in self._decoded(part, np.flatnonzero(first.mask), most, original):
                 if not isinstance(image, Dropped):
                     first.push(row, source, image)
                 elif self._check_first and due[0] is self._stages[0]:
@@ -165,16 +179,16 @@ class PixelWork:
             live = step.live_out(live)
 
     def _decoded(
-        self, part: int, rows: npt.NDArray[np.int64], original: bool
+        self, part: int, rows: npt.NDArray[np.int64], most: int, original: bool
     ) -> Iterator[tuple[int, bytes, Pixels | Dropped]]:
-        """Rows with their bytes and images, read and decoded by threads a bounded way ahead."""
+        """Rows with their bytes and images, read and decoded by threads at most so many ahead."""
         table = read_samples(self.collection, part, PLACE, original=original)
         places = list(zip(*(table[name].to_pylist() for name in PLACE), strict=True))
         ahead: deque[tuple[int, Future[Decoded]]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             for row in rows.tolist():
                 ahead.append((row, pool.submit(self._read_and_decode, *places[row])))
-                if len(ahead) > self._batch:
+                if len(ahead) > most:
                     done, future = ahead.popleft()
                     yield done, *future.result()
             for done, future in ahead:

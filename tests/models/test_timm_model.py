@@ -86,7 +86,7 @@ def test_vectors_are_those_of_timm_itself(files, images):
     vectors = embedder.embed(images)
     assert (embedder.name, embedder.dim, embedder.needs_fit) == (RESNET, 512, False)
     assert (vectors.shape, vectors.dtype) == ((3, 512), np.float32)
-    np.testing.assert_allclose(vectors, by_hand("resnet10t", files / "resnet.pth", images), atol=1e-5)
+    np.testing.assert_allclose(vectors, by_hand("resnet10t", files / "resnet.pth", images), atol=3e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet.pth", "wrapped.pth", "headless.safetensors"])
@@ -121,7 +121,7 @@ def test_the_papers_stand_in_is_known_and_nothing_is_loaded_to_say_so():
 def test_the_fingerprint_is_name_version_and_sha256(files):
     digest = hashlib.sha256((files / "resnet.pth").read_bytes()).hexdigest()
     embedder = open_embedder(ModelConfig(model=RESNET, weights=str(files / "resnet.pth")))
-    assert embedder.fingerprint() == f"timm/resnet10t v1 sha256:{digest}"
+    assert embedder.fingerprint() == f"timm/resnet10t v2 sha256:{digest}"
 
 
 def test_pinned_weights_are_verified_before_they_are_loaded(files, tmp_path):

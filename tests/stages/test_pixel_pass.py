@@ -102,6 +102,22 @@ def test_images_come_in_order_and_in_full_batches_whatever_else_runs(collection,
             assert decode(data, LIMITS, 32).mean() == pytest.approx(mean)
 
 
+def test_a_stage_that_wants_more_at_once_gets_it_and_the_others_keep_their_batches(collection):
+    few, many = Brightness(), Brightness("second", "bright")
+    many.at_once = 10
+    work(collection, DecodeCheck(LIMITS), few, many).run(0)
+    assert few.batches == [4] * 5 + [1]
+    assert many.batches == [10, 10, 1]
+    alone = Brightness("third", "bright")
+    alone.at_once = 10
+    work(collection, alone).run(0)
+    assert alone.batches == [10, 10, 1]
+    less = Brightness("fourth", "bright")
+    less.at_once = 2
+    work(collection, less).run(0)
+    assert less.batches == [4] * 5 + [1]
+
+
 def test_only_the_stage_that_is_out_of_date_is_redone(collection):
     stages = (DecodeCheck(LIMITS), Brightness(darkest=30), Brightness("second", "bright"))
     work(collection, *stages).run(0)

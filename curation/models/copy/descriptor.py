@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
+from curation.models.batches import Batches
 from curation.models.copy.files import read_script, read_weights
 from curation.models.copy.network import SmallCopyNet, Sscd, normalise
 from curation.models.weights import verified_weights
@@ -94,6 +95,11 @@ class CopyDescriptor:
         return self._dim
 
     @property
+    def at_once(self) -> int:
+        """What memory was taken to hold when it was set up."""
+        return self._batches.first
+
+    @property
     def needs_fit(self) -> bool:
         """Never: it was trained."""
         return False
@@ -120,20 +126,25 @@ class CopyDescriptor:
         if not isinstance(output, Tensor) or output.ndim != 2:
             raise ModelError(f"model {self.name}: {path} gives no vector per image; get the published file")
         self._dim = int(output.shape[1])
+        self._batches = Batches(self.name, self._settings.batch, self._device)
         self._network = network
 
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         out = np.empty((len(images), self._dim), np.float32)
-        for start in range(0, len(images), self._settings.batch):
-            squares = [_square(image, self._known.input) for image in images[start : start + self._settings.batch]]
-            inputs = normalise(torch.from_numpy(np.stack(squares)).to(self._device))
-            with torch.inference_mode():
-                vectors = self._network(inputs.contiguous(memory_format=torch.channels_last)).float()
-                vectors = nn.functional.normalize(vectors, dim=1)
-            out[start : start + len(squares)] = vectors.cpu().numpy()
+        for part, vectors in self._batches.run(len(images), lambda part: self._vectors(images[part])):
+            out[part] = vectors
         return out
+
+    def _vectors(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """One batch: (N, dim) rows of length 1."""
+        assert self._network is not None
+        squares = [_square(image, self._known.input) for image in images]
+        with torch.inference_mode():
+            inputs = normalise(torch.from_numpy(np.stack(squares)).to(self._device))
+            vectors = self._network(inputs.contiguous(memory_format=torch.channels_last)).float()
+            return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy())
 
     def _weights(self) -> tuple[Path, str]:
         """The weights file and its sha256.

@@ -22,6 +22,7 @@ from timm.models._pretrained import PretrainedCfg
 from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
 from curation.images import Pixels
+from curation.models.batches import Batches
 from curation.models.weights import verified_weights
 
 __all__ = ["Classifier"]
@@ -93,6 +94,7 @@ class Classifier:
                 "mend its config.json"
             )
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._batches = Batches(self._settings.model, self._settings.batch, self._device)
         self._model = model.eval().requires_grad_(False).to(self._device)
 
     def scores(self, images: Sequence[Pixels]) -> Floats:
@@ -102,14 +104,18 @@ class Classifier:
             images: N arrays of (H, W, 3) uint8 RGB, of any size.
         """
         assert self._model is not None, "setup() comes before scores()"
-        rows = [np.empty((0, len(self._labels)), np.float32)]
-        for start in range(0, len(images), self._settings.batch):
-            batch = [self._transform(Image.fromarray(image)) for image in images[start : start + self._settings.batch]]
-            with torch.inference_mode():
-                logits = self._model(torch.stack(batch).to(self._device)).float()
-            values = logits if logits.shape[1] == 1 else logits.softmax(dim=1)
-            rows.append(values.cpu().numpy())
-        return np.concatenate(rows)
+        out = np.empty((len(images), len(self._labels)), np.float32)
+        for part, values in self._batches.run(len(images), lambda part: self._scores(images[part])):
+            out[part] = values
+        return out
+
+    def _scores(self, images: Sequence[Pixels]) -> Floats:
+        """One batch."""
+        assert self._model is not None
+        batch = torch.stack([self._transform(Image.fromarray(image)) for image in images])
+        with torch.inference_mode():
+            logits = self._model(batch.to(self._device)).float()
+        return np.asarray((logits if logits.shape[1] == 1 else logits.softmax(dim=1)).cpu().numpy())
 
     def _find(self) -> tuple[ModelConfig, PretrainedCfg, str, dict[str, Any]]:
         """Settings with a weights path where that is known, what was published, the architecture and its arguments."""
