@@ -331,6 +331,9 @@ class DedupConfig(Settings):
     """Lists of the inverted file that are searched for each image."""
     compressed_from: int = Field(20_000_000, ge=0)
     """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
+    shard: int = Field(5_000_000, ge=1)
+    """Images of the pool, of whole parts, that a worker searches among at a time: what bounds its memory. Each takes 2
+    bytes a dimension, with an inverted file twice as many, or a quarter more where that holds codes (docs/dedup.md)."""
     verify: Literal["geometry", "off"] = "off"
     """`off`: two images are linked when they are more similar than a threshold, the paper's rule; `geometry`: when they
     are more similar than `sure`, or when local features and pixels confirm it."""
@@ -384,6 +387,9 @@ class RetrievalConfig(Settings):
     """Lists of the inverted file that are searched for each image."""
     compressed_from: int = Field(20_000_000, ge=0)
     """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
+    shard: int = Field(5_000_000, ge=1)
+    """Images of the pool, of whole parts, that a worker searches among at a time: what bounds its memory. Each takes 2
+    bytes a dimension, with an inverted file twice as many, or a quarter more where that holds codes (docs/dedup.md)."""
 
 
 class SemanticConfig(Settings):

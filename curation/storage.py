@@ -88,6 +88,14 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self.path(name))
 
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder that holds files alone, with them, if it is there."""
+        for file in self.names(name):
+            self.remove(f"{name}/{file}")
+        if self.is_local:  # on an object store there is nothing left of it
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rmdir(self.path(name))
+
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """Write a file: it appears under its name, whole, when the block ends, and not at all if the block raises.

@@ -34,7 +34,6 @@ from curation.stages.export import ExportWork
 from curation.stages.features import FeaturesWork
 from curation.stages.fit import FitOnSample, hash_basis, whitening
 from curation.stages.hashes import THUMBNAIL, Hashes
-from curation.stages.index import BuildIndex
 from curation.stages.links import LINKS, LinkWork, listed_links
 from curation.stages.listing import append_parts
 from curation.stages.near import ALIKE, NEAR, NEIGHBOURS, NearWork
@@ -45,6 +44,7 @@ from curation.stages.retry import RetryWork
 from curation.stages.safety import Safety, is_active, safety_side
 from curation.stages.samples import Samples
 from curation.stages.semantic import SemanticDedup
+from curation.stages.shards import BuildShard, PoolIndex
 from curation.stages.tree import FitTree, Tree
 from curation.stages.unique import UNIQUE, find_repeats
 from curation.stages.unwanted import UnwantedWork
@@ -240,11 +240,11 @@ class Curation:
         config = self.run.config
         pool, settings = self.run.pool, config.dedup
         references = [self.run.references(item.name) for item in config.references]
-        index = BuildIndex(pool, "copies", settings, config.seed)
+        index = PoolIndex(pool, "copies", settings, config.seed)
         if "near" in self.steps:
-            self._step("index of copies", index)
+            self._build("index of copies", index)
             near = NearWork(NEAR, pool, index, after="copies", neighbours=settings.neighbours)
-            self._parts("near", [near, *(self._near(item, index) for item in config.references)])
+            self._search("near", [near, *(self._near(item, index) for item in config.references)])
         if settings.verify != "off":
             changed = self._has_safety("pool")
             if "features" in self.steps:
@@ -259,7 +259,7 @@ class Curation:
         if "dedup" in self.steps:
             self._step("dedup", Dedup(pool, references, config.references, settings, config.hash))
 
-    def _near(self, item: ReferenceConfig, index: BuildIndex) -> NearWork:
+    def _near(self, item: ReferenceConfig, index: PoolIndex) -> NearWork:
         """The nearest pool images of a reference set; more of them where all may be copies."""
         settings = self.run.config.dedup
         above = item.threshold or settings.relative.threshold
@@ -303,8 +303,8 @@ class Curation:
             return
         after = "unwanted" if self.run.config.excludes else "embeddings"
         index = self._index(after, "models/alike")
-        self._step("index of embeddings", index)
-        self._parts("alike", [NearWork(ALIKE, pool, index, after=after, neighbours=settings.neighbours)])
+        self._build("index of embeddings", index)
+        self._search("alike", [NearWork(ALIKE, pool, index, after=after, neighbours=settings.neighbours)])
         if "semantic" in self.steps:
             self._step("semantic dedup", SemanticDedup(pool, settings, after))
 
@@ -315,10 +315,10 @@ class Curation:
             return "semantic"
         return "unwanted" if self.run.config.excludes else "embeddings"
 
-    def _index(self, after: str, folder: str) -> BuildIndex:
+    def _index(self, after: str, folder: str) -> PoolIndex:
         """Of the pool's embeddings."""
         config = self.run.config
-        return BuildIndex(self.run.pool, "embeddings", config.retrieval, config.seed, after=after, folder=folder)
+        return PoolIndex(self.run.pool, "embeddings", config.retrieval, config.seed, after=after, folder=folder)
 
     def _cluster(self) -> None:
         """k-means over the pool, and the cluster of every pool and seed image."""
@@ -356,12 +356,12 @@ class Curation:
                 )
         if sets:
             index = self._index(self._chosen_from, "models/neighbours")
-            self._step("index of embeddings", index)
+            self._build("index of embeddings", index)
             works = [
                 NearWork(NEIGHBOURS, self.run.seeds(seed.name), index, after="clusters", neighbours=seed.neighbours)
                 for seed in sets
             ]
-            self._parts("neighbours", works)
+            self._search("neighbours", works)
 
     def _select(self) -> None:
         """The list of chosen images, shuffled."""
@@ -413,6 +413,29 @@ class Curation:
             if footer := collection.footer(stage, task.part):
                 return footer.rows
         return 0
+
+    def _build(self, name: str, index: PoolIndex) -> None:
+        """One index with all cores, several at once."""
+        if len(index.shards) == 1 or index.is_current():
+            self._step(name, index)
+            return
+        index.forget_others()
+        work = BuildShard(index)
+        tasks = [Task(work, number) for number in range(len(index.shards)) if not work.is_current(number)]
+        with self.report.stage(name, 0):
+            for _ in self.runner.run_tasks(tasks):
+                pass
+
+    def _search(self, name: str, works: Sequence[NearWork]) -> None:
+        """Neighbours: shard by shard where the pool has several, those of all collections together."""
+        stale = [work for work in works if not all(map(work.is_current, work.collection.parts("listing")))]
+        passes = itertools.zip_longest(*(work.passes() for work in stale), fillvalue=())
+        for number, some in enumerate(passes, 1):
+            searches = sorted(itertools.chain(*some), key=lambda work: work.shard)
+            self._parts(f"{name}, pass {number}", searches)
+        self._parts(name, stale)
+        for work in works:
+            work.forget_lanes()
 
     def _step(self, name: str, step: Step) -> None:
         if not step.is_current():

@@ -99,7 +99,7 @@ class Dedup:
             reads={stage: [] for stage in self._own_stages},
             schema=DEDUP_SCHEMA,
             settings={
-                **settings.model_dump(by_alias=True),
+                **settings.model_dump(by_alias=True, exclude={"shard"}),
                 "radius": hashing.radius,
                 "references": [[item.name, item.threshold] for item in sets],
             },

@@ -1,11 +1,12 @@
-"""Search for nearest neighbours in a collection too large for comparing all with all: an inverted file, built once.
+"""Search for nearest neighbours in memory: exact, or by an inverted file where comparing all with all takes too long.
 
-The index proposes; similarities are then computed from the vectors themselves, so what a pair's similarity is does not
-depend on how it was found, nor on the number of threads.
+Both only propose; similarities are then computed from the vectors themselves, so what a pair's similarity is does not
+depend on how it was found, nor on the number of threads. An exact search proposes some more than are asked for, and
+more still where the last of them are too close to tell apart, so that its answer is that of a plain comparison to the
+bit: the last bits of a matrix product depend on its shape, and copies of one image differ in nothing else.
 """
 
-import hashlib
-from typing import Any, Protocol
+from typing import Any
 
 import faiss
 import numpy as np
@@ -14,11 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from curation.clustering.kmeans import kmeans
 from curation.clustering.share import Share, single
-from curation.errors import RunError
-from curation.parts import Collection, digest_of, random_for
-from curation.stages.vectors import Halves, Vectors, gather_vectors, live_counts, vectors_state
+from curation.parts import random_for
+from curation.stages import devices
+from curation.stages.vectors import Halves
 
-__all__ = ["BuildIndex", "SearchSettings", "Searcher", "build_index", "similarities_of"]
+__all__ = ["Searcher", "build_index", "similarities_of"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -37,26 +38,16 @@ AGAIN, AT_LEAST = 4, 512
 hardly the 4 best codes."""
 CHUNK = 4096
 """Queries at a time: bounds what is held for ranking again."""
+SPARE, WIDER = 16, 4
+"""Rows that an exact search looks at beyond k, and how many times as many where these do not settle it."""
+HELD = 1 << 20
+"""Pairs of a query and such a row at a time."""
+NEAR = np.float32(1e-5)
+"""Similarities closer than this may come in the other order out of a matrix product."""
 PAIRS = 65_536
 """Pairs at a time whose vectors are held as float32."""
 BLOCK = 131_072
 """Vectors of the base at a time that are held as float32."""
-
-
-class SearchSettings(Protocol):
-    """How a search is made: a section of the config that has these."""
-
-    @property
-    def exact_up_to(self) -> int:
-        """Vectors up to which all are compared."""
-
-    @property
-    def probes(self) -> int:
-        """Lists of the inverted file that are searched."""
-
-    @property
-    def compressed_from(self) -> int:
-        """Vectors from which on the inverted file holds codes."""
 
 
 class Searcher:
@@ -68,10 +59,8 @@ class Searcher:
 
     def __init__(self, base: Rows, index: Any = None, probes: int = 32) -> None:
         self._base = base
-        self._index = index
+        self._index = None if index is None else devices.Placed(index, probes)
         self._codes = isinstance(index, faiss.IndexIVFPQFastScan)
-        if index is not None:
-            index.nprobe = probes
 
     def __len__(self) -> int:
         return len(self._base)
@@ -89,17 +78,19 @@ class Searcher:
             exact: compare with every row, whether there is an index or not.
         """
         k = min(k, len(self._base))
+        if not k or not len(queries):
+            return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         found = [self._chunk(_single(queries[at : at + CHUNK]), k, exact) for at in range(0, len(queries), CHUNK)]
-        if not found:
-            return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
         return np.concatenate([similar for similar, _ in found]), np.concatenate([rows for _, rows in found])
 
     def _chunk(self, queries: Floats, k: int, exact: bool) -> tuple[Floats, Ints]:
         if exact or self._index is None:
-            rows = self._exact(queries, k)
-        else:
-            wanted = max(AGAIN * k, AT_LEAST) if self._codes else k
-            _, rows = self._index.search(queries, min(wanted, len(self._base)))
+            return self._exact(queries, k)
+        wanted = max(AGAIN * k, AT_LEAST) if self._codes else k
+        return self._ranked(queries, self._index.search(queries, min(wanted, len(self._base))), k)
+
+    def _ranked(self, queries: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
+        """The k best of those proposed."""
         similar = self._similarities(queries, rows)
         order = np.lexsort((rows, -similar), axis=1)[:, :k]
         return np.take_along_axis(similar, order, axis=1), np.take_along_axis(rows, order, axis=1)
@@ -109,21 +100,38 @@ class Searcher:
         similar = np.empty(rows.shape, np.float32)
         step = max(1, PAIRS // max(1, rows.shape[1]))
         for at in range(0, len(rows), step):
-            found = _single(self._base[rows[at : at + step]])  # of row -1, any
-            np.einsum("qd,qkd->qk", queries[at : at + step], found, out=similar[at : at + step])
+            for first in range(0, rows.shape[1], PAIRS):
+                block = np.s_[at : at + step, first : first + PAIRS]
+                found = _single(self._base[rows[block]])  # of row -1, any
+                similar[block] = np.einsum("qd,qkd->qk", queries[at : at + step], found)
         similar[rows < 0] = -2
         return similar
 
-    def _exact(self, queries: Floats, k: int) -> Ints:
-        """Rows of the k best, found block by block."""
+    def _exact(self, queries: Floats, k: int) -> tuple[Floats, Ints]:
+        """The k best by the similarities that are told, whatever a matrix product makes of their last bits."""
+        best, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        unsettled, wanted = np.arange(len(queries)), min(k + SPARE, len(self._base))
+        while len(unsettled):
+            step, left = max(1, HELD // wanted), [np.empty(0, np.int64)]
+            for at in range(0, len(unsettled), step):
+                some = unsettled[at : at + step]
+                least, proposed = self._proposed(queries[some], wanted)
+                best[some], rows[some] = self._ranked(queries[some], proposed, k)
+                if wanted < len(self._base):
+                    left.append(some[best[some, -1] <= least + NEAR])
+            unsettled, wanted = np.concatenate(left), min(WIDER * wanted, len(self._base))
+        return best, rows
+
+    def _proposed(self, queries: Floats, wanted: int) -> tuple[Floats, Ints]:
+        """Rows of the best by matrix products, block by block, and what the least of them has there."""
         best, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         for first in range(0, len(self._base), BLOCK):
             block = _single(self._base[first : first + BLOCK])
-            similar, found = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+            similar, found = devices.knn(queries, block, min(wanted, len(block)))
             best, rows = np.concatenate([best, similar], axis=1), np.concatenate([rows, found + first], axis=1)
-            order = np.argsort(-best, axis=1, kind="stable")[:, :k]
+            order = np.argsort(-best, axis=1, kind="stable")[:, :wanted]
             best, rows = np.take_along_axis(best, order, axis=1), np.take_along_axis(rows, order, axis=1)
-        return rows
+        return best[:, -1], rows
 
 
 def similarities_of(first: Rows, second: Rows, rows: Ints, others: Ints, step: int = PAIRS) -> Floats:
@@ -196,81 +204,3 @@ def _single(rows: Rows) -> Floats:
         return np.ascontiguousarray(rows)
     halves = rows.astype(np.float16, copy=not rows.flags.writeable)
     return single(np.ascontiguousarray(halves))
-
-
-class BuildIndex:
-    """The step that builds the index of a collection, where it is too large for exact search, and stores it.
-
-    Args:
-        stage: the one that made the vectors.
-        after: the stage whose live rows are searched; by default the same.
-        folder: where it is stored; it holds this index alone.
-    """
-
-    def __init__(
-        self,
-        collection: Collection,
-        stage: str,
-        settings: SearchSettings,
-        seed: int,
-        *,
-        after: str | None = None,
-        folder: str = "models/near",
-    ) -> None:
-        self.collection = collection
-        self.stage = stage
-        self.after = after or stage
-        self.settings = settings
-        self.seed = seed
-        self._folder = folder
-        self._opened: tuple[Vectors, Searcher] | None = None
-        self.state = digest_of(vectors_state(collection, stage, self.after))
-        shape = [settings.exact_up_to, settings.compressed_from]
-        self.digest = digest_of(["near index", 3, shape, seed, self.state])
-        self.is_needed = sum(live_counts(collection, self.after).values()) > settings.exact_up_to
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}  # each process opens its own
-
-    @property
-    def file(self) -> str:
-        return f"{self._folder}/{self.digest[:16]}.faiss"
-
-    def is_current(self) -> bool:
-        return not self.is_needed or self.collection.store.exists(self.file)
-
-    def run(self) -> None:
-        """Raises RunError where vectors are damaged."""
-        halves = gather_vectors(self.collection, self.stage, self.after).halves
-        compressed = len(halves) >= self.settings.compressed_from
-        index = build_index(halves, compressed=compressed, seed=self.seed, threads=faiss.omp_get_max_threads())
-        data = faiss.serialize_index(index).tobytes()
-        store = self.collection.store
-        for name in store.names(self._folder):
-            store.remove(f"{self._folder}/{name}")
-        store.write_bytes(self.file, hashlib.sha256(data).digest() + data)
-
-    def open(self) -> tuple[Vectors, Searcher]:
-        """The vectors, and search among them: once in a process, for all the work that shares this index.
-
-        Raises:
-            RunError: the index is damaged, or of other vectors.
-        """
-        if self._opened is None:
-            vectors = gather_vectors(self.collection, self.stage, self.after)
-            index = self._read(vectors) if self.is_needed else None
-            self._opened = vectors, Searcher(vectors.halves, index, self.settings.probes)
-        return self._opened
-
-    def _read(self, vectors: Vectors) -> Any:
-        where = self.collection.store.url(self.file)
-        data = self.collection.store.read_bytes(self.file)
-        if hashlib.sha256(data[32:]).digest() != data[:32]:
-            raise RunError(f"{where}: is damaged; delete this file and run the same command again")
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8, offset=32))
-        if (index.ntotal, index.d) != vectors.halves.shape:
-            raise RunError(
-                f"{where}: is an index of {index.ntotal} vectors of {index.d} dimensions, {self.collection.path} has "
-                f"{len(vectors)} of {vectors.halves.shape[1]}; delete this file and run the same command again"
-            )
-        return index

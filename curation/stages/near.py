@@ -5,27 +5,41 @@
 - `neighbours`: by embedding, of each seed set in sample mode.
 
 What a reference or seed set needs is in its own files, so one that is added later redoes nothing of the pool.
+
+A pool of one shard is searched and the answer is the stage's file. One of several is searched in passes: of each part
+and each shard in turn, what is found is laid over what was found before, in files that are removed once the stage's own
+file is there. Few parts are searched for in several shards at once, in *lanes*, so that all workers have something to
+do. The best of several shards are the best of all, so neither shards nor lanes change the answer of an exact search.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from curation.errors import RunError
 from curation.parts import Collection, random_for
-from curation.stages.contract import Output, StageSpec, commit_output, is_current
+from curation.stages.contract import Output, StageSpec, commit_output, expected_digest, is_current
 from curation.stages.describe import VECTOR
-from curation.stages.index import BuildIndex, Floats, Ints
+from curation.stages.index import Ints
+from curation.stages.lists import COLUMNS, Lists, places_of
+from curation.stages.shards import Opened, PoolIndex
 from curation.stages.vectors import Halves, read_vectors
 
-__all__ = ["ALIKE", "NEAR", "NEIGHBOURS", "NearStage", "NearWork"]
+__all__ = ["ALIKE", "NEAR", "NEIGHBOURS", "NearStage", "NearWork", "ShardWork"]
 
 CHECKED = 32
 """Images of each part whose neighbours are searched exactly as well, where there is an index."""
 WIDER = 4
-"""A reference image all of whose neighbours are copies is searched again for this many times as many."""
+"""A reference image whose neighbours are copies is searched again for this many times as many."""
+AT_ONCE = 256
+"""Pairs of a part and a shard that a pass should have at least."""
+FOUND, TRUE = "found", "true"
+"""What the columns of a lane begin with: the neighbours found so far, and for images whose recall is measured, the true
+ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +55,28 @@ class NearStage:
         """Neighbours of each image, the most similar first: part, row and similarity; and the recall of the search."""
         return pa.schema(
             [
-                (f"{self.prefix}_part", pa.list_(pa.int32())),
-                (f"{self.prefix}_row", pa.list_(pa.int32())),
-                (f"{self.prefix}_similarity", pa.list_(pa.float32())),
+                *((f"{self.prefix}_{name}", kind) for name, kind in COLUMNS.items()),
                 (f"{self.prefix}_recall", pa.float32()),
             ]
         )
 
 
-NEAR = NearStage("near", "near", 1)
-ALIKE = NearStage("alike", "alike", 1)
-NEIGHBOURS = NearStage("neighbours", "pool", 2)
+NEAR = NearStage("near", "near", 2)
+ALIKE = NearStage("alike", "alike", 2)
+NEIGHBOURS = NearStage("neighbours", "pool", 3)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of a part's images, what a search has found; and where an index does it, the true neighbours of some of them."""
+
+    found: Lists
+    true: Lists
+
+    @classmethod
+    def joined(cls, several: "Sequence[Found]") -> "Found":
+        """What several searches found for the same part; at least one."""
+        return cls(Lists.joined([some.found for some in several]), Lists.joined([some.true for some in several]))
 
 
 class NearWork:
@@ -63,14 +88,14 @@ class NearWork:
         after: the stage whose live rows of the collection are searched for; of the pool itself, the index's.
         neighbours: k.
         copies_above: for a reference set, the similarity from which on an image may be a copy: where all k neighbours
-            are above it, more are looked for until one is not.
+            are above it, all others that are follow, and the k nearest that are not.
     """
 
     def __init__(
         self,
         stage: NearStage,
         collection: Collection,
-        index: BuildIndex,
+        index: PoolIndex,
         *,
         after: str,
         neighbours: int,
@@ -78,14 +103,14 @@ class NearWork:
     ) -> None:
         self.collection = collection
         self.stages = [stage.name]
+        self.index = index
         self._stage = stage
-        self._index = index
         self._after = after
         self._own = collection.path == index.collection.path
         self._neighbours = neighbours
         self._copies_above = copies_above
         assert not self._own or after == index.after
-        self._spec = StageSpec(
+        self.spec = StageSpec(
             name=stage.name,
             version=stage.version,
             after=after,
@@ -94,72 +119,203 @@ class NearWork:
             settings={
                 "neighbours": neighbours,
                 "copies_above": copies_above,
-                "index": index.digest if index.is_needed else None,
+                "index": index.digest,
                 "probes": index.settings.probes if index.is_needed else None,
                 "pool": index.state,
             },
         )
 
+    @cached_property
+    def lanes(self) -> int:
+        """Shards that are searched at once; none where the pool is one shard. No answer depends on it."""
+        shards, parts = len(self.index.shards), max(1, len(self.collection.parts(self._after)))
+        return 0 if shards == 1 else min(shards, -(-AT_ONCE // parts))
+
+    def passes(self) -> "list[list[ShardWork]]":
+        """What is to be done before this, pass after pass."""
+        shards = range(len(self.index.shards))
+        return [
+            [ShardWork(self, shard) for shard in shards[first : first + self.lanes]]
+            for first in (shards[:: self.lanes] if self.lanes else ())
+        ]
+
     def setup(self) -> None:
-        self._vectors, self._searcher = self._index.open()
+        if not self.lanes:
+            self.index.open()
 
     def is_current(self, part: int) -> bool:
-        return is_current(self._spec, self.collection, part)
+        return is_current(self.spec, self.collection, part)
 
     def run(self, part: int) -> None:
         """Raises RunError where vectors are damaged, or of another dimension than the pool's."""
         if self.is_current(part):
             return
         started = time.monotonic()
-        queries = read_vectors(self.collection, part, self._index.stage, self._after)
-        if len(queries) and queries.shape[1] != self._searcher.dim:
+        if self.lanes:
+            last = [ShardWork(self, len(self.index.shards) - 1 - lane) for lane in range(self.lanes)]
+            found = Found.joined([work.read(part) for work in last])
+        else:
+            found = self.search(0, part)
+        lists, true = self._cut(found.found), self._cut(found.true)
+        columns = {
+            **lists.columns(self._stage.prefix),
+            f"{self._stage.prefix}_recall": pa.array(self._recall(lists, true, part), pa.float32()),
+        }
+        live = self.collection.live(self._after, part)
+        commit_output(self.spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
+        for lane in range(self.lanes):
+            self.collection.remove(self.lane(lane), part)
+
+    def lane(self, number: int) -> str:
+        """The folder of what was found in a lane so far, as a stage."""
+        return f"{self._stage.name}/lane-{number:05d}"
+
+    def forget_lanes(self) -> None:
+        """Remove what a killed command left of lanes, once all parts are done."""
+        store, folder = self.collection.store, f"{self.collection.path}/{self._stage.name}"
+        for lane in store.folders(folder):
+            store.remove_folder(f"{folder}/{lane}")
+
+    def best(self, several: Sequence[Found]) -> Found:
+        """What must be kept of what several shards hold."""
+        joined = Found.joined(several)
+        return Found(*(lists.cut(self._longest(lists)) for lists in (joined.found, joined.true)))
+
+    def search(self, shard: int, part: int) -> Found:
+        """The nearest images of one shard. Raises as `run`."""
+        queries = read_vectors(self.collection, part, self.index.stage, self._after)
+        nobody = np.empty(0, np.int64)
+        if not len(queries):
+            nothing = Lists(nobody, np.empty(0, np.float32), nobody)
+            return Found(nothing, nothing)
+        opened = self.index.open(shard)
+        if queries.shape[1] != opened.searcher.dim:
             raise RunError(
-                f"{self.collection.store.url(self.collection.file(self._index.stage, part))}: vectors of "
-                f"{queries.shape[1]} dimensions, those of {self._index.collection.path} have {self._searcher.dim}; "
+                f"{self.collection.store.url(self.collection.file(self.index.stage, part))}: vectors of "
+                f"{queries.shape[1]} dimensions, those of {self.index.collection.path} have {opened.searcher.dim}; "
                 "they are of different models, so delete this file and run the same command again"
             )
-        # Where in the pool each query is itself; nowhere, if it is of another collection.
-        own = self._vectors.first_of(part) + np.arange(len(queries)) if self._own else np.full(len(queries), -1)
-        found = self._search(queries, own) if len(queries) else []
-        recall = self._recall(queries, own, found, part)
-        prefix, kinds = self._stage.prefix, self._spec.schema
-        columns = {
-            f"{prefix}_part": [self._vectors.part[rows] for _, rows in found],
-            f"{prefix}_row": [self._vectors.row[rows] for _, rows in found],
-            f"{prefix}_similarity": [similar for similar, _ in found],
-            f"{prefix}_recall": recall,
-        }
-        output = Output({name: pa.array(values, kinds.field(name).type) for name, values in columns.items()})
-        live = self.collection.live(self._after, part)
-        commit_output(self._spec, self.collection, part, live, output, seconds=time.monotonic() - started)
+        every, checked = np.arange(len(queries)), self._checked(len(queries), part)
+        found = self._search(opened, queries, every, part)
+        true = self._search(opened, queries, checked, part, exact=True)
+        return Found(found, true)
 
-    def _search(self, queries: Halves, own: Ints, *, exact: bool = False) -> list[tuple[Floats, Ints]]:
-        """For each query its neighbours' similarities and positions; `own` is its own position, or -1."""
-        k = self._neighbours + self._own
-        similar, rows = self._searcher.search(queries, k, exact=exact)
-        found = []
-        for at in range(len(queries)):
-            chosen = (rows[at] >= 0) & (rows[at] != own[at])
-            found.append((similar[at][chosen][: self._neighbours], rows[at][chosen][: self._neighbours]))
-        while self._copies_above is not None and k < len(self._searcher):
-            full = [at for at, (best, _) in enumerate(found) if len(best) and best[-1] > self._copies_above]
-            full = [at for at in full if len(found[at][0]) >= k]
-            if not full:
-                break
-            k = min(WIDER * k, len(self._searcher))
-            similar, rows = self._searcher.search(queries[full], k, exact=exact)
-            for at, best, where in zip(full, similar, rows, strict=True):
-                found[at] = (best[where >= 0], where[where >= 0])
-        return found
+    def _search(self, opened: Opened, queries: Halves, images: Ints, part: int, *, exact: bool = False) -> Lists:
+        """The nearest images of one shard for some of a part's; the lists of the others are empty."""
+        most = len(opened.searcher)
+        wanted = min(self._neighbours + self._own, most)
+        found = self._once(opened, queries, images, part, wanted, exact)
+        while len(images) and wanted < most:
+            images = images[(found.lengths[images] >= wanted) & (self._longest(found)[images] > wanted)]
+            wanted = min(WIDER * wanted, most)
+            if len(images):
+                found = found.with_those_of(images, self._once(opened, queries, images, part, wanted, exact))
+        return found.cut(self._longest(found))
 
-    def _recall(self, queries: Halves, own: Ints, found: list[tuple[Floats, Ints]], part: int) -> list[float | None]:
-        """For a sample of images the share of their true neighbours that the index found; None for the others."""
-        recall: list[float | None] = [None] * len(queries)
-        if not self._index.is_needed or not len(queries):
-            return recall
-        rng = random_for(self._index.seed, self._stage.name, self.collection.path, part)
-        checked = np.sort(rng.choice(len(queries), min(CHECKED, len(queries)), replace=False))
-        truth = self._search(queries[checked], own[checked], exact=True)
-        for at, (_, true) in zip(checked.tolist(), truth, strict=True):
-            recall[at] = float(np.isin(true, found[at][1]).mean()) if len(true) else None
+    def _once(self, opened: Opened, queries: Halves, images: Ints, part: int, k: int, exact: bool) -> Lists:
+        similar, rows = opened.searcher.search(queries[images], k, exact=exact)
+        vectors = opened.vectors
+        place = places_of(vectors.part[rows], vectors.row[rows])
+        chosen = rows >= 0
+        if self._own:
+            numbers = np.flatnonzero(self.collection.live(self._after, part))
+            chosen &= place != places_of(part, numbers[images])[:, None]
+        image = np.repeat(images, rows.shape[1]).reshape(rows.shape)[chosen]
+        return Lists.of(len(queries), image, similar[chosen], place[chosen])
+
+    def _longest(self, found: Lists) -> Ints:
+        """How long each list must be in one shard, so that `_cut` has what it needs of all of them together."""
+        if self._copies_above is None:
+            return np.full(len(found.lengths), self._neighbours)
+        copies = found.above(self._copies_above)
+        few = copies < (self._neighbours if len(self.index.shards) == 1 else 1)
+        return np.where(few, self._neighbours, copies + self._neighbours)
+
+    def _cut(self, found: Lists) -> Lists:
+        """The k best; where all are copies, all copies and the k best after them."""
+        longest = np.full(len(found.lengths), self._neighbours)
+        if self._copies_above is not None:
+            copies = found.above(self._copies_above)
+            longest += np.where(copies < self._neighbours, 0, copies)
+        return found.cut(longest)
+
+    def _checked(self, count: int, part: int) -> Ints:
+        """The images of a part whose recall is measured: some, where there is an index."""
+        if not self.index.is_needed:
+            return np.empty(0, np.int64)
+        rng = random_for(self.index.seed, self._stage.name, self.collection.path, part)
+        return np.sort(rng.choice(count, min(CHECKED, count), replace=False))
+
+    def _recall(self, found: Lists, true: Lists, part: int) -> list[float | None]:
+        """Of those images, the share of true neighbours that the index found; None for the others."""
+        recall: list[float | None] = [None] * len(found.lengths)
+        for at in self._checked(len(recall), part).tolist():
+            if true.lengths[at]:
+                recall[at] = float(np.isin(true.list_of(at), found.list_of(at)).mean())
         return recall
+
+
+class ShardWork:
+    """One pass: the nearest images of one shard, laid over those of the shards before it in its lane."""
+
+    def __init__(self, near: NearWork, shard: int) -> None:
+        self.collection = near.collection
+        self._near = near
+        self.shard = shard
+        self._lane = shard % near.lanes
+        self.stages = [near.lane(self._lane)]
+
+    def setup(self) -> None:
+        pass
+
+    def is_current(self, part: int) -> bool:
+        if self._near.is_current(part):
+            return True
+        footer = self.collection.footer(self.stages[0], part)
+        later = range(self.shard, len(self._near.index.shards), self._near.lanes)
+        return footer is not None and any(footer.digest == self._digest(shard, part) for shard in later)
+
+    def run(self, part: int) -> None:
+        """Raises as `NearWork.run`."""
+        if self.is_current(part):
+            return
+        started = time.monotonic()
+        before = self.shard - self._near.lanes
+        found = [self._near.search(self.shard, part)]
+        if before >= 0:
+            found.append(ShardWork(self._near, before).read(part))
+        best = self._near.best(found)
+        columns = {**best.found.columns(FOUND), **best.true.columns(TRUE)}
+        spec, live = self._spec(self.shard), self.collection.live(str(self._near.spec.after), part)
+        commit_output(spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
+
+    def read(self, part: int) -> Found:
+        """What this shard and those before it in its lane hold."""
+        footer = self.collection.footer(self.stages[0], part)
+        assert footer is not None
+        assert footer.digest == self._digest(self.shard, part), "a pass was left out"
+        live = self.collection.live(self.stages[0], part)
+        table = self.collection.read(self.stages[0], part, self._spec(self.shard).schema.names)
+        table = table.filter(pa.array(live))
+        return Found(Lists.read(table, FOUND), Lists.read(table, TRUE))
+
+    def _digest(self, shard: int, part: int) -> str | None:
+        return expected_digest(self._spec(shard), self.collection, part)
+
+    def _spec(self, last: int) -> StageSpec:
+        """Of the lane's file once a shard is done."""
+        near = self._near
+        shards = near.index.shards[self._lane : last + 1 : near.lanes]
+        return StageSpec(
+            name=self.stages[0],
+            version=near.spec.version,
+            after=near.spec.after,
+            reads=near.spec.reads,
+            schema=pa.schema(
+                [(f"{prefix}_{name}", kind) for prefix in (FOUND, TRUE) for name, kind in COLUMNS.items()]
+            ),
+            settings={
+                **{name: near.spec.settings[name] for name in ("neighbours", "copies_above", "probes")},
+                "shards": [shard.digest for shard in shards],
+            },
+        )

@@ -45,7 +45,7 @@ class UnwantedWork:
         states = [vectors_state(examples, "embeddings", "embeddings") for examples in self._examples]
         self._spec = StageSpec(
             name="unwanted",
-            version=1,
+            version=2,
             after="embeddings",
             reads={"embeddings": [VECTOR]},
             schema=UNWANTED_SCHEMA,

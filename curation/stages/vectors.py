@@ -3,6 +3,7 @@
 Which images are live may be decided by a later stage than the one that made the vectors: `after`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from curation.errors import RunError
 from curation.parts import Collection
 from curation.stages.describe import VECTOR
 
-__all__ = ["Vectors", "gather_vectors", "halves_of", "live_counts", "read_vectors", "vectors_state"]
+__all__ = ["Vectors", "gather_vectors", "halves_of", "live_counts", "part_states", "read_vectors", "vectors_state"]
 
 Halves = npt.NDArray[np.float16]
 
@@ -34,18 +35,17 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.halves)
 
-    def first_of(self, part: int) -> int:
-        """The position of a part's first vector."""
-        return int(np.searchsorted(self.part, part))
 
-
-def gather_vectors(collection: Collection, stage: str, after: str) -> Vectors:
+def gather_vectors(collection: Collection, stage: str, after: str, counts: Mapping[int, int] | None = None) -> Vectors:
     """The vectors of a stage, of all images that are live after it or a later one.
+
+    Args:
+        counts: parts, and how many live images each has; by default all that have any.
 
     Raises:
         RunError: some are not finite, or parts differ in their dimension.
     """
-    counts = live_counts(collection, after)
+    counts = live_counts(collection, after) if counts is None else counts
     halves: Halves | None = None
     start = 0
     parts, rows = [np.empty(0, np.int32)], [np.empty(0, np.int32)]  # so that there is something to join
@@ -95,12 +95,15 @@ def live_counts(collection: Collection, after: str) -> dict[int, int]:
 
 def vectors_state(collection: Collection, stage: str, after: str) -> list[list[str]]:
     """What `gather_vectors` gives depends on: the digest of each part's vectors, and which of its rows are live."""
-    if stage == after:
-        return collection.state(stage)
-    found = []
+    return list(part_states(collection, stage, after).values())
+
+
+def part_states(collection: Collection, stage: str, after: str) -> dict[int, list[str]]:
+    """The same, by part."""
+    found = {}
     for part in collection.parts(after):
         made, live = collection.footer(stage, part), collection.footer(after, part)
         assert made is not None, f"{after} without {stage}"
         assert live is not None, f"a part of {after} that is gone"
-        found.append([made.digest, live.live])
+        found[part] = [made.digest, live.live]
     return found

@@ -7,8 +7,8 @@ import pytest
 
 from curation.config import RetrievalConfig
 from curation.errors import RunError
-from curation.stages.index import BuildIndex
 from curation.stages.near import ALIKE, NEIGHBOURS, NearWork
+from curation.stages.shards import PoolIndex
 
 EXACT = RetrievalConfig()
 INDEXED = RetrievalConfig(exact_up_to=100, probes=8)
@@ -62,7 +62,7 @@ def lists(collection, stage, prefix):
 
 
 def test_the_neighbours_of_seeds_are_the_nearest_live_images_of_the_pool(pool, seeds):
-    index = BuildIndex(pool, "embeddings", EXACT, 0)
+    index = PoolIndex(pool, "embeddings", EXACT, 0)
     assert not index.is_needed
     searched(NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=4), index)
     places, base = everything(pool)
@@ -78,7 +78,7 @@ def test_the_neighbours_of_seeds_are_the_nearest_live_images_of_the_pool(pool, s
 def test_an_image_of_the_pool_is_no_neighbour_of_itself_even_where_it_has_a_twin(embedded, clustered):
     vectors = clustered(40, seed=3)
     pool = embedded("pool", [vectors, vectors[::-1]])
-    index = BuildIndex(pool, "embeddings", EXACT, 0)
+    index = PoolIndex(pool, "embeddings", EXACT, 0)
     searched(NearWork(ALIKE, pool, index, after="embeddings", neighbours=2), index)
     found = lists(pool, "alike", "alike")
     for at, (near, similar) in enumerate(found):
@@ -90,10 +90,10 @@ def test_an_image_of_the_pool_is_no_neighbour_of_itself_even_where_it_has_a_twin
 
 @pytest.mark.parametrize(("settings", "least"), [(INDEXED, 0.95), (CODES, 0.85)], ids=["lists", "codes"])
 def test_an_index_finds_nearly_all_and_says_how_many(pool, seeds, settings, least):
-    exact = BuildIndex(pool, "embeddings", EXACT, 0)
+    exact = PoolIndex(pool, "embeddings", EXACT, 0)
     searched(NearWork(NEIGHBOURS, seeds, exact, after="clusters", neighbours=4), exact)
     truth = lists(seeds, "neighbours", "pool")
-    index = BuildIndex(pool, "embeddings", settings, 0, folder="models/neighbours")
+    index = PoolIndex(pool, "embeddings", settings, 0, folder="models/neighbours")
     assert index.is_needed
     searched(NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=4), index)
     found = lists(seeds, "neighbours", "pool")
@@ -112,7 +112,7 @@ def test_an_index_finds_nearly_all_and_says_how_many(pool, seeds, settings, leas
 def test_a_recall_under_one_is_told_as_it_is(embedded, clustered):
     """One probe of many lists misses neighbours: the stored recall is that of a plain comparison."""
     pool = embedded("pool", [clustered(900, dim=32, centres=1, spread=1.0)])
-    index = BuildIndex(pool, "embeddings", RetrievalConfig(exact_up_to=10, probes=1), 0)
+    index = PoolIndex(pool, "embeddings", RetrievalConfig(exact_up_to=10, probes=1), 0)
     searched(NearWork(ALIKE, pool, index, after="embeddings", neighbours=10), index)
     places, base = everything(pool)
     scores = base @ base.T
@@ -130,8 +130,8 @@ def test_a_recall_under_one_is_told_as_it_is(embedded, clustered):
 def test_only_images_that_are_live_after_the_last_filter_are_found(embedded, clustered, seeds, store):
     vectors = [clustered(60, seed=7)]
     pool = embedded("pool", vectors, also=["unwanted"])
-    whole = BuildIndex(pool, "embeddings", EXACT, 0, after="unwanted")
-    assert whole.state == BuildIndex(pool, "embeddings", EXACT, 0).state, "nothing was dropped, so nothing is redone"
+    whole = PoolIndex(pool, "embeddings", EXACT, 0, after="unwanted")
+    assert whole.state == PoolIndex(pool, "embeddings", EXACT, 0).state, "nothing was dropped, so nothing is redone"
     import pyarrow as pa
 
     from curation.drops import Dropped, DropReason
@@ -140,8 +140,8 @@ def test_only_images_that_are_live_after_the_last_filter_are_found(embedded, clu
     spec = StageSpec("unwanted", 1, "embeddings", {}, pa.schema([]), {})
     drops = {row: Dropped(DropReason.UNWANTED) for row in range(30)}
     commit_output(spec, pool, 0, np.ones(60, bool), Output({}, drops))
-    index = BuildIndex(pool, "embeddings", EXACT, 0, after="unwanted")
-    assert index.digest != whole.digest
+    index = PoolIndex(pool, "embeddings", EXACT, 0, after="unwanted")
+    assert index.state != whole.state
     searched(NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=30), index)
     assert {place for near, _ in lists(seeds, "neighbours", "pool") for place in near} == {
         (0, row) for row in range(30, 60)
@@ -150,28 +150,28 @@ def test_only_images_that_are_live_after_the_last_filter_are_found(embedded, clu
 
 def test_work_that_shares_an_index_opens_it_once_and_sends_nothing_of_it(pool, seeds, embedded, clustered):
     other = embedded("seeds/t", [clustered(5, seed=60)], also=["clusters"])
-    index = BuildIndex(pool, "embeddings", INDEXED, 0, folder="models/neighbours")
+    index = PoolIndex(pool, "embeddings", INDEXED, 0, folder="models/neighbours")
     index.run()
     works = [NearWork(NEIGHBOURS, each, index, after="clusters", neighbours=4) for each in (seeds, other)]
     before = len(pickle.dumps(works))
     for work in works:
         work.setup()
-    assert works[0]._searcher is works[1]._searcher
-    one, two = pickle.loads(pickle.dumps([work._index for work in works]))
+    assert works[0].index.open() is works[1].index.open()
+    one, two = pickle.loads(pickle.dumps([work.index for work in works]))
     assert one is two
     assert one._opened is None
     assert before < 20_000
 
 
 def test_an_index_of_other_vectors_is_named_and_nothing_is_written(pool, seeds, embedded, clustered):
-    index = BuildIndex(pool, "embeddings", INDEXED, 0, folder="models/neighbours")
-    other = BuildIndex(
+    index = PoolIndex(pool, "embeddings", INDEXED, 0, folder="models/neighbours")
+    other = PoolIndex(
         embedded("references/r", [clustered(300, dim=8)]), "embeddings", INDEXED, 0, folder="models/other"
     )
     other.run()
-    pool.store.write_bytes(index.file, pool.store.read_bytes(other.file))
+    pool.store.write_bytes(index.file(0), pool.store.read_bytes(other.file(0)))
     work = NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=4)
-    message = r"\.faiss: is an index of 300 vectors of 8 dimensions, pool has 274 of 16; delete this file and run"
+    message = r"\.faiss: is an index of 300 vectors of 8 dimensions, this part of pool has 274 of 16; delete this file"
     with pytest.raises(RunError, match=message):
         work.setup()
     assert seeds.parts("neighbours") == []
@@ -179,7 +179,7 @@ def test_an_index_of_other_vectors_is_named_and_nothing_is_written(pool, seeds, 
 
 def test_seeds_of_another_dimension_than_the_pool_are_named(pool, embedded, clustered):
     seeds = embedded("seeds/s", [clustered(5, dim=8)], also=["clusters"])
-    index = BuildIndex(pool, "embeddings", EXACT, 0)
+    index = PoolIndex(pool, "embeddings", EXACT, 0)
     work = NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=4)
     work.setup()
     message = (
@@ -196,7 +196,7 @@ def test_vectors_that_are_not_finite_are_named(embedded, clustered, where):
     bad[7, 3] = np.nan
     pool = embedded("pool", [bad if where == "pool" else good])
     seeds = embedded("seeds/s", [bad if where == "seeds" else good], also=["clusters"])
-    index = BuildIndex(pool, "embeddings", EXACT, 0)
+    index = PoolIndex(pool, "embeddings", EXACT, 0)
     message = rf"{where}.*part-00000\.parquet: 1 of 50 vectors hold NaN or infinity, the first at live image 7; delete"
     with pytest.raises(RunError, match=message):
         searched(NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=4), index)
@@ -204,10 +204,10 @@ def test_vectors_that_are_not_finite_are_named(embedded, clustered, where):
 
 
 def test_a_damaged_index_is_named(pool, seeds):
-    index = BuildIndex(pool, "embeddings", INDEXED, 0, folder="models/neighbours")
+    index = PoolIndex(pool, "embeddings", INDEXED, 0, folder="models/neighbours")
     index.run()
-    data = bytearray(pool.store.read_bytes(index.file))
+    data = bytearray(pool.store.read_bytes(index.file(0)))
     data[-5] ^= 1
-    pool.store.write_bytes(index.file, bytes(data))
+    pool.store.write_bytes(index.file(0), bytes(data))
     with pytest.raises(RunError, match=r"\.faiss: is damaged; delete this file and run the same command again"):
         NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=4).setup()

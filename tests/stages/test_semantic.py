@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from curation.config import RetrievalConfig, SemanticConfig
-from curation.stages.index import BuildIndex
 from curation.stages.near import ALIKE, NearWork
 from curation.stages.semantic import SemanticDedup
+from curation.stages.shards import PoolIndex
 
 
 def done(pool, neighbours=64, retrieval=None, **settings):
     """The rows of `semantic`, of live images."""
     config = SemanticConfig(enabled=True, neighbours=neighbours, **settings)
-    index = BuildIndex(pool, "embeddings", retrieval or RetrievalConfig(), 0, folder="models/alike")
+    index = PoolIndex(pool, "embeddings", retrieval or RetrievalConfig(), 0, folder="models/alike")
     if not index.is_current():
         index.run()
     work = NearWork(ALIKE, pool, index, after="embeddings", neighbours=config.neighbours)
