@@ -73,12 +73,9 @@ class Lists:
         keep = np.arange(len(self.place)) - np.repeat(firsts, self.lengths) < np.repeat(longest, self.lengths)
         return Lists(np.minimum(self.lengths, longest), self.similarity[keep], self.place[keep])
 
-    def with_those_of(self, images: Ints, others: "Lists") -> "Lists":
-        """Other lists in place of some images'."""
-        keep = ~np.isin(self.image, images)
-        image = np.concatenate([self.image[keep], images[others.image]])
-        similarity = np.concatenate([self.similarity[keep], others.similarity])
-        return Lists.of(len(self.lengths), image, similarity, np.concatenate([self.place[keep], others.place]))
+    def replaced(self, others: "Lists") -> "Lists":
+        """With other lists of the same images in place of its own, where those are not empty."""
+        return Lists.joined([self.cut(np.where(others.lengths > 0, 0, self.lengths)), others])
 
     def list_of(self, image: int) -> Ints:
         """The places in one list."""

@@ -209,7 +209,7 @@ class NearWork:
             images = images[(found.lengths[images] >= wanted) & (self._longest(found)[images] > wanted)]
             wanted = min(WIDER * wanted, most)
             if len(images):
-                found = found.with_those_of(images, self._once(opened, queries, images, part, wanted, exact))
+                found = found.replaced(self._once(opened, queries, images, part, wanted, exact))
         return found.cut(self._longest(found))
 
     def _once(self, opened: Opened, queries: Halves, images: Ints, part: int, k: int, exact: bool) -> Lists:

@@ -1,6 +1,7 @@
 """The kNN graph of a large pool, by its inverted file and by exact search: time, recall and memory.
 
     python -m tests.bench.bench_knn_graph [--images 1000000] [--probes 32 64 128] [--blocks 4] [--compressed]
+    python -m tests.bench.bench_knn_graph --shards 1 4 [--exact] ...
 
 Vectors are made: a mixture of uneven clusters, and for three in ten images copies at cosine similarities of 0.5 to
 0.99, each as likely. The index is built once, and that is part of its time. Blocks of 2,048 random images are then
@@ -8,21 +9,37 @@ searched exactly and with the index, in turn, and the medians are multiplied to 
 
 A link of the graph is found when either of its images lists the other, as dedup joins them; its recall is told for
 links above `--threshold`, beside that of each image's own list.
+
+With `--shards`, the stage itself searches a pool that is cut into so many, for `--blocks` parts of 10,000 images:
+what a worker holds at its peak while it builds and while it searches, each in a process of its own, and how long it
+takes. Searches of all numbers of shards are made in turn, forwards and backwards.
 """
 
 import argparse
+import json
+import math
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 import faiss
 import numpy as np
+import pyarrow as pa
 
 from curation.config import DedupConfig
+from curation.parts import Collection
+from curation.stages.contract import Output, StageSpec, commit_output
+from curation.stages.describe import VECTOR
 from curation.stages.index import Searcher, build_index
+from curation.stages.near import NEAR, NearWork
+from curation.stages.shards import PoolIndex
+from curation.storage import Store
 
 BLOCK = 2_048
-DIM = 256
+PART = 10_000
 CLUSTERS = 10_000
 WITHIN = 0.6
 """Similarity of an image to the centre of its cluster; two images of a cluster have the square of it."""
@@ -40,10 +57,22 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.6)
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--compressed", action="store_true", help="product-quantised codes, ranked again")
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--shards", type=int, nargs="+", help="numbers of shards to cut the pool into")
+    parser.add_argument("--exact", action="store_true", help="with --shards: no index")
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
-    vectors = made(options.images)
-    print(f"{options.images:,} x {DIM} fp16, {vectors.nbytes / 2**30:.2f} GiB; k = {options.neighbours}, 1 thread")
+    if options.worker:
+        work(options, *options.worker)
+        return
+    if options.shards:
+        compare_shards(options)
+        return
+    vectors = made(options.images, options.dim)
+    print(
+        f"{options.images:,} x {options.dim} fp16, {vectors.nbytes / 2**30:.2f} GiB; k = {options.neighbours}, 1 thread"
+    )
     print(f"memory before: {now():.2f} GiB")
     started = time.monotonic()
     index = build_index(vectors, compressed=options.compressed, seed=0)
@@ -104,13 +133,97 @@ class Graph:
         return Searcher(self._vectors, self._index, way or 1).search(self._vectors[rows], self._k, exact=way == EXACT)
 
 
-def made(count: int) -> np.ndarray:
-    """(count, 256) float16, L2-normalised, as a run holds them."""
+def compare_shards(options: argparse.Namespace) -> None:
+    """A table: memory of a worker, and time, by the number of shards."""
+    with tempfile.TemporaryDirectory() as folder:
+        vectors = made(options.images, options.dim)
+        for part in range(-(-len(vectors) // PART)):
+            store_part(Collection(Store(folder), "pool"), part, vectors[part * PART : (part + 1) * PART])
+        size = vectors.nbytes / 2**30
+        del vectors
+        built = {number: ask("build", folder, number) for number in options.shards}
+        turns = [*options.shards, *reversed(options.shards)]
+        found: dict[int, list[dict[str, float]]] = {number: [] for number in options.shards}
+        for number in turns:
+            found[number].append(ask("search", folder, number))
+    how = "exact" if options.exact else f"{options.probes[0]} probes" + (", codes" if options.compressed else "")
+    print(f"{options.images:,} x {options.dim} fp16, {size:.2f} GiB; k = {options.neighbours}, {how}, 1 thread")
+    print("| shards | build s | peak GiB | search of all, s | ratio | peak GiB | before, GiB | recall |")
+    print("|---|---|---|---|---|---|---|---|")
+    one = statistics.median(each["seconds"] for each in found[options.shards[0]])
+    for number in options.shards:
+        seconds = statistics.median(each["seconds"] for each in found[number])
+        worst = max(each["peak"] for each in found[number])
+        print(
+            f"| {number} | {built[number]['seconds']:.1f} | {built[number]['peak']:.2f} | {seconds:,.0f} | "
+            f"{seconds / one:.2f} | {worst:.2f} | {found[number][0]['before']:.2f} | {found[number][0]['recall']:.4f} |"
+        )
+
+
+def ask(what: str, folder: str, shards: int) -> dict[str, float]:
+    """Have a process of its own do it."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.bench_knn_graph",
+        *sys.argv[1:],
+        "--worker",
+        what,
+        folder,
+        str(shards),
+    ]
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def work(options: argparse.Namespace, what: str, folder: str, shards: str) -> None:
+    """In that process: build all indexes of the pool, or search for some of its parts in all shards."""
+    settings = DedupConfig(
+        neighbours=options.neighbours,
+        probes=options.probes[0],
+        exact_up_to=options.images if options.exact else 0,
+        compressed_from=0 if options.compressed else options.images + 1,
+        shard=math.ceil(options.images / PART / int(shards)) * PART,
+    )
+    before = peak()
+    pool = Collection(Store(folder), "pool")
+    index = PoolIndex(pool, "copies", settings, 0, folder=f"models/{shards}")
+    assert len(index.shards) == int(shards), f"{options.images} images are no {shards} shards of whole parts"
+    near = NearWork(NEAR, pool, index, after="copies", neighbours=options.neighbours)
+    parts = pool.parts("copies")[: options.blocks]
+    for part in parts:
+        pool.remove(NEAR.name, part)
+    started = time.monotonic()
+    if what == "build":
+        if not index.is_current():
+            index.run()
+        seconds, recall = time.monotonic() - started, math.nan
+    else:
+        for some in [*near.passes(), [near]]:
+            for each in some:
+                each.setup()
+                for part in parts:
+                    each.run(part)
+        seconds = (time.monotonic() - started) * len(pool.parts("copies")) / len(parts)
+        told = [pool.read(NEAR.name, part, ["near_recall"])["near_recall"].to_pylist() for part in parts]
+        values = [value for each in told for value in each if value is not None]
+        recall = statistics.mean(values) if values else 1.0
+    print(json.dumps({"seconds": seconds, "peak": peak(), "before": before, "recall": recall}))
+
+
+def store_part(pool: Collection, part: int, vectors: np.ndarray) -> None:
+    kind = pa.list_(pa.float16(), vectors.shape[1])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    spec = StageSpec("copies", 1, None, {}, pa.schema([(VECTOR, kind)]), {})
+    commit_output(spec, pool, part, np.ones(len(vectors), bool), Output({VECTOR: column}), digest=f"made {part}")
+
+
+def made(count: int, dim: int) -> np.ndarray:
+    """(count, dim) float16, L2-normalised, as a run holds them."""
     rng = np.random.default_rng(0)
-    centres = directions(rng, CLUSTERS)
+    centres = directions(rng, CLUSTERS, dim)
     sizes = 1 / np.arange(1, CLUSTERS + 1) ** 0.5
     originals = count - int(COPIES * count)
-    vectors = np.empty((count, DIM), np.float32)
+    vectors = np.empty((count, dim), np.float32)
     for at in range(0, originals, 65_536):
         block = vectors[at : min(at + 65_536, originals)]
         member = rng.choice(CLUSTERS, len(block), p=sizes / sizes.sum())
@@ -123,15 +236,15 @@ def made(count: int) -> np.ndarray:
 
 def moved(rng: np.random.Generator, rows: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     """Vectors at about the given similarities to rows, in random directions from them."""
-    side = directions(rng, len(rows))
+    side = directions(rng, *rows.shape)
     side -= np.einsum("nd,nd->n", side, rows)[:, None] * rows
     side /= np.linalg.norm(side, axis=1, keepdims=True)
     near = np.asarray(similarity, np.float32)[:, None]
     return near * rows + np.sqrt(1 - near**2) * side
 
 
-def directions(rng: np.random.Generator, count: int) -> np.ndarray:
-    found = rng.standard_normal((count, DIM), dtype=np.float32)
+def directions(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    found = rng.standard_normal((count, dim), dtype=np.float32)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 

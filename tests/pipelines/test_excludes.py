@@ -179,6 +179,32 @@ def test_an_index_chooses_what_exact_search_chooses_where_it_looks_everywhere(co
     assert recall == 1.0
 
 
+def test_a_pool_that_is_searched_shard_by_shard_gives_the_same_shards_for_any_workers(
+    config, dataset, tmp_path, finished, shards_of
+):
+    """Duplicates, semantic duplicates and retrieval, all with an index; and none of what they find on the way stays."""
+    made = []
+    for number, runner in enumerate(({"kind": "inline"}, {"kind": "processes", "workers": 3})):
+        whole = {"exact_up_to": 10, "probes": 1000}
+        cut = whole | {"shard": 20}
+        settings = {"parts": {"rows": 16}, "semantic": {"enabled": True, "threshold": 0.35}, "runner": runner}
+        run = curate(config(**settings, dedup=cut, retrieval=cut), str(tmp_path / f"cut-{number}"))
+        assert list(verify(run)) == []
+        made.append(
+            {name: data for name, data in shards_of(tmp_path / f"cut-{number}").items() if name.endswith(".tar")}
+        )
+        for folder in ("near", "alike", "neighbours"):
+            assert len(run.store.names(f"models/{folder}")) > 1
+        for collection in (run.pool, run.seeds("seeds")):
+            for stage in ("near", "alike", "neighbours"):
+                assert run.store.folders(f"{collection.path}/{stage}") == []
+    run = curate(config(**settings, dedup=whole, retrieval=whole), str(tmp_path / "whole"))
+    assert len(run.store.names("models/near")) == 1
+    made.append({name: data for name, data in shards_of(tmp_path / "whole").items() if name.endswith(".tar")})
+    assert made[0] == made[1] == made[2]
+    assert len(made[0]) > 0
+
+
 WIDE = {"name": "wide", "retrieve": "cluster", "min_seed_images": 1, "cap": 30}
 
 

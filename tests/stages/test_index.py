@@ -87,6 +87,26 @@ def test_a_base_in_half_precision_gives_the_similarities_of_its_values_as_single
         np.testing.assert_array_equal(one, two)
 
 
+def test_of_images_that_are_the_same_the_first_are_found_however_many_they_are_and_however_they_are_compared(
+    vectors, monkeypatch
+):
+    """A matrix product need not give equal rows equal values: which are among the best must not hang on it."""
+    base = vectors.copy()
+    crowd = np.sort(np.random.default_rng(5).choice(4000, 900, replace=False))
+    base[crowd] = base[7]
+    crowd = np.union1d(crowd, [7])
+    for block in (131_072, 999, 64):
+        monkeypatch.setattr(index_module, "BLOCK", block)
+        similar, rows = Searcher(base).search(np.concatenate([base[crowd[:3]], vectors[:40]]), 20)
+        for at in range(3):
+            np.testing.assert_array_equal(rows[at], crowd[:20])
+            assert len(set(similar[at].tolist())) == 1
+        scores = np.array(
+            [[np.einsum("nd,nd->n", query[None], row[None])[0] for row in base] for query in vectors[:40]]
+        )
+        np.testing.assert_array_equal(rows[3:], np.argsort(-scores, axis=1, kind="stable")[:, :20])
+
+
 def test_a_search_for_more_than_there_is_gives_all(vectors):
     similar, rows = Searcher(vectors[:3]).search(vectors[:2], 10)
     assert rows.shape == similar.shape == (2, 3)
