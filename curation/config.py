@@ -64,8 +64,8 @@ class PartsConfig(Settings):
     """How collections are cut; a run keeps the value that it was made with."""
 
     rows: int = Field(10_000, ge=1, le=1_000_000)
-    """Samples in a part: enough to keep a worker busy for minutes, little enough to redo after a crash. The first hundred
-    or so have fewer, from 250 on, so that a small pool keeps all cores busy."""
+    """Samples in a part: enough to keep a worker busy for minutes, little enough to redo after a crash. The first parts
+    have fewer, from 250 on, so that a small pool keeps all cores busy."""
 
 
 class RunnerConfig(Settings):

@@ -30,8 +30,8 @@ FEWEST = 4
 """Matched points below which no transform is looked for."""
 STRONGEST, PROMISING = 200, 10
 """Of images with more than so many points these are matched first, for a quarter of the time; with fewer than so many
-matches among them all points would not find a transform. Of 159 edited copies that only points could confirm the poorest
-had 12 such matches; of 300 pairs of different photos four in five had fewer than 10."""
+matches among them all points would not find a transform. Of 159 edited copies that only points could confirm, the
+poorest had 12 such matches; of 300 pairs of different photos four in five had fewer than 10."""
 FRAME = 256.0
 """Longer side of the frame that transforms are found in."""
 LARGEST_SCALE = 8.0
