@@ -179,6 +179,7 @@ def test_an_index_chooses_what_exact_search_chooses_where_it_looks_everywhere(co
     assert recall == 1.0
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_searched_shard_by_shard_gives_the_same_shards_for_any_workers(config, tmp_path, shards_of):
     """Duplicates, semantic duplicates and retrieval, all with an index; and none of what they find on the way stays."""
     made = []
