@@ -13,11 +13,11 @@ __all__ = ["Batches", "is_out_of_memory"]
 T = TypeVar("T")
 
 CPU_BATCH = 8
-"""Images/s of one core, for a ViT-S/16: 8.4 by 2, 8.7 by 4, 8.8 by 8, 8.2 by 16, 7.0 by 64; for a ResNet-18: 18.6 by 4,
-18.7 by 8, 14.4 by 64. What a larger batch leaves between two layers falls out of the cache, and memory of that size is
-asked of the system again each time."""
+"""Images per CPU second on one core (`bench_embed --sizes 2 4 8 16 64`): a ViT-S/16 8.4 by 2, 8.7 by 4, 8.8 by 8, 8.2 by
+16, 7.0 by 64. What a larger batch leaves between two layers falls out of the cache, and memory of that size is asked of
+the system again each time."""
 GPU_BATCH = 256
-"""Where the search begins on a GPU. It fills any; a larger one needs more memory and gains nothing."""
+"""Where the search begins on a GPU. Chosen, not measured: it is large enough for any model's matrix products."""
 
 _fitting: dict[str, int] = {}
 """Batch that was found to fit, by model: for all that this process opens of it."""

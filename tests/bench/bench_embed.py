@@ -170,6 +170,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="scale all photos to this shorter side first")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[8, 64], help="batches of the model alone, on one thread"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         compare(options, Path(scratch))
@@ -220,11 +223,11 @@ def compare(options: argparse.Namespace, scratch: Path) -> None:
     embedder = open_embedder(settings)
     embedder.setup()
     torch.set_num_threads(1)
-    limits = {
-        "our model alone, pixels ready, one thread": rate(embedder._model, torch.randn(8, *plain.data["input_size"])),
-        "timm's model alone, batch 8, one thread": rate(plain.model, torch.randn(8, *plain.data["input_size"])),
-        "timm's model alone, batch 64, one thread": rate(plain.model, torch.randn(64, *plain.data["input_size"])),
-    }
+    size = plain.data["input_size"]
+    assert embedder._model is not None
+    limits = {"our model alone, pixels ready, batch 8": rate(embedder._model, torch.randn(8, *size))}
+    for batch in options.sizes:
+        limits[f"timm's model alone, batch {batch}"] = rate(plain.model, torch.randn(batch, *size))
     for name, value in limits.items():
         print(f"{name:<44}{'':>21}{value:>11.2f}{by_cpu['ours'] / value:>11.2f}")
     for name in ways:
