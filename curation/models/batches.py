@@ -13,9 +13,9 @@ __all__ = ["Batches", "is_out_of_memory"]
 T = TypeVar("T")
 
 CPU_BATCH = 8
-"""Images per CPU second on one core (`bench_embed --sizes 2 4 8 16 64`): a ViT-S/16 8.4 by 2, 8.7 by 4, 8.8 by 8, 8.2 by
-16, 7.0 by 64. What a larger batch leaves between two layers falls out of the cache, and memory of that size is asked of
-the system again each time."""
+"""Images per CPU second on one core (`bench_embed --sizes 2 4 8 16 64`), of a ViT-S/16: 8.4 by 2, 8.7 by 4, 8.8 by 8,
+8.2 by 16, 7.0 by 64. What a larger batch leaves between two layers falls out of the cache, and memory of that size is
+asked of the system again each time."""
 GPU_BATCH = 256
 """Where the search begins on a GPU. Chosen, not measured: it is large enough for any model's matrix products."""
 
