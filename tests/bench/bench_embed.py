@@ -5,9 +5,9 @@
 The plain loop is a DataLoader with the model's own timm transform, then the model under `inference_mode`. It has its
 best of the batches and DataLoader workers below, tried out first; the comparison is also made with batches of 64, which
 is what one would write. Ours is the whole stage, with loading of the weights, reads and writes: one worker process for
-each thread. All in turn, A B C C B A, medians, by wall clock and by CPU time of all processes, which other work on the
-machine disturbs less. Weights are random. `--side` scales all photos to this shorter side first, so that decoding has
-more to do.
+each thread, started before. All in turn, A B C C B A, medians, by wall clock and by CPU time of all processes, which
+other work on the machine disturbs less. Weights are random. `--side` scales all photos to this shorter side first, so
+that decoding has more to do.
 """
 
 import argparse
@@ -205,6 +205,10 @@ def compare(options: argparse.Namespace, scratch: Path) -> None:
     found: dict[str, Vectors] = {}
     runner_settings = RunnerConfig(kind="processes", workers=options.threads, threads=1)
     with open_runner(runner_settings) as runner:
+        few = scratch / "few"
+        few.mkdir()
+        prepare(photos, few, 2 * options.threads, None)
+        ours(runner, few, scratch / "warm-up", settings, options.threads)  # as the trials were for the plain loop
         for turn, name in enumerate([*times, *reversed(times)] * options.rounds):
             used = cpu_seconds()
             if name == "ours":
