@@ -20,23 +20,31 @@ from curation.models.weights import verified_weights
 
 __all__ = ["CopyDescriptor", "copy_models"]
 
-VERSION = 1
+VERSION = 2
 OWN_WEIGHTS = Path(__file__).parent / "weights"
 SSCD_URL = "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_{}.torchscript.pt"
 
 
+GREY = (0.299, 0.587, 0.114)
+"""Of red, green and blue, as in JPEG."""
+
+
 class _Known(NamedTuple):
-    """A network, the side of its square input in pixels, and where its weights are: a file, or a URL and its sha256."""
+    """A network, the side of its square input in pixels, and where its weights are: a file, or a URL and its sha256.
+
+    `grey` is the weight of what the network says of the image without its colours, beside what it says of the image.
+    """
 
     network: type[nn.Module]
     input: int
+    grey: float = 0.0
     file: Path | None = None
     url: str | None = None
     sha256: str | None = None
 
 
 _MODELS = {
-    "lvd/copy-small-v1": _Known(SmallCopyNet, 160, file=OWN_WEIGHTS / "copy-small-v1.safetensors"),
+    "lvd/copy-small-v1": _Known(SmallCopyNet, 160, grey=0.3, file=OWN_WEIGHTS / "copy-small-v1.safetensors"),
     "sscd/disc_mixup": _Known(
         Sscd,
         320,
@@ -142,9 +150,18 @@ class CopyDescriptor:
         assert self._network is not None
         squares = [_square(image, self._known.input) for image in images]
         with torch.inference_mode():
-            inputs = normalise(torch.from_numpy(np.stack(squares)).to(self._device))
-            vectors = self._network(inputs.contiguous(memory_format=torch.channels_last)).float()
+            pixels = torch.from_numpy(np.stack(squares)).to(self._device)
+            vectors = self._said_of(pixels)
+            if self._known.grey:  # a small network leans on colours, and a copy may have lost them
+                grey = (pixels.float() @ torch.tensor(GREY, device=self._device)).round().to(torch.uint8)
+                vectors = vectors + self._known.grey * self._said_of(grey[..., None].expand(-1, -1, -1, 3))
             return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy())
+
+    def _said_of(self, pixels: Tensor) -> Tensor:
+        """(N, S, S, 3) uint8 to (N, dim) float32 rows of length 1."""
+        assert self._network is not None
+        vectors = self._network(normalise(pixels).contiguous(memory_format=torch.channels_last)).float()
+        return nn.functional.normalize(vectors, dim=1)
 
     def _weights(self) -> tuple[Path, str]:
         """The weights file and its sha256.
