@@ -1,32 +1,43 @@
 """kNN accuracy over a pretraining run, against the untrained network and raw pixels.
 
-    OMP_NUM_THREADS=1 python -m tests.bench.bench_pretrain_learning FOLDER OUT [--set optim.epochs=16 ...]
+    OMP_NUM_THREADS=1 python -m tests.bench.bench_pretrain_learning FOLDER OUT [--set optim.epochs=16 ...] [--table]
 
-FOLDER has a sub-folder per class. Of each class at most --per-class images are taken; every second one (by name) is
-held out: never trained on, only asked about. Of every fifth class nothing is trained on. The other images become
-shards, without labels, for --config; for the evaluation each class's first half is the bank. OUT is left with the run.
+FOLDER has a sub-folder per class. Of every fifth class nothing is trained on; of the others every fourth image (by
+name) is held out. All other images become shards, without labels, for --config. Held-out images are asked about with
+each class's first, fifth ... image as the bank; of the classes that nothing was trained on, half is the bank, half is
+asked about. Features are of the teacher: its class token, the mean of its patches, both, and all patches one after
+another, which keep the layout as pixels do. OUT is left with the run; the same command goes on with it, and --table
+only prints what its checkpoints reached.
 """
 
 import argparse
 import io
 import json
-import math
 import tarfile
 from pathlib import Path
 
+import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
-from curation.dinov2.config import load_pretrain_config
-from curation.dinov2.score import score
+from curation.dinov2.batch import normalise
+from curation.dinov2.config import PretrainConfig, load_pretrain_config
+from curation.dinov2.export import load_checkpoint_backbone
+from curation.dinov2.knn import LabelledImages, knn_accuracy, pixel_features, read_labelled
+from curation.dinov2.model import build_backbone
 from curation.dinov2.train import train
+from curation.dinov2.vit import VisionTransformer
 
-SHORT_SIDE = 160
+SHORT_SIDE = 96
+HELD_OUT = 4
+"""Every such image of a class that is trained on is not."""
 UNSEEN = 5
 """Every such class is left out of training."""
 
 
-def prepare(folder: Path, out: Path, per_class: int) -> None:
-    """Write OUT/labelled and OUT/unseen (all chosen images) and OUT/shards (those that are trained on)."""
+def prepare(folder: Path, out: Path) -> None:
+    """Write OUT/shards (what is trained on), and OUT/labelled and OUT/unseen, where bank and queries take turns."""
     shards = out / "shards"
     shards.mkdir(parents=True)
     count = 0
@@ -34,12 +45,14 @@ def prepare(folder: Path, out: Path, per_class: int) -> None:
         for place, sub in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
             seen = place % UNSEEN != UNSEEN - 1
             images = sorted(path for path in sub.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-            for number, path in enumerate(images[:per_class]):
+            for number, path in enumerate(images):
                 content = small(path)
-                target = out / ("labelled" if seen else "unseen") / sub.name / f"{number:06d}.jpg"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-                if seen and number % 2 == 0:
+                held_out = number % HELD_OUT == HELD_OUT - 1
+                if not seen or held_out or number % HELD_OUT == 0:
+                    target = out / ("labelled" if seen else "unseen") / sub.name / f"{number:06d}.jpg"
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content)
+                if seen and not held_out:
                     member = tarfile.TarInfo(f"{count:09d}.jpg")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
@@ -49,11 +62,13 @@ def prepare(folder: Path, out: Path, per_class: int) -> None:
 
 
 def small(path: Path) -> bytes:
-    """The image as JPEG with a shorter side of 160."""
+    """The image as JPEG with a shorter side of 96."""
     image = Image.open(path).convert("RGB")
     scale = SHORT_SIDE / min(image.size)
     buffer = io.BytesIO()
-    image.resize((round(image.width * scale), round(image.height * scale))).save(buffer, "JPEG", quality=92)
+    image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC).save(
+        buffer, "JPEG", quality=92
+    )
     return buffer.getvalue()
 
 
@@ -62,46 +77,66 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--per-class", type=int, default=20)
-    parser.add_argument("--config", default="configs/pretrain/small_cpu.yaml")
+    parser.add_argument("--config", default="configs/pretrain/small_photos.yaml")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     out = arguments.out
-    prepare(arguments.folder, out, arguments.per_class)
+    if not (out / "shards" / "manifest.json").exists():
+        prepare(arguments.folder, out)
     fixed = [
         f"out={out / 'run'}",
         f"data.sources=[{{path: {out / 'shards'}}}]",
         f"evaluate.data={out / 'labelled'}",
     ]
     config = load_pretrain_config(arguments.config, [*fixed, *arguments.overrides])
-    result = train(config)
-    print_curve(out, math.log(config.dino_head.prototypes))
-    for name in ("labelled", "unseen"):
-        scores = score(result.checkpoint, out / name, neighbours=20, image_size=config.evaluate.image_size)
-        kind = "classes trained on" if name == "labelled" else "other classes"
-        print(
-            f"{kind}: {scores.pixels.classes} classes, bank {scores.pixels.bank}, {scores.pixels.queries} held out: "
-            f"kNN trained {scores.trained.accuracy:.3f}, untrained {scores.untrained.accuracy:.3f}, "
-            f"pixels {scores.pixels.accuracy:.3f}"
-        )
-    print(f"{result.images_per_second:.1f} images/s")
+    if not arguments.table:
+        print(f"{train(config).images_per_second:.1f} images/s")
+    print_table(out, config)
 
 
-def print_curve(out: Path, plateau: float) -> None:
-    """Step, loss, entropies and kNN, from the log."""
-    print(f"step   DINO loss (plateau {plateau:.3f})   iBOT   entropy: target   mean   kNN   rankme")
-    loss: dict[str, float] = {}
-    health: dict[str, float] = {}
-    for line in map(json.loads, (out / "run" / "log.jsonl").read_text().splitlines()):
-        loss = line if "loss/total" in line else loss
-        health = line if "health/rankme" in line else health
-        if "evaluate/accuracy" in line:
-            entropies = [health.get(f"health/{name}_entropy", math.nan) for name in ("target", "prototype")]
-            dino = loss.get("loss/dino_local", math.nan) + loss.get("loss/dino_global", math.nan)
-            print(
-                f"{line['step']:5d}  {dino:.3f}  {loss.get('loss/ibot', math.nan):.3f}  {entropies[0]:.3f}  "
-                f"{entropies[1]:.3f}  {line['evaluate/accuracy']:.3f}  {line['evaluate/rankme']:.1f}"
-            )
+def print_table(out: Path, config: PretrainConfig) -> None:
+    """Losses and accuracies of every checkpoint that is left, and of what they have to beat."""
+    sets = {}
+    for name, kind in (("labelled", "held-out images of classes trained on"), ("unseen", "other classes")):
+        images = sets[name] = read_labelled(str(out / name), config.evaluate, max_pixels=config.data.max_pixels)
+        print(f"{name}: {kind}; {images.classes} classes, bank {images.bank}, {len(images.labels) - images.bank} asked")
+    log = map(json.loads, (out / "run" / "log.jsonl").read_text().splitlines())
+    losses = {line["step"]: line for line in log if "loss/total" in line}
+    poolings = ("class", "mean", "both", "all")
+    print(f"{'step':>6} {'DINO':>6} {'iBOT':>6}  " + "  ".join(f"{n}: {', '.join(poolings)}" for n in sets))
+    torch.manual_seed(config.seed)
+    fresh = build_backbone(config.model, config.crops.global_size)
+    print(f"{0:6d} {'':>13}  " + "  ".join(row(fresh, images) for images in sets.values()))
+    for path in sorted((out / "run" / "checkpoints").glob("step-*.pt")):
+        step = int(path.stem.removeprefix("step-"))
+        line = losses[max(known for known in losses if known < step)]
+        dino = line["loss/dino_local"] + line["loss/dino_global"]
+        accuracies = "  ".join(row(load_checkpoint_backbone(path)[0], images) for images in sets.values())
+        print(f"{step:6d} {dino:6.3f} {line['loss/ibot']:6.3f}  {accuracies}", flush=True)
+    for name, images in sets.items():
+        print(f"pixels, {name}: {accuracy(pixel_features(normalise(images.pixels)), images):.3f}")
+
+
+def row(backbone: VisionTransformer, images: LabelledImages) -> str:
+    """Accuracies by pooling."""
+    return "  ".join(f"{accuracy(found, images):.3f}" for found in tokens(backbone, images.pixels).values())
+
+
+def accuracy(features: Tensor, images: LabelledImages) -> float:
+    """kNN as in DINO's evaluation, k = 20."""
+    return knn_accuracy(features, images.labels, images.bank, neighbours=20, temperature=0.07)
+
+
+@torch.inference_mode()
+def tokens(backbone: VisionTransformer, pixels: Tensor) -> dict[str, Tensor]:
+    """Features of uint8 images `(B, 3, S, S)` by how tokens are pooled."""
+    outputs = [backbone.eval().features(normalise(piece)) for piece in torch.split(pixels, 128)]
+    classes = functional.normalize(torch.cat([output.cls for output in outputs]), dim=1)
+    patches = torch.cat([output.patches for output in outputs])
+    mean = functional.normalize(patches.mean(dim=1), dim=1)
+    in_place = functional.normalize(patches, dim=2).flatten(1)
+    return {"class": classes, "mean": mean, "both": torch.cat([classes, mean], dim=1), "all": in_place}
 
 
 if __name__ == "__main__":
