@@ -46,9 +46,10 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--checkpoint", type=Path, action="append", default=[])
     arguments = parser.parse_args()
+    models = arguments.model or ([] if arguments.checkpoint else list(MODELS))
     images, classes, places = read(arguments.photos)
     print(f"{'embedder':48} {'kNN':>6} {'sample':>7} {'cluster':>8} {'members':>8}")
-    for name, vectors in embedded(images, arguments.model or list(MODELS), arguments.checkpoint):
+    for name, vectors in embedded(images, models, arguments.checkpoint):
         unit = np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9), np.float32)
         cluster, members = cluster_purity(unit, classes, places)
         print(
