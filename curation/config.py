@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 COPY_SMALL = "lvd/copy-small-v1"
-CLASSICAL_CONCEPT = "classical/hog-colour-1x1"
+CLASSICAL_CONCEPT = "classical/hog-colour-4x4"
 
 Similarity = Annotated[float, Field(ge=-1.0, le=1.0)]
 Role = Literal["pool", "seeds", "references", "excludes"]

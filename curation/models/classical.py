@@ -1,8 +1,9 @@
 """A descriptor without learned weights: where edges run and what colours there are, on a grid.
 
-`classical/hog-colour-8x8` keeps the layout, so it tells copies from look-alikes; `classical/hog-colour-1x1` pools
-over the whole image, so it finds images with the same things in other places. It is no SSCD and no DINO: it serves
-where there are no weights and no network, and is always named as what it is.
+`classical/hog-colour-8x8` keeps the layout, so it tells copies from look-alikes; `classical/hog-colour-4x4` keeps it
+roughly, as GIST does (Oliva and Torralba 2001), which says most of what a photo shows; `classical/hog-colour-1x1` pools
+over the whole image, for textures. It is no SSCD and no DINO: it serves where there are no weights and no network, and
+is always named as what it is.
 """
 
 import itertools
