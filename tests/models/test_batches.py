@@ -112,7 +112,7 @@ def test_an_embedder_goes_on_after_it_ran_out_of_memory(monkeypatch):
 
     monkeypatch.setattr(embedder, "_network", scarce)
     np.testing.assert_allclose(embedder.embed(images), expected, atol=1e-5)
-    assert sizes == [8, 4, 2, 2, 2, 2, 1]
+    assert sizes == [8, 4, *[2, 2] * 4, *[1, 1]]  # of each that fits, the pictures and then their greys
 
 
 def test_the_batch_is_no_part_of_the_fingerprint():
