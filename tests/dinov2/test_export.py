@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
+from timm.data.config import resolve_data_config
 
 from curation.config import ModelConfig as Settings
 from curation.dinov2.checkpoint import save_state
@@ -15,6 +15,7 @@ from curation.dinov2.config import ModelConfig, PretrainConfig
 from curation.dinov2.export import export_backbone, hf_config, load_checkpoint_backbone, timm_name
 from curation.dinov2.model import build_model
 from curation.errors import RunError
+from curation.models.preprocessing import Preprocessing
 from curation.models.timm_model import TimmEmbedder
 
 IMAGES = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
@@ -62,7 +63,8 @@ def test_the_exported_file_is_an_embedder_of_the_curation_job(tmp_path: Path) ->
     embedder.setup()
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     (vector,) = embedder.embed([image])
-    pixels = embedder._transform(Image.fromarray(image))[None]
+    published = timm.get_pretrained_cfg("vit_small_patch14_dinov2").to_dict()
+    pixels = Preprocessing(resolve_data_config(pretrained_cfg=published))([image], torch.device("cpu"))
     with torch.no_grad():
         wanted = torch.nn.functional.normalize(load_checkpoint_backbone(path)[0](pixels), dim=1)[0]
     assert vector.shape == (384,)
