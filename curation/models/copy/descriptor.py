@@ -16,23 +16,29 @@ from curation.errors import ModelError, cause_of
 from curation.models.batches import Batches
 from curation.models.copy.files import read_script, read_weights
 from curation.models.copy.network import SmallCopyNet, Sscd, normalise
+from curation.models.folding import fold_batch_norms
 from curation.models.weights import verified_weights
 
 __all__ = ["CopyDescriptor", "copy_models"]
 
-VERSION = 2
+VERSION = 3
 OWN_WEIGHTS = Path(__file__).parent / "weights"
 SSCD_URL = "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_{}.torchscript.pt"
 
 
 GREY = (0.299, 0.587, 0.114)
 """Of red, green and blue, as in JPEG."""
+DARKEST, LIGHTEST = 0.02, 0.98
+"""Shares of an image's pixels that are darker than what becomes black, and than what becomes white."""
+LEAST_RANGE = 20.0
+"""Grey levels: an image with fewer between the two is stretched as if it had so many, or noise would be all of it."""
 
 
 class _Known(NamedTuple):
     """A network, the side of its square input in pixels, and where its weights are: a file, or a URL and its sha256.
 
-    `grey` is the weight of what the network says of the image without its colours, beside what it says of the image.
+    `grey` is the weight of what the network says of the image without its colours and with its contrast stretched,
+    beside what it says of the image.
     """
 
     network: type[nn.Module]
@@ -44,7 +50,7 @@ class _Known(NamedTuple):
 
 
 _MODELS = {
-    "lvd/copy-small-v1": _Known(SmallCopyNet, 160, grey=0.3, file=OWN_WEIGHTS / "copy-small-v1.safetensors"),
+    "lvd/copy-small-v1": _Known(SmallCopyNet, 160, grey=0.4, file=OWN_WEIGHTS / "copy-small-v1.safetensors"),
     "sscd/disc_mixup": _Known(
         Sscd,
         320,
@@ -125,7 +131,10 @@ class CopyDescriptor:
         script = read_script(self.name, path) if self._known.network is Sscd else None
         network = script or read_weights(self.name, path, self._known.network())
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = network.eval().to(self._device)
+        network = network.eval().requires_grad_(False)
+        if script is None:
+            fold_batch_norms(network)
+        network = network.to(self._device)
         with torch.inference_mode():
             try:
                 output = network(torch.zeros(1, 3, self._known.input, self._known.input, device=self._device))
@@ -152,9 +161,8 @@ class CopyDescriptor:
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(squares)).to(self._device)
             vectors = self._said_of(pixels)
-            if self._known.grey:  # a small network leans on colours, and a copy may have lost them
-                grey = (pixels.float() @ torch.tensor(GREY, device=self._device)).round().to(torch.uint8)
-                vectors = vectors + self._known.grey * self._said_of(grey[..., None].expand(-1, -1, -1, 3))
+            if self._known.grey:  # a small network leans on colours and light, and a copy may have other ones
+                vectors = vectors + self._known.grey * self._said_of(_stretched_grey(pixels))
             return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy())
 
     def _said_of(self, pixels: Tensor) -> Tensor:
@@ -181,6 +189,16 @@ class CopyDescriptor:
             elif settings.sha256 is None:
                 settings = settings.model_copy(update={"sha256": known.sha256})
         return verified_weights(settings, PretrainedCfg(url=known.url))
+
+
+def _stretched_grey(pixels: Tensor) -> Tensor:
+    """(N, S, S, 3) uint8 to the same without colours, each image's own darkest and lightest pixels black and white."""
+    grey = (pixels.float() @ torch.tensor(GREY, device=pixels.device)).round()
+    levels = grey.flatten(1).sort(dim=1).values
+    black, white = (levels[:, round(share * (levels.shape[1] - 1))] for share in (DARKEST, LIGHTEST))
+    scale = 255.0 / (white - black).clamp(min=LEAST_RANGE)
+    grey = ((grey - black[:, None, None]) * scale[:, None, None]).clamp(0.0, 255.0).round()
+    return grey.to(torch.uint8)[..., None].expand(-1, -1, -1, 3)
 
 
 def _square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
