@@ -4,17 +4,29 @@ A settings class documents each field and its unit. Stages receive their own sec
 what a stage's output can depend on is visible in its constructor.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from curation.errors import ConfigError, cause_of
 
 __all__ = [
+    "BALANCED",
+    "OTHERS",
     "ClusterConfig",
     "Config",
     "CopyConfig",
@@ -49,7 +61,13 @@ __all__ = [
 COPY_SMALL = "lvd/copy-small-v1"
 CLASSICAL_CONCEPT = "classical/hog-colour-4x4"
 
+BALANCED = "balanced"
+"""How an image was chosen that is a share of the hierarchy; it has no seed set. Also the name of that source."""
+OTHERS = "others"
+"""The source of all images whose own source has no weight of its own."""
+
 Similarity = Annotated[float, Field(ge=-1.0, le=1.0)]
+Weight = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Role = Literal["pool", "seeds", "references", "excludes"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -451,12 +469,34 @@ class SelectionConfig(Settings):
     """Images that are chosen from the hierarchy; all of the pool, where it has fewer."""
     picks: Literal["random", "nearest"] = "random"
     """Images of a lowest cluster: at random, or those nearest to its centroid."""
+    weights: dict[str, Weight] | None = None
+    """Share of the trainer's batches by source, relative to each other: a source is the seed set that chose an image,
+    `balanced` for the hierarchy, `others` for all that are not named, mixed. Each shard then holds one source's images
+    alone. None for shards in which all are mixed."""
 
     @model_validator(mode="after")
     def _has_a_size(self) -> Self:
         if self.mode != "retrieval" and self.size is None:
             raise ValueError(f"selection.size: missing; say how many images selection.mode: {self.mode} is to choose")
         return self
+
+    @model_serializer(mode="wrap")
+    def _unset_weights_leave_no_trace(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What a run without weights writes down is what it wrote before there were any."""
+        values: dict[str, Any] = serialize(self)
+        if values.get("weights") is None:
+            values.pop("weights", None)
+        return values
+
+    def source_of(self, seed_set: str) -> str:
+        """The weighted source of an image by the seed set that chose it; of one from the hierarchy, which has none."""
+        name = seed_set or BALANCED
+        return name if self.weights and name in self.weights else OTHERS
+
+    def shares(self) -> dict[str, float]:
+        """Share of the trainer's batches by source; nothing where there are no weights."""
+        weights = self.weights or {}
+        return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
     @property
     def retrieves(self) -> bool:
@@ -585,6 +625,36 @@ class Config(Settings):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{field}: the name {twice[0]!r} is used twice; give each set its own")
         return self
+
+    @model_validator(mode="after")
+    def _weights_are_those_of_sources(self) -> Self:
+        if (weights := self.selection.weights) is None:
+            return self
+        sources = self.sources()
+        if taken := sorted({BALANCED, OTHERS} & {seed.name for seed in self.seeds}):
+            raise ValueError(f"seeds: a set cannot be called {taken[0]!r} with selection.weights; give it another name")
+        for name in weights:
+            if name not in (*sources, OTHERS):
+                near = difflib.get_close_matches(name, [*sources, OTHERS], n=3)
+                hint = f"did you mean {' or '.join(near)}? " if near else ""
+                raise ValueError(
+                    f"selection.weights.{name}: chooses no images; {hint}"
+                    f"weights are for {', '.join(sources)}, and {OTHERS} for all that are not named"
+                )
+        unnamed = [name for name in sources if name not in weights]
+        if unnamed and OTHERS not in weights:
+            raise ValueError(
+                f"selection.weights: none for {', '.join(unnamed)}; add one for each, or {OTHERS} for them together"
+            )
+        if OTHERS in weights and not unnamed:
+            raise ValueError(f"selection.weights.{OTHERS}: every source has a weight of its own; leave it out")
+        return self
+
+    def sources(self) -> list[str]:
+        """What chooses images: seed sets that are taken or retrieve, then the hierarchy (`balanced`) if it does."""
+        chosen = self.selection
+        names = [seed.name for seed in self.seeds if seed.as_is or (seed.retrieve and chosen.retrieves)]
+        return [*names, *([BALANCED] if chosen.balances else [])]
 
     def recipe(self) -> dict[str, Any]:
         """The settings that the result depends on: all but where the work runs and where hosts are reached."""

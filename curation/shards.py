@@ -8,13 +8,22 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from curation.errors import RunError
 from curation.storage import Store
 
-__all__ = ["MANIFEST", "TarWriter", "read_manifest", "shard_name", "tar_entries", "tar_members", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "TarWriter",
+    "read_manifest",
+    "shard_name",
+    "sources_of",
+    "tar_entries",
+    "tar_members",
+    "write_manifest",
+]
 
 MANIFEST = "shards/manifest.json"
 FORMAT = "lvd-shards/1"
@@ -96,6 +105,15 @@ def tar_entries(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
             yield member, archive.offset
         if 0 < file.seek(0, os.SEEK_END) - archive.offset < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("unexpected end of data")  # in a header, which `tarfile` takes for the end
+
+
+def sources_of(shards: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """The manifest's `sources`, of shards that each hold one source's samples: what they add up to, and the weight."""
+    of = {name: [shard for shard in shards if shard.get("source") == name] for name in sorted(weights)}
+    return {
+        name: {"samples": sum(shard["samples"] for shard in own), "shards": len(own), "weight": weights[name]}
+        for name, own in of.items()
+    }
 
 
 def write_manifest(store: Store, fields: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ from curation.parts import Collection, Ledger
 from curation.report.funnel import STAGES, funnel
 from curation.rundir import Run
 from curation.runner import Runner, Step, Task, open_runner
-from curation.shards import MANIFEST, read_manifest, shard_name, write_manifest
+from curation.shards import MANIFEST, read_manifest, shard_name, sources_of, write_manifest
 from curation.sources.dataset import detect, link_files, list_rows
 from curation.sources.row import tables_of
 from curation.stages.clusters import Clusters, FitCentroids
@@ -536,8 +537,8 @@ class Curation:
         )
 
     def _manifest(self) -> dict[str, object]:
-        export = self.run.selection
-        shards = []
+        export, chosen = self.run.selection, self.run.config.selection
+        shards: list[dict[str, Any]] = []
         for part in export.parts("export"):
             first = export.read("export", part, ["shard", "shard_bytes", "shard_sha256"])
             row = first.slice(0, 1).to_pylist()[0]
@@ -549,10 +550,15 @@ class Curation:
                     "sha256": row["shard_sha256"],
                 }
             )
+            if chosen.weights is not None:  # then each shard is of one source
+                seed_set = export.read("selection", part, ["seed_set"])["seed_set"][0].as_py()
+                shards[-1]["source"] = chosen.source_of(seed_set)
+        sources = {} if chosen.weights is None else {"sources": sources_of(shards, chosen.weights)}
         return {
             "code_version": __version__,
             "samples": sum(shard["samples"] for shard in shards),
             "shards": shards,
+            **sources,
             "composition": [row.to_dict() for row in read_composition(self.run)],
             "funnel": [row.to_dict() for row in funnel(self.run)],
             "config": self.run.config.recipe(),

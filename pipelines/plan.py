@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curation.config import Config, SeedConfig
+from curation.config import BALANCED, Config, SeedConfig
 from curation.errors import ConfigError, DatasetError
 from curation.sources.dataset import detect, list_rows
-from curation.stages.compose import BALANCED
 from curation.stages.tree import tree_counts
 
 __all__ = ["Cost", "Machine", "Plan", "PlanRow", "plan", "readable"]

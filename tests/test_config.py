@@ -95,3 +95,65 @@ def test_the_recipe_leaves_out_where_the_work_runs():
     other = parse_config(LEAST | {"runner": {"kind": "ray", "workers": 7}, "crawl": {"connect_to": {"a": "b:1"}}})
     assert one.recipe() == other.recipe()
     assert parse_config(LEAST | {"hash": {"radius": 3}}).recipe() != one.recipe()
+
+
+TWO = {"pool": ["photos"], "seeds": [{"name": "birds", "data": "b"}, {"name": "boats", "data": "b"}]}
+
+
+def weighing(weights, **changes):
+    return parse_config(TWO | {"selection": {"weights": weights}} | changes).selection
+
+
+def test_weights_that_are_not_set_leave_no_trace():
+    """Runs made before there were weights stay current: digests are of this mapping."""
+    config = parse_config(TWO)
+    assert config.selection.model_dump() == {"mode": "retrieval", "size": None, "picks": "random"}
+    assert config.recipe()["selection"] == config.selection.model_dump()
+    assert parse_yaml(config.to_yaml())["selection"] == config.selection.model_dump()
+
+
+def test_weights_are_of_sources_and_the_others_share_one():
+    settings = weighing({"birds": 1, "others": 3})
+    assert settings.shares() == {"birds": 0.25, "others": 0.75}
+    assert [settings.source_of(name) for name in ("birds", "boats", "")] == ["birds", "others", "others"]
+    settings = parse_config(
+        LEAST | {"selection": {"mode": "both", "size": 5, "weights": {"birds": 2, "balanced": 2}}}
+    ).selection
+    assert [settings.source_of(name) for name in ("birds", "")] == ["birds", "balanced"]
+    config = parse_config(TWO | {"selection": {"weights": {"birds": 0.5, "boats": 1}}})
+    assert parse_config(parse_yaml(config.to_yaml())) == config
+    assert config.recipe()["selection"]["weights"] == {"birds": 0.5, "boats": 1}
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"boat": 1, "birds": 1}, "selection.weights.boat: chooses no images; did you mean boats? weights are for "),
+        ({"balanced": 1, "others": 1}, "selection.weights.balanced: chooses no images; weights are for birds, boats, "),
+        ({"birds": 1}, "selection.weights: none for boats; add one for each, or others for them together"),
+        ({}, "selection.weights: none for birds, boats; "),
+        ({"birds": 1, "boats": 1, "others": 1}, "selection.weights.others: every source has a weight of its own; "),
+        ({"birds": -1, "others": 1}, "selection.weights.birds: input should be greater than 0 (got -1)"),
+        ({"birds": 0, "others": 1}, "selection.weights.birds: input should be greater than 0 (got 0)"),
+        ({"birds": float("nan"), "others": 1}, "selection.weights.birds: input should be a finite number (got nan)"),
+        ({"birds": float("inf"), "others": 1}, "selection.weights.birds: input should be a finite number (got inf)"),
+        ({"birds": "1", "others": 1}, "selection.weights.birds: input should be a valid number (got '1')"),
+        ([1, 2], "selection.weights: input should be a valid dictionary (got [1, 2])"),
+    ],
+)
+def test_weights_that_cannot_be_meant_are_one_line(weights, message):
+    with pytest.raises(ConfigError) as error:
+        weighing(weights)
+    assert str(error.value).startswith(f"config: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_set_that_chooses_nothing_has_no_weight_and_sources_names_are_its_own():
+    idle = [{"name": "birds", "data": "b"}, {"name": "boats", "data": "b", "retrieve": None}]
+    with pytest.raises(ConfigError, match=r"selection\.weights\.boats: chooses no images; "):
+        weighing({"birds": 1, "boats": 1}, seeds=idle)
+    assert weighing({"birds": 1}, seeds=idle).shares() == {"birds": 1}
+    taken = [{"name": "others", "data": "b"}]
+    with pytest.raises(ConfigError, match=r"seeds: a set cannot be called 'others' with selection\.weights; "):
+        weighing({"others": 1}, seeds=taken)
+    assert parse_config(TWO | {"seeds": taken}).seeds[0].name == "others"

@@ -8,7 +8,7 @@ import pytest
 import webdataset
 
 from curation.errors import RunError
-from curation.shards import TarWriter, read_manifest, shard_name, tar_members, write_manifest
+from curation.shards import TarWriter, read_manifest, shard_name, sources_of, tar_members, write_manifest
 from curation.storage import Store
 
 MEMBERS = [("000.jpg", b"x" * 511), ("000.json", b"{}"), ("001.jpg", b""), ("001.json", b"y" * 512), ("a" * 99, b"z")]
@@ -84,3 +84,12 @@ def test_a_manifest_reads_back_as_it_was_given(tmp_path):
 
 def test_shards_are_numbered_in_six_digits():
     assert (shard_name(0), shard_name(1234567)) == ("shard-000000.tar", "shard-1234567.tar")
+
+
+def test_sources_add_up_their_shards():
+    shards = [{"source": "b", "samples": 3}, {"source": "a", "samples": 2}, {"source": "b", "samples": 1}]
+    assert sources_of(shards, {"b": 0.5, "a": 2}) == {
+        "a": {"samples": 2, "shards": 1, "weight": 2},
+        "b": {"samples": 4, "shards": 2, "weight": 0.5},
+    }
+    assert list(sources_of(shards, {"b": 0.5, "a": 2})) == ["a", "b"], "in an order that the config's does not change"

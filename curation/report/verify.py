@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from curation.images import read_image
 from curation.parts import Collection, Footer, mask_digest
 from curation.report.funnel import all_collections, funnel
 from curation.rundir import Run
-from curation.shards import read_manifest, tar_members
+from curation.shards import read_manifest, sources_of, tar_members
 from curation.stages.compose import read_composition
 from curation.stages.originals import originals_left
 from curation.stages.places import CHANGED_BY, PLACE
@@ -133,11 +133,23 @@ def _check_shards(run: Run) -> Iterator[Breach]:
             if manifest.get(name) != json.loads(json.dumps(value)):
                 where = run.store.url("shards/manifest.json")
                 yield Breach(where, f"its {name} is not the run's; run `lvd curate` again")
+    yield from _check_sources(run, manifest)
     listed = [shard["name"] for shard in manifest["shards"]]
     if present := sorted({name for name in run.store.names("shards") if name.endswith(".tar")} ^ set(listed)):
         yield Breach(run.store.url(f"shards/{present[0]}"), "is in the folder or in the manifest, but not in both")
     for shard in manifest["shards"]:
         yield from _check_shard(run, shard)
+
+
+def _check_sources(run: Run, manifest: dict[str, Any]) -> Iterator[Breach]:
+    """With weights each shard names its source, and sources add up to all samples; without there is nothing of it."""
+    where, weights = run.store.url("shards/manifest.json"), run.config.selection.weights
+    for shard in manifest["shards"]:
+        if (shard.get("source") not in list(weights)) if weights else ("source" in shard):
+            yield Breach(where, f"{shard['name']} is of no source that selection.weights names; run `lvd curate` again")
+            return
+    if manifest.get("sources") != (None if weights is None else sources_of(manifest["shards"], weights)):
+        yield Breach(where, "its sources are not what its shards and selection.weights add up to")
 
 
 def _check_shard(run: Run, shard: dict[str, Any]) -> Iterator[Breach]:
@@ -152,7 +164,29 @@ def _check_shard(run: Run, shard: dict[str, Any]) -> Iterator[Breach]:
         yield Breach(where, "its bytes are not those of the manifest; delete it and run `lvd curate` again")
         return
     with run.store.open(name) as file:
-        names = [member for member, _, _ in tar_members(file)]
+        members = list(tar_members(file))
+        if run.config.selection.weights is not None:
+            yield from _check_samples_source(run, shard, members, file)
+    names = [member for member, _, _ in members]
     pairs = [(f"{key}.jpg", f"{key}.json") for key in sorted({member.partition(".")[0] for member in names})]
     if len(pairs) != shard["samples"] or sorted(names) != sorted(member for pair in pairs for member in pair):
         yield Breach(where, f"does not hold {shard['samples']} samples of one .jpg and one .json each")
+
+
+def _check_samples_source(
+    run: Run, shard: dict[str, Any], members: list[tuple[str, int, int]], file: IO[bytes]
+) -> Iterator[Breach]:
+    """All samples of a shard were chosen by its source, as their own JSON tells."""
+    where = run.store.url(f"shards/{shard['name']}")
+    for name, offset, length in members:
+        if not name.endswith(".json"):
+            continue
+        file.seek(offset)
+        try:
+            found = run.config.selection.source_of(json.loads(file.read(length))["seed_set"])
+        except (ValueError, TypeError, KeyError):
+            yield Breach(where, f"{name} does not tell which seed set chose the sample")
+            return
+        if found != shard.get("source"):
+            yield Breach(where, f"{name} is of the source {found}, but the manifest says {shard.get('source')}")
+            return

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curation.clustering.sampling import balanced
-from curation.config import Config, SeedConfig
+from curation.config import BALANCED, OTHERS, Config, SeedConfig, SelectionConfig
 from curation.errors import RunError, UserError
 from curation.parts import digest_of, random_for
 from curation.rundir import Run
@@ -26,12 +26,10 @@ from curation.stages.gather import Gathered, gather
 from curation.stages.nearest_seed import nearest_seeds
 from curation.stages.tree import PATH
 
-__all__ = ["BALANCED", "SELECTION", "Compose", "CompositionRow", "Pick", "picks_by_cluster", "read_composition"]
+__all__ = ["SELECTION", "Compose", "CompositionRow", "Pick", "picks_by_cluster", "read_composition"]
 
 SAMPLE_COLUMNS = ("id", "url", "page_url", "alt", "label", "path", "sha256", "width", "height", "format")
 PLACE_COLUMNS = ("tar", "offset", "length")
-BALANCED = "balanced"
-"""How an image was chosen that is a share of the hierarchy; it has no seed set."""
 SELECTION = StageSpec(
     name="selection",
     version=2,
@@ -122,7 +120,10 @@ class Compose:
         stages = ("samples", "clusters", "neighbours")
         inputs = [[path, stage, run.collection(path).state(stage)] for path in self._paths for stage in stages]
         settings: list[object] = [seed.model_dump() for seed in run.config.seeds]
-        settings.append(run.config.selection.model_dump())
+        chosen = run.config.selection
+        settings.append(chosen.model_dump(exclude={"weights"}))
+        if chosen.weights is not None:
+            settings.append(["by source", *sorted(chosen.weights)])  # how much each weighs changes no shard
         if run.config.selection.balances:
             inputs.append(["pool", "tree", run.pool.state("tree")])
         shards = run.config.export.samples_per_shard
@@ -164,7 +165,9 @@ class Compose:
                 "selection: no image was chosen, as no seed set is taken as it is and none retrieved anything; "
                 "lower seeds.min_seed_images, or use retrieve: sample"
             )
-        _write(run, self._digest, [chosen[key] for key in sorted(chosen)], times, live)
+        picks = [chosen[key] for key in sorted(chosen)]
+        _check_weighted(run.config.selection, picks)
+        _write(run, self._digest, picks, times, live)
         fields = {
             "digest": self._digest,
             "parts": len(run.selection.parts(SELECTION.name)),
@@ -303,6 +306,27 @@ def _chosen_rows(images: Gathered, positions: Sequence[int]) -> dict[int, dict[s
     return dict(zip(positions, rows, strict=True))
 
 
+def _check_weighted(settings: SelectionConfig, picks: Sequence[Pick]) -> None:
+    """A source that has a weight and no images would leave its share of the batches to the others, unsaid."""
+    found = {settings.source_of(pick.seed_set) for pick in picks}
+    if missing := [name for name in settings.weights or {} if name not in found]:
+        raise UserError(
+            f"selection.weights.{missing[0]}: no image is left to this source, as none was picked or others picked "
+            "them first; take its weight out, or set it before the others in seeds"
+        )
+
+
+def _shards(
+    settings: SelectionConfig, picks: Sequence[Pick], order: npt.NDArray[np.int64], per_shard: int
+) -> list[npt.NDArray[np.int64]]:
+    """Positions of picks by shard, in the given order: all of them mixed, or with weights source after source."""
+    lines = [order]
+    if settings.weights is not None:
+        sources = np.array([settings.source_of(pick.seed_set) for pick in picks])[order]
+        lines = [order[sources == name] for name in sorted(settings.weights, key=lambda name: (name == OTHERS, name))]
+    return [line[start : start + per_shard] for line in lines for start in range(0, len(line), per_shard)]
+
+
 def _write(
     run: Run,
     digest: str,
@@ -315,11 +339,10 @@ def _write(
     rows_of = {
         path: _chosen_rows(images, [pick.at for pick in picks if pick.source == path]) for path, images in live.items()
     }
-    per_shard = run.config.export.samples_per_shard
-    parts = range(0, len(order), per_shard)
-    for part, start in enumerate(parts):
+    parts = _shards(run.config.selection, picks, order, run.config.export.samples_per_shard)
+    for part, positions in enumerate(parts):
         rows = []
-        for pick in (picks[at] for at in order[start : start + per_shard]):
+        for pick in (picks[at] for at in positions):
             images = live[pick.source]
             place = {"part": int(images.part[pick.at]), "row": int(images.row[pick.at])}
             chosen_by = {name: getattr(pick, name) for name in ("how", "seed_set", "seed_id", "similarity", "rank")}

@@ -73,7 +73,7 @@ def curate_command(
     print_funnel(funnel(run))
     _print_notes(run)
     if until is None or until == STEPS[-1]:
-        print_composition(read_composition(run))
+        print_composition(read_composition(run), run.config.selection)
         print_line(f"shards and manifest: {run.store.url('shards')}")
 
 
@@ -91,7 +91,7 @@ def demo_command(
 
     result = demo(out, overrides=set_ or [], report=Terminal())
     print_funnel(funnel(result.run))
-    print_composition(read_composition(result.run))
+    print_composition(read_composition(result.run), result.run.config.selection)
     show(result.findings, console)
     if result.missed:
         raise LvdError(f"demo: {len(result.missed)} target(s) missed; ask `lvd why {out} URL` about the examples above")

@@ -1,16 +1,17 @@
 """What a run will bring in and cost."""
 
+from collections import Counter
 from dataclasses import asdict, fields, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from curation.config import load_config
+from curation.config import BALANCED, SelectionConfig, load_config
 from curation.errors import ConfigError
-from curation.stages.compose import BALANCED
 from pipelines.commands.shared import JsonOption, SetOption, app, console, print_json, print_line
+from pipelines.commands.tables import print_weights
 from pipelines.plan import Cost, Machine, Plan, plan, readable
 
 __all__: list[str] = []
@@ -32,12 +33,15 @@ def plan_command(
 ) -> None:
     """Show what the seed sets will bring in, and what a run over so many images costs, before it is made."""
     node = _machine(machine or [])
-    result = plan(load_config(config, set_ or []), images, nodes, node)
+    settings = load_config(config, set_ or [])
+    result = plan(settings, images, nodes, node)
     if as_json:
-        fields_ = {"nominal": result.nominal, "composition": [asdict(row) for row in result.rows]}
+        fields_: dict[str, Any] = {"nominal": result.nominal, "composition": [asdict(row) for row in result.rows]}
+        if settings.selection.weights is not None:
+            fields_["weights"] = settings.selection.weights
         print_json({**fields_, "costs": [asdict(cost) for cost in result.costs], "machine": asdict(node)})
         return
-    _print_composition(result)
+    _print_composition(result, settings.selection)
     if result.costs:
         _print_costs(result.costs, node)
 
@@ -59,7 +63,7 @@ def _machine(overrides: list[str]) -> Machine:
     return machine
 
 
-def _print_composition(result: Plan) -> None:
+def _print_composition(result: Plan, settings: SelectionConfig) -> None:
     table = Table(title="composition", box=None, header_style="bold", title_style="bold", pad_edge=False)
     for header in ("seed set", "how", "images", "retrieved", "nominal", "unique"):
         table.add_column(header, justify="left" if header in ("seed set", "how") else "right")
@@ -77,6 +81,11 @@ def _print_composition(result: Plan) -> None:
         print_line("<=: as if no two seed images more than needed shared a cluster, and each cluster had its fill")
     if BALANCED in bounds:
         print_line("<=: balanced, as if the pool had as many images; tell how many it has with --images")
+    most: Counter[str] = Counter()
+    for row in result.rows:
+        most[settings.source_of(row.seed_set)] += row.nominal
+    repeating = {settings.source_of(row.seed_set) for row in result.rows if row.how != "as_is"}
+    print_weights(settings, {name: f"{'<= ' * (name in repeating)}{count:,}" for name, count in most.items()})
 
 
 def _print_costs(costs: list[Cost], machine: Machine) -> None:

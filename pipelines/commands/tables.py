@@ -1,17 +1,19 @@
 """Funnels, compositions and trails as tables."""
 
+from collections import Counter
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from curation.config import SelectionConfig
 from curation.report.balance import Balance, occupancy_of
 from curation.report.funnel import FunnelRow
 from curation.report.why import Trail
 from curation.stages.compose import CompositionRow
 from pipelines.commands.shared import console
 
-__all__ = ["print_balance", "print_composition", "print_funnel", "print_trail", "trail_fields"]
+__all__ = ["print_balance", "print_composition", "print_funnel", "print_trail", "print_weights", "trail_fields"]
 
 
 def print_funnel(rows: list[FunnelRow]) -> None:
@@ -28,7 +30,7 @@ def print_funnel(rows: list[FunnelRow]) -> None:
     console.print(table)
 
 
-def print_composition(rows: list[CompositionRow]) -> None:
+def print_composition(rows: list[CompositionRow], settings: SelectionConfig) -> None:
     table = Table(title="\ncomposition", box=None, header_style="bold", title_style="bold", pad_edge=False)
     for header in ("seed set", "how", "images", "retrieved", "nominal", "unique"):
         table.add_column(header, justify="left" if header in ("seed set", "how") else "right")
@@ -38,6 +40,22 @@ def print_composition(rows: list[CompositionRow]) -> None:
     table.add_row(
         "total", "", "", "", f"{sum(r.nominal for r in rows):,}", f"{sum(r.unique for r in rows):,}", style="bold"
     )
+    console.print(table)
+    unique: Counter[str] = Counter()
+    for row in rows:
+        unique[settings.source_of(row.seed_set)] += row.unique
+    print_weights(settings, {name: f"{count:,}" for name, count in unique.items()})
+
+
+def print_weights(settings: SelectionConfig, images: dict[str, str]) -> None:
+    """What the trainer is told to take of each source; nothing where shards mix them. `images` is what each has."""
+    if settings.weights is None:
+        return
+    table = Table(title="\nsources", box=None, header_style="bold", title_style="bold", pad_edge=False)
+    for header in ("source", "images", "weight", "of batches"):
+        table.add_column(header, justify="left" if header == "source" else "right")
+    for name, share in settings.shares().items():
+        table.add_row(escape(name), images[name], f"{settings.weights[name]:g}", f"{share:.1%}")
     console.print(table)
 
 
