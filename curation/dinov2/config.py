@@ -35,6 +35,7 @@ __all__ = [
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[Fraction, Fraction]
 
@@ -188,10 +189,22 @@ class SourceConfig(Settings):
     path: str
     """A `shards` folder with its manifest.json, a folder of images, or a Parquet file or folder of them with image
     bytes; local or any fsspec URL."""
-    weight: Positive = 1.0
-    """Relative to the other sources' weights."""
+    weight: Weight = 1.0
+    """Relative to the other datasets' weights."""
+    by_source: bool = True
+    """Shards whose manifest weights their sources (`selection.weights` of `lvd curate`) are read as one stream of
+    images for each source; together they have the dataset's weight. False for one stream of all shards, any images
+    alike."""
+    weights: dict[str, Weight] = Field(default_factory=dict)
+    """Weights of such sources by name, instead of the manifest's."""
     column: str = "image"
     """Parquet only: the column with image bytes (or a struct with `bytes`)."""
+
+    @model_validator(mode="after")
+    def _weights_need_sources(self) -> Self:
+        if self.weights and not self.by_source:
+            raise ValueError("weights are those of sources, which by_source: false mixes; leave one of them out")
+        return self
 
 
 class DataConfig(Settings):
@@ -199,7 +212,8 @@ class DataConfig(Settings):
 
     sources: tuple[SourceConfig, ...] = ()
     mixing: Literal["sample", "batch"] = "sample"
-    """`sample`: each image of a batch comes from a source drawn by weight; `batch`: each whole batch does."""
+    """`sample`: each image of a batch comes from a source drawn by weight; `batch`: each whole batch does. A source is
+    a dataset, or one of those that its manifest weights."""
     window: Count = 4
     """Shards that are open at once; samples are shuffled among them, shards among all."""
     workers: Annotated[int, Field(ge=0)] = 8

@@ -198,6 +198,27 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         train(config(tmp_path, model={"depth": 3}))
 
 
+def test_a_run_tells_its_sources_and_goes_on_with_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = config(tmp_path, optim={"epochs": 1})
+    manifest = tmp_path / "shards" / "manifest.json"
+    raw = json.loads(manifest.read_text())
+    for shard, name in zip(raw["shards"], ("a", "b"), strict=True):
+        shard["source"] = name
+    raw["sources"] = {"a": {"samples": 10, "weight": 1}, "b": {"samples": 7, "weight": 3}}
+    manifest.write_text(json.dumps(raw))
+    train(settings)
+    told = capsys.readouterr().err.splitlines()
+    assert told[:2] == [
+        f"{tmp_path}/shards [a]: 10 images, 25.0% of the images",
+        f"{tmp_path}/shards [b]: 7 images, 75.0% of the images",
+    ]
+    del raw["sources"]
+    manifest.write_text(json.dumps({**raw, "shards": [shard | {"source": None} for shard in raw["shards"]]}))
+    with pytest.raises(RunError, match=r"has read 2 source\(s\), now there are 1; set another `out`") as caught:
+        train(config(tmp_path, optim={"epochs": 2}))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_checkpoint_is_refused_with_its_name(tmp_path: Path) -> None:
     path = train(config(tmp_path)).checkpoint
     path.write_bytes(path.read_bytes()[:1000])

@@ -20,9 +20,9 @@ from curation.dinov2.data.augment import Augmentation
 from curation.dinov2.data.batched import BatchedAugmentation
 from curation.dinov2.data.decode import BrokenImageError, decode
 from curation.dinov2.data.order import Cursor, Order
-from curation.dinov2.data.sources import Source, open_source
+from curation.dinov2.data.sources import Source, WeightedSource, open_sources
 from curation.dinov2.masking import draw_masks, largest_block
-from curation.errors import DatasetError
+from curation.errors import DatasetError, RunError
 
 __all__ = ["BatchLoader", "Stream", "open_loader"]
 
@@ -104,8 +104,11 @@ class Stream:
     `taken` and `broken` count images since the run began. No more workers are started than there are cores.
     """
 
-    def __init__(self, images: _Images, *, workers: int, max_broken: float, taken: int = 0, broken: int = 0) -> None:
+    def __init__(
+        self, images: _Images, *, name: str, workers: int, max_broken: float, taken: int = 0, broken: int = 0
+    ) -> None:
         self.images = images
+        self.name = name
         self.workers = min(workers, _cores())
         self.max_broken = max_broken
         self.taken = taken
@@ -161,19 +164,26 @@ class Stream:
         seen = self.taken + self.broken
         if self.broken > max(NEVER_FEWER, self.max_broken * seen):
             raise DatasetError(
-                f"{self.images.source.path}: {self.broken} of {seen} images are broken, more than data.max_broken "
+                f"{self.name}: {self.broken} of {seen} images are broken, more than data.max_broken "
                 f"({self.max_broken:g}) allows; the last: {cause}"
             )
 
 
 class BatchLoader:
-    """Batches by step: which source each image comes from, its views, and the masks."""
+    """Batches by step: which source each image comes from, its views, and the masks. One stream for each source."""
 
     def __init__(
-        self, streams: Sequence[Stream], weights: Sequence[float], maker: Maker, config: PretrainConfig, rank: int
+        self,
+        streams: Sequence[Stream],
+        sources: Sequence[WeightedSource],
+        maker: Maker,
+        config: PretrainConfig,
+        rank: int,
     ) -> None:
         self.streams = streams
+        self.sources = sources
         self.maker = maker
+        weights = [source.weight for source in sources]
         self.weights = np.asarray(weights) / sum(weights)
         self.config = config
         self.rank = rank
@@ -213,14 +223,44 @@ class BatchLoader:
         """Broken images passed over so far."""
         return sum(stream.broken for stream in self.streams)
 
-    def state(self) -> list[dict[str, int]]:
-        """What `restore` needs, per source."""
-        return [stream.state() for stream in self.streams]
+    def describe(self) -> list[str]:
+        """A line for each source: how many images it has, and its share of all that are drawn."""
+        what = "batches" if self.config.data.mixing == "batch" else "images"
+        return [
+            f"{source.name}: {sum(source.source.sizes):,} images, {share:.1%} of the {what}"
+            for source, share in zip(self.sources, self.weights, strict=True)
+        ]
 
-    def restore(self, state: Sequence[dict[str, int]]) -> None:
-        """Continue from a `state`."""
+    def state(self) -> list[dict[str, Any]]:
+        """What `restore` needs, per source, and by what it knows the source again."""
+        pairs = zip(self.streams, self._known(), strict=True)
+        return [stream.state() | {"source": list(known)} for stream, known in pairs]
+
+    def restore(self, state: Sequence[dict[str, Any]]) -> None:
+        """Continue from a `state`.
+
+        Raises:
+            RunError: it is of other sources, or of the same ones with other weights.
+        """
+        remedy = "set another `out`, or give it the data and weights that the run was started with"
+        if len(state) != len(self.streams):
+            raise RunError(
+                f"the checkpoint has read {len(state)} source(s), now there are {len(self.streams)}; {remedy}"
+            )
+        for source, known, saved in zip(self.sources, self._known(), state, strict=True):
+            before = tuple(saved.get("source", known))  # checkpoints did not always tell
+            if before != known:
+                was = (
+                    "other images" if before[0] != known[0] else f"{before[1]:.4%} of what is drawn, not {known[1]:.4%}"
+                )
+                raise RunError(f"{source.name}: when the checkpoint was made this source was {was}; {remedy}")
         for stream, saved in zip(self.streams, state, strict=True):
             stream.restore(saved)
+
+    def _known(self) -> list[tuple[str, float]]:
+        """By source, its fingerprint and its share."""
+        shares = zip(self.sources, self.weights.tolist(), strict=True)
+        return [(source.fingerprint, round(share, 12)) for source, share in shares]
 
 
 def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device: torch.device = CPU) -> BatchLoader:
@@ -232,16 +272,17 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device
     if not config.data.sources:
         raise DatasetError("data.sources: no dataset given; set e.g. --set data.sources='[{path: runs/demo/shards}]'")
     maker = _maker(config, device)
+    data = config.data
+    sources = [source for entry in data.sources for source in open_sources(entry, cache=data.cache)]
     streams = []
-    for number, entry in enumerate(config.data.sources):
-        source = open_source(entry, cache=config.data.cache)
-        seed = config.seed * 1000 + number
-        order = Order(source.sizes, seed=seed, rank=rank, world=world, window=config.data.window)
+    for number, weighted in enumerate(sources):
+        source, seed = weighted.source, config.seed * 1000 + number
+        order = Order(source.sizes, seed=seed, rank=rank, world=world, window=data.window)
         if order.share == 0:
-            raise DatasetError(f"{source.path}: {sum(source.sizes)} images are too few for {world} processes")
-        images = _Images(source, order, maker, seed, config.data.max_pixels)
-        streams.append(Stream(images, workers=config.data.workers, max_broken=config.data.max_broken))
-    return BatchLoader(streams, [entry.weight for entry in config.data.sources], maker, config, rank)
+            raise DatasetError(f"{weighted.name}: {sum(source.sizes)} images are too few for {world} processes")
+        images = _Images(source, order, maker, seed, data.max_pixels)
+        streams.append(Stream(images, name=weighted.name, workers=data.workers, max_broken=data.max_broken))
+    return BatchLoader(streams, sources, maker, config, rank)
 
 
 def _maker(config: PretrainConfig, device: torch.device) -> Maker:

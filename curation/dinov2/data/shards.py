@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,9 +15,11 @@ import fsspec
 
 from curation.errors import DatasetError
 
-__all__ = ["Shard", "ShardSource", "read_manifest"]
+__all__ = ["Manifest", "Shard", "ShardSource", "read_manifest"]
 
 FORMAT = "lvd-shards/1"
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MOST = 1e12
 BLOCK = 512
 OPEN = 16
 
@@ -28,13 +31,27 @@ class Shard:
     name: str
     samples: int
     bytes: int | None = None
+    source: str | None = None
+    """The one source that all its samples are of, in a manifest that weights sources."""
 
 
-def read_manifest(path: str) -> list[Shard]:
-    """Shards that hold at least one sample.
+@dataclass(frozen=True)
+class Manifest:
+    """Shards that hold at least one sample, and weights by source; none where shards mix all sources."""
+
+    shards: list[Shard]
+    weights: dict[str, float]
+
+    def of(self, source: str) -> list[Shard]:
+        """The shards of one source."""
+        return [shard for shard in self.shards if shard.source == source]
+
+
+def read_manifest(path: str) -> Manifest:
+    """The manifest of a folder of shards.
 
     Raises:
-        DatasetError: the manifest is unreadable, of another format, or lists no samples.
+        DatasetError: the manifest is unreadable, of another format, lists no samples, or contradicts itself.
     """
     where = f"{path}/manifest.json"
     try:
@@ -43,6 +60,7 @@ def read_manifest(path: str) -> list[Shard]:
         if raw.get("format", FORMAT) != FORMAT:
             raise DatasetError(f"{where}: format {raw['format']!r} is not known; expected {FORMAT!r}")
         shards = [_shard(entry) for entry in raw["shards"]]
+        weights = _weights(raw.get("sources"), shards)
     except OSError as error:
         raise DatasetError(f"{where}: cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -50,14 +68,35 @@ def read_manifest(path: str) -> list[Shard]:
     shards = [shard for shard in shards if shard.samples > 0]
     if not shards:
         raise DatasetError(f"{where}: lists no samples")
-    return shards
+    return Manifest(shards, weights)
 
 
 def _shard(entry: dict[str, Any]) -> Shard:
     name, samples, size = entry["name"], entry["samples"], entry.get("bytes")
     if not isinstance(name, str) or Path(name).name != name or not isinstance(samples, int) or samples < 0:
         raise ValueError(f"a shard needs a plain file name and a count of samples, got {entry!r}")
-    return Shard(name, samples, size if isinstance(size, int) else None)
+    return Shard(name, samples, size if isinstance(size, int) else None, entry.get("source"))
+
+
+def _weights(sources: Any, shards: Sequence[Shard]) -> dict[str, float]:
+    """Weights by source, once all that is said of sources agrees; none where nothing is. ValueError otherwise."""
+    if sources is not None and not isinstance(sources, dict):
+        raise ValueError("its sources are no mapping of names")
+    weights = {}
+    for name, told in (sources or {}).items():
+        told = told if isinstance(told, dict) else {}
+        weight, found = told.get("weight"), sum(shard.samples for shard in shards if shard.source == name)
+        if not PLAIN.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a source")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST:
+            raise ValueError(f"the source {name} has the weight {weight!r}; it must be a number above 0, at most 1e12")
+        if told.get("samples") != found or not found:
+            raise ValueError(f"the source {name} has {told.get('samples')!r} samples, its shards {found}")
+        weights[name] = float(weight)
+    for shard in shards:
+        if shard.source not in ([*weights] or [None]):
+            raise ValueError(f"{shard.name} is of the source {shard.source!r}, which its sources do not list")
+    return weights
 
 
 class ShardSource:

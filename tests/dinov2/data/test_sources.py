@@ -8,14 +8,15 @@ import fsspec
 import pytest
 
 from curation.dinov2.config import SourceConfig
-from curation.dinov2.data.sources import open_source
+from curation.dinov2.data.sources import open_sources
 from curation.errors import DatasetError
 
 from .made import jpeg, shards, write_parquet, write_shards
 
 
 def contents(path: Path | str, **options: str) -> list[bytes]:
-    source = open_source(SourceConfig(path=str(path), **options))
+    (opened,) = open_sources(SourceConfig(path=str(path), **options))
+    source = opened.source
     return [source.read(unit, index) for unit, size in enumerate(source.sizes) for index in range(size)]
 
 
@@ -29,7 +30,8 @@ def test_remote_shards_are_copied_once(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for file in (tmp_path / "made").iterdir():
         memory.pipe(f"/bucket/{file.name}", file.read_bytes())
-    source = open_source(SourceConfig(path="memory://bucket"), cache=str(tmp_path / "cache"))
+    (opened,) = open_sources(SourceConfig(path="memory://bucket"), cache=str(tmp_path / "cache"))
+    source = opened.source
     assert source.read(0, 1) == jpeg(1)
     assert len(list((tmp_path / "cache" / "lvd-shards").iterdir())) == 1
 
@@ -49,7 +51,7 @@ def test_parquet_gives_its_column_of_bytes(tmp_path: Path, struct: bool) -> None
 
 
 def test_sources_pickle_after_use(tmp_path: Path) -> None:
-    source = open_source(SourceConfig(path=str(shards(tmp_path, [2]))))
+    source = open_sources(SourceConfig(path=str(shards(tmp_path, [2]))))[0].source
     source.read(0, 0)
     assert pickle.loads(pickle.dumps(source)).read(0, 1) == jpeg(1)
 
