@@ -39,6 +39,7 @@ def test_the_tables_say_what_is_a_bound_and_what_was_assumed(lvd):
     answer = lvd("plan", LVD142M, "--images", "1.2e9", "--nodes", "20")
     assert answer.code == 0
     assert "142,109,386" in answer.out
+    assert "of batches" not in answer.out  # no weights are set
     assert "<= 7,570,000" in answer.out  # Caltech-101: 3,030 // 4 clusters of 10,000
     assert "960,000" in answer.out
     assert "were measured" in answer.out
@@ -98,11 +99,16 @@ def test_the_mix_of_dinov3_loads_and_brings_in_what_its_paper_says(lvd):
     rows = {(row["seed_set"], row["how"]): row for row in json.loads(answer.out)["composition"]}
     assert (rows["", "balanced"]["nominal"], rows["", "balanced"]["unique"]) == (1_689_000_000, None)
     assert [how for set_, how in rows if set_ == "mapillary-sls"] == ["as_is"]
-    assert ("imagenet1k", "as_is") not in rows  # the trainer takes whole batches of it
+    assert [how for set_, how in rows if set_ == "imagenet1k"] == ["as_is"]  # what is near to it is another source
+    assert json.loads(answer.out)["weights"] == {"imagenet1k": 0.1, "others": 0.9}
     assert load_config(DINOV3).hierarchy.levels == [200_000_000, 8_000_000, 800_000, 100_000, 25_000]
     answer = lvd("plan", DINOV3)
     assert answer.code == 0
     assert "tell how many it has with --images" in answer.out
+    lines = [line.split() for line in answer.out.splitlines()]
+    others = sum(row["nominal"] for row in rows.values()) - 1_281_167
+    assert ["imagenet1k", "1,281,167", "0.1", "10.0%"] in lines
+    assert ["others", "<=", f"{others:,}", "0.9", "90.0%"] in lines
 
 
 def test_the_hierarchy_alone_takes_nothing_from_seeds_but_as_they_are():
@@ -111,6 +117,7 @@ def test_the_hierarchy_alone_takes_nothing_from_seeds_but_as_they_are():
     assert [(row.seed_set, row.how, row.nominal) for row in result.rows] == [
         ("imagenet22k", "as_is", 14_197_086),
         ("mapillary-sls", "as_is", 1_434_262),
+        ("imagenet1k", "as_is", 1_281_167),
         ("", "balanced", 1000),
     ]
     assert result.rows[-1].exact
