@@ -10,7 +10,9 @@ from rich.console import Console
 from skimage import data
 from typer.testing import CliRunner
 
+from curation.config import parse_config
 from curation.errors import ConfigError, RunError
+from curation.rundir import Run
 from pipelines.cli import app
 from pipelines.commands import curation as commands
 from pipelines.demo import pretraining
@@ -76,9 +78,10 @@ def test_the_losses_are_shown_with_what_was_written(run):
 @pytest.mark.parametrize("option", ["--pretrain", "--no-pretrain"])
 def test_no_pretrain_leaves_it_out(run, monkeypatch, option):
     """The curation is done already here: only what comes after it is looked at."""
-    monkeypatch.setattr(demo_run, "demo", lambda out, **_: demo_run.Demo(None, []))
+    curated = Run(str(run), parse_config({"pool": ["p"], "seeds": []}))
+    monkeypatch.setattr(demo_run, "demo", lambda out, **_: demo_run.Demo(curated, []))
     for name in ("funnel", "print_funnel", "read_composition", "print_composition"):
-        monkeypatch.setattr(commands, name, lambda _: None)
+        monkeypatch.setattr(commands, name, lambda *_: None)
     monkeypatch.setattr(commands, "_pretrain", lambda out: print(f"trained on {out}"))
     result = CliRunner().invoke(app, ["demo", "--out", str(run), option])
     assert result.exit_code == 0, result.output

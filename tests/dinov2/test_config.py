@@ -48,7 +48,7 @@ def test_an_override_can_open_a_section_that_the_file_leaves_out() -> None:
         ({"ibot_head": {"protos": 1}}, r"unknown key ibot_head\.protos; valid here: bottleneck, hidden"),
         (
             {"data": {"sources": [{"url": "x", "path": "y"}]}},
-            r"unknown key data\.sources\.0\.url; valid here: column, path",
+            r"unknown key data\.sources\.0\.url; valid here: by_source, column, path, weight, weights",
         ),
         ({"optim": {"batch_size": 0}}, r"optim\.batch_size: .*greater than or equal to 1, got 0"),
         ({"model": {"arch": "vitx"}}, r"model\.arch: .*'vits'.*got 'vitx'"),
