@@ -217,7 +217,8 @@ class DataConfig(Settings):
     window: Count = 4
     """Shards that are open at once; samples are shuffled among them, shards among all."""
     workers: Annotated[int, Field(ge=0)] = 8
-    """Processes that decode and augment (`augment.device: cpu`), per rank and source; 0 for the training process."""
+    """Processes of each rank that decode and augment (`augment.device: cpu`), shared out among sources by weight, at
+    least one for each; 0 for the training process."""
     max_pixels: Count = 64_000_000
     """Width x height above which an image counts as broken, judged before decoding."""
     max_broken: Fraction = 0.01

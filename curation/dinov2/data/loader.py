@@ -274,6 +274,7 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device
     maker = _maker(config, device)
     data = config.data
     sources = [source for entry in data.sources for source in open_sources(entry, cache=data.cache)]
+    total = sum(source.weight for source in sources)
     streams = []
     for number, weighted in enumerate(sources):
         source, seed = weighted.source, config.seed * 1000 + number
@@ -281,7 +282,8 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device
         if order.share == 0:
             raise DatasetError(f"{weighted.name}: {sum(source.sizes)} images are too few for {world} processes")
         images = _Images(source, order, maker, seed, data.max_pixels)
-        streams.append(Stream(images, name=weighted.name, workers=data.workers, max_broken=data.max_broken))
+        workers = min(data.workers, max(1, round(data.workers * weighted.weight / total)))
+        streams.append(Stream(images, name=weighted.name, workers=workers, max_broken=data.max_broken))
     return BatchLoader(streams, sources, maker, config, rank)
 
 

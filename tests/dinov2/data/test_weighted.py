@@ -64,6 +64,15 @@ def test_each_source_is_a_stream_of_its_own_shards(folder: Path) -> None:
     assert (a, b, c) == (pictures[:5] + pictures[11:15], pictures[5:11], pictures[15:])
 
 
+@pytest.mark.parametrize(("workers", "each"), [(0, [0, 0, 0]), (1, [1, 1, 1]), (8, [1, 2, 5]), (10, [1, 3, 6])])
+def test_workers_are_shared_out_by_weight_at_least_one_for_each(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int, each: list[int]
+) -> None:
+    monkeypatch.setattr("curation.dinov2.data.loader._cores", lambda: 64)
+    loader = open_loader(config(folder, workers=workers))
+    assert [stream.workers for stream in loader.streams] == each
+
+
 def test_the_manifests_weights_share_out_the_datasets_own(folder: Path, tmp_path: Path) -> None:
     assert [source.weight for source in opened(folder)] == pytest.approx([0.1, 0.3, 0.6])
     assert [source.weight for source in opened(folder, weight=5.0)] == pytest.approx([0.5, 1.5, 3.0])
