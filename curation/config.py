@@ -206,8 +206,9 @@ class ModelConfig(Settings):
     """A model by name, and the weights it must have."""
 
     model: str
-    """`timm/<name>` for any timm model, `lvd/copy-small-v1` or `sscd/disc_mixup` for copies (docs/copy-descriptor.md),
-    `classical/hog-colour-<n>x<n>` for the classical descriptor."""
+    """`timm/<name>` for any timm model, `lvd/pretrain` for a checkpoint of `lvd pretrain` (`weights`),
+    `lvd/copy-small-v1` or `sscd/disc_mixup` for copies (docs/copy-descriptor.md), `classical/hog-colour-<n>x<n>` for
+    the classical descriptor."""
     weights: str | None = None
     """A local checkpoint (safetensors, or a torch file that `weights_only=True` accepts) instead of a download."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -393,6 +394,13 @@ class EmbedConfig(ModelConfig):
     """The embedding that clusters and retrieval use."""
 
     model: str = CLASSICAL_CONCEPT
+    pool: Literal["class", "patches", "both"] | None = None
+    """What of a transformer's tokens makes the vector: the class token, the mean of the patches, or the two side by
+    side, each of length 1 before. None for what the model itself does: timm's own pooling, and of `lvd/pretrain` the
+    class token."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What a network computes in. `auto`: bf16 where the command finds a GPU that has it, else fp32. Vectors are made
+    anew when it changes."""
 
 
 class RetrievalConfig(Settings):

@@ -27,14 +27,17 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """What `save_state` wrote, on the CPU; nothing in the file is executed.
+
+    Args:
+        mapped: tensors are read from the file when they are used, so that those which are not used cost nothing.
 
     Raises:
         RunError: the file is missing, damaged or of another kind.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise RunError(f"{path}: no such checkpoint") from error
     except Exception as error:  # the unpickler raises nearly anything on damaged files

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -14,10 +14,27 @@ from curation.dinov2.config import ModelConfig, PretrainConfig
 from curation.dinov2.model import build_backbone, model_shape
 from curation.dinov2.vit import VisionTransformer
 from curation.dinov2.weights import to_hf, to_timm
+from curation.errors import RunError, cause_of
 
-__all__ = ["Target", "export_backbone", "hf_config", "load_checkpoint_backbone", "timm_name"]
+__all__ = [
+    "Target",
+    "export_backbone",
+    "hf_config",
+    "load_checkpoint_backbone",
+    "read_checkpoint_config",
+    "timm_name",
+]
 
 Target = Literal["timm", "hf", "dinov2"]
+
+
+def read_checkpoint_config(checkpoint: str | Path) -> PretrainConfig:
+    """The config that a checkpoint was trained with.
+
+    Raises:
+        RunError: the file is missing, damaged or of another kind.
+    """
+    return _config_in(load_state(Path(checkpoint), mapped=True), checkpoint)
 
 
 def load_checkpoint_backbone(
@@ -28,12 +45,20 @@ def load_checkpoint_backbone(
     Raises:
         RunError: the file is missing, damaged or of another kind.
     """
-    state = load_state(Path(checkpoint))
-    config = PretrainConfig.model_validate(state["config"])
-    backbone = build_backbone(config.model, config.crops.global_size)
+    state = load_state(Path(checkpoint), mapped=True)
+    config = _config_in(state, checkpoint)
     prefix = f"{owner}.backbone."
-    weights = {n.removeprefix(prefix): value for n, value in state["model"].items() if n.startswith(prefix)}
-    backbone.load_state_dict(weights)
+    try:
+        own = {n.removeprefix(prefix): value for n, value in state["model"].items() if n.startswith(prefix)}
+        depth = sum(name.endswith(".norm1.weight") for name in own)
+        if depth != model_shape(config.model).depth:
+            raise ValueError(f"{depth} blocks, the config says {model_shape(config.model).depth}")
+        # No memory before the shapes have been compared: a file may claim any.
+        with torch.device("meta"):
+            backbone = build_backbone(config.model, config.crops.global_size)
+        backbone.load_state_dict({n: value.to(torch.float32, copy=True) for n, value in own.items()}, assign=True)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(f"{checkpoint}: damaged, its weights are not those of its config: {cause_of(error)}") from error
     return backbone.eval(), config
 
 
@@ -89,6 +114,13 @@ def hf_config(config: PretrainConfig) -> dict[str, object]:
         "use_swiglu_ffn": config.model.ffn == "swiglu",
     }
     return settings | ({"num_register_tokens": registers} if registers else {})
+
+
+def _config_in(state: dict[str, Any], checkpoint: str | Path) -> PretrainConfig:
+    try:
+        return PretrainConfig.model_validate(state["config"])
+    except (KeyError, ValueError) as error:  # pydantic's is a ValueError
+        raise RunError(f"{checkpoint}: damaged, holds no config of this trainer: {cause_of(error)}") from error
 
 
 def _write_hf(folder: Path, weights: dict[str, Tensor], config: PretrainConfig) -> None:

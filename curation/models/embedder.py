@@ -6,11 +6,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.config import ModelConfig
+from curation.config import EmbedConfig, ModelConfig
 from curation.errors import ModelError
 from curation.models.classical import ClassicalDescriptor
 
 __all__ = ["Embedder", "open_embedder"]
+
+PRETRAIN = "lvd/pretrain"
+"""The name of what `lvd pretrain` trained; `weights` says which."""
 
 
 class Embedder(Protocol):
@@ -82,7 +85,14 @@ def open_embedder(settings: ModelConfig) -> Embedder:
     if family == "timm" and rest:
         from curation.models.timm_model import TimmEmbedder  # torch takes seconds to import, so only when it is used
 
-        return TimmEmbedder(settings)
+        return TimmEmbedder(_as_embedding(settings))
+    if settings.model == PRETRAIN:
+        from curation.models.pretrain_model import PretrainEmbedder
+
+        return PretrainEmbedder(_as_embedding(settings))
+    if isinstance(settings, EmbedConfig) and (settings.pool or settings.precision == "bf16"):
+        setting = "pool" if settings.pool else "precision"
+        raise ModelError(f"model {settings.model!r}: takes no {setting} setting, which is for timm/... and {PRETRAIN}")
     if family in ("lvd", "sscd") and rest:
         from curation.models.copy.descriptor import CopyDescriptor
 
@@ -91,6 +101,13 @@ def open_embedder(settings: ModelConfig) -> Embedder:
         return ClassicalDescriptor.from_settings(settings)
     raise ModelError(
         f"model {settings.model!r}: unknown; name timm/<model>, as in timm/vit_small_patch14_dinov2.lvd142m, "
-        "lvd/copy-small-v1 or sscd/disc_mixup for copies, "
+        f"{PRETRAIN} for a checkpoint of lvd pretrain, lvd/copy-small-v1 or sscd/disc_mixup for copies, "
         "or classical/hog-colour-<n>x<n>, as in classical/hog-colour-8x8"
     )
+
+
+def _as_embedding(settings: ModelConfig) -> EmbedConfig:
+    """Settings of a model that is used for something else have its own pooling, and fp32."""
+    if isinstance(settings, EmbedConfig):
+        return settings
+    return EmbedConfig(**{**settings.model_dump(include=set(ModelConfig.model_fields)), "precision": "fp32"})

@@ -1,4 +1,4 @@
-"""Any timm model as an embedder: its own preprocessing, its pooled features, its weights or none at all.
+"""Any timm model as an embedder: its own preprocessing, its features, its weights or none at all.
 
 timm turns a checkpoint's keys into the model's with a function of each family, which only its own loader knows; but
 that loader is lenient about keys as soon as the classifier is removed, and would leave random weights in place. So a
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 from timm.models._pretrained import PretrainedCfg
 
-from curation.config import ModelConfig
+from curation.config import EmbedConfig
 from curation.errors import ModelError, cause_of
-from curation.models.batches import Batches
-from curation.models.class_token import keep_class_token
+from curation.models.device import choices, precision_of
+from curation.models.network import Network
+from curation.models.pooling import pooled_timm_model
 from curation.models.preprocessing import Preprocessing
 from curation.models.weights import verified_weights
 
@@ -32,7 +33,7 @@ VERSION = 2
 class TimmEmbedder:
     """Pooled features of a timm model, on the GPU where there is one; `settings.model` is `timm/<name>`."""
 
-    def __init__(self, settings: ModelConfig) -> None:
+    def __init__(self, settings: EmbedConfig) -> None:
         """Looks the name up; nothing is built or read.
 
         Raises:
@@ -43,10 +44,8 @@ class TimmEmbedder:
         self._input: dict[str, Any] = resolve_data_config(pretrained_cfg=self._published.to_dict())
         if self._input["input_size"][0] != 3:
             raise ModelError(f"model {settings.model}: takes no RGB images; name a model of 3 channels")
-        self._model: torch.nn.Module | None = None
-        self._preprocess = Preprocessing(self._input)
-        self._device = torch.device("cpu")
-        self._dim = 0
+        self._precision = precision_of(settings.precision)
+        self._network: Network | None = None
 
     @property
     def name(self) -> str:
@@ -62,13 +61,14 @@ class TimmEmbedder:
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        assert self._dim, f"{self.name}: dim is known after setup()"
-        return self._dim
+        assert self._network is not None, f"{self.name}: dim is known after setup()"
+        return self._network.dim
 
     @property
     def at_once(self) -> int:
         """What memory was taken to hold when it was set up."""
-        return self._batches.first
+        assert self._network is not None, f"{self.name}: at_once is known after setup()"
+        return self._network.at_once
 
     @property
     def needs_fit(self) -> bool:
@@ -76,41 +76,25 @@ class TimmEmbedder:
         return False
 
     def fingerprint(self) -> str:
-        """Name, version and the weights' sha256; downloads the weights if they are not here yet."""
+        """Name, version, the weights' sha256, and what the settings change; downloads the weights if they are not here
+        yet."""
         _, digest = verified_weights(self._settings, self._published)
-        return f"{self.name} v{VERSION} sha256:{digest}"
+        return f"{self.name} v{VERSION} sha256:{digest}{choices(self._settings.pool, self._precision)}"
 
     def setup(self) -> None:
         """Verify and load the weights, then pass one grey image through, so that a misfit shows before the work."""
-        if self._model is not None:
+        if self._network is not None:
             return
         path, _ = verified_weights(self._settings, self._published)
-        model = _load(self.name, str(path), self._published.num_classes)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = keep_class_token(model.eval().requires_grad_(False))
-        model = model.to(self._device, memory_format=torch.channels_last)  # convolutions are a sixth faster, ViTs equal
-        with torch.inference_mode():
-            output = model(torch.zeros(1, *self._input["input_size"], device=self._device))
-        if not isinstance(output, torch.Tensor) or output.ndim != 2:
-            raise ModelError(f"model {self.name}: gives no vector per image; name an image classifier")
-        self._dim = int(output.shape[1])
-        self._batches = Batches(self.name, self._settings.batch, self._device)
-        self._model = model
+        model = _load(self.name, str(path), self._published.num_classes).eval().requires_grad_(False)
+        model = pooled_timm_model(self.name, model, self._settings.pool)
+        preprocess, size = Preprocessing(self._input), self._input["input_size"]
+        self._network = Network(self.name, model, preprocess, size, self._settings, self._precision)
 
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
-        assert self._model is not None, f"{self.name}: setup() comes before embed()"
-        out = np.empty((len(images), self._dim), np.float32)
-        for part, vectors in self._batches.run(len(images), lambda part: self._vectors(images[part])):
-            out[part] = vectors
-        return out
-
-    def _vectors(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """One batch: (N, dim) rows of length 1."""
-        assert self._model is not None
-        with torch.inference_mode():
-            vectors = self._model(self._preprocess(images, self._device)).float()
-            return np.asarray(torch.nn.functional.normalize(vectors, dim=1).cpu().numpy())
+        assert self._network is not None, f"{self.name}: setup() comes before embed()"
+        return self._network.embed(images)
 
 
 def _published(model: str) -> PretrainedCfg:

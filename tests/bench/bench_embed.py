@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from curation.config import CrawlConfig, ImageConfig, ModelConfig, RunnerConfig
 from curation.models import open_embedder
+from curation.models.timm_model import TimmEmbedder
 from curation.parts import Collection
 from curation.runner import Runner, Task, open_runner
 from curation.sources.dataset import list_rows
@@ -231,8 +232,9 @@ def compare(options: argparse.Namespace, scratch: Path) -> None:
     embedder.setup()
     torch.set_num_threads(1)
     size = plain.data["input_size"]
-    assert embedder._model is not None
-    limits = {"our model alone, pixels ready, batch 8": rate(embedder._model, torch.randn(8, *size))}
+    assert isinstance(embedder, TimmEmbedder)
+    assert embedder._network is not None
+    limits = {"our model alone, pixels ready, batch 8": rate(embedder._network.model, torch.randn(8, *size))}
     for batch in options.sizes:
         limits[f"timm's model alone, batch {batch}"] = rate(plain.model, torch.randn(batch, *size))
     for name, value in limits.items():

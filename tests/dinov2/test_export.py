@@ -9,7 +9,7 @@ import timm
 import torch
 from timm.data.config import resolve_data_config
 
-from curation.config import ModelConfig as Settings
+from curation.config import EmbedConfig as Settings
 from curation.dinov2.checkpoint import save_state
 from curation.dinov2.config import ModelConfig, PretrainConfig
 from curation.dinov2.export import export_backbone, hf_config, load_checkpoint_backbone, timm_name
@@ -59,7 +59,7 @@ def test_the_exported_file_is_an_embedder_of_the_curation_job(tmp_path: Path) ->
     """
     path = checkpoint(tmp_path, offset=0, antialias=True)
     out = export_backbone(path, "timm", tmp_path / "model.safetensors")
-    embedder = TimmEmbedder(Settings(model="timm/vit_small_patch14_dinov2", weights=str(out)))
+    embedder = TimmEmbedder(Settings(model="timm/vit_small_patch14_dinov2", weights=str(out), precision="fp32"))
     embedder.setup()
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     (vector,) = embedder.embed([image])

@@ -1,0 +1,111 @@
+"""The teacher of a checkpoint of `lvd pretrain` as an embedder, at the size that it was trained at.
+
+Preprocessing is what timm has for DINOv2, which `lvd export --to timm` goes by: the shorter side is resized to the
+global crops' size and the middle cut out. (`lvd evaluate` cuts out a smaller middle, as published kNN scores do.)
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from timm.models._pretrained import PretrainedCfg
+
+from curation.config import EmbedConfig
+from curation.dinov2.batch import MEAN, STD
+from curation.dinov2.export import load_checkpoint_backbone, read_checkpoint_config
+from curation.errors import ModelError, RunError, cause_of
+from curation.models.device import choices, precision_of
+from curation.models.network import Network
+from curation.models.pooling import BackboneVectors
+from curation.models.preprocessing import Preprocessing
+from curation.models.weights import verified_weights
+
+__all__ = ["PretrainEmbedder"]
+
+VERSION = 1
+
+
+class PretrainEmbedder:
+    """`settings.model` is `lvd/pretrain`, `settings.weights` the checkpoint."""
+
+    def __init__(self, settings: EmbedConfig) -> None:
+        """Nothing is read.
+
+        Raises:
+            ModelError: no checkpoint is given.
+        """
+        if settings.weights is None:
+            raise ModelError(
+                f"model {settings.model}: set weights to a checkpoint, as in runs/pretrain/checkpoints/step-00125000.pt"
+            )
+        self._settings = settings
+        self._precision = precision_of(settings.precision)
+        self._network: Network | None = None
+
+    @property
+    def name(self) -> str:
+        """`lvd/pretrain`."""
+        return self._settings.model
+
+    @cached_property
+    def side(self) -> int:
+        """Side in pixels of the global crops.
+
+        Raises:
+            ModelError: the checkpoint cannot be read.
+        """
+        path, _ = verified_weights(self._settings, PretrainedCfg())
+        try:
+            return read_checkpoint_config(path).crops.global_size
+        except RunError as error:
+            raise self._refused(error) from error
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        assert self._network is not None, f"{self.name}: dim is known after setup()"
+        return self._network.dim
+
+    @property
+    def at_once(self) -> int:
+        """What memory was taken to hold when it was set up."""
+        assert self._network is not None, f"{self.name}: at_once is known after setup()"
+        return self._network.at_once
+
+    @property
+    def needs_fit(self) -> bool:
+        """Never: it was trained."""
+        return False
+
+    def fingerprint(self) -> str:
+        """Name, version, the file's sha256, and what the settings change."""
+        _, digest = verified_weights(self._settings, PretrainedCfg())
+        return f"{self.name} v{VERSION} sha256:{digest}{choices(self._settings.pool, self._precision)}"
+
+    def setup(self) -> None:
+        """Verify and load the checkpoint, of which only the teacher's backbone is kept."""
+        if self._network is not None:
+            return
+        path, _ = verified_weights(self._settings, PretrainedCfg())
+        try:
+            backbone, config = load_checkpoint_backbone(path)
+        except RunError as error:
+            raise self._refused(error) from error
+        size = (3, config.crops.global_size, config.crops.global_size)
+        data = {"input_size": size, "interpolation": "bicubic", "mean": MEAN, "std": STD, "crop_pct": 1.0}
+        model = BackboneVectors(backbone, self._settings.pool or "class")
+        self._network = Network(self.name, model, Preprocessing(data), size, self._settings, self._precision)
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
+        assert self._network is not None, f"{self.name}: setup() comes before embed()"
+        return self._network.embed(images)
+
+    def _refused(self, error: RunError) -> ModelError:
+        """The trainer's own word is of how to go on with a run."""
+        detail = f" ({cause_of(error.__cause__)})" if error.__cause__ else ""
+        return ModelError(
+            f"model {self.name}: {self._settings.weights} is damaged or no checkpoint of lvd pretrain{detail}; give a "
+            "step-*.pt of a run's checkpoints folder, and what lvd export wrote as timm/<name>"
+        )
