@@ -1,17 +1,41 @@
 """Where this process's networks run, and in which precision."""
 
+import os
 from typing import Literal
 
 import torch
 
-__all__ = ["Precision", "choices", "device", "precision_of"]
+__all__ = ["Precision", "choices", "device", "gpus", "precision_of", "take_gpu", "threads"]
 
 Precision = Literal["fp32", "bf16"]
 
+_number = -1
+_threads = 1
+
+
+def take_gpu(number: int, threads: int) -> None:
+    """Networks that this process sets up from now on run on that GPU of those it sees, and their images are made ready
+    by so many threads."""
+    global _number, _threads
+    _number, _threads = number, threads
+
+
+def gpus() -> int:
+    """GPUs that torch can use here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where networks run: the GPU that was given to this process; where none was, one in turn, by its process number;
+    the CPU where there is none."""
+    count = gpus()
+    number = os.getpid() if _number < 0 else _number
+    return torch.device("cuda", number % count) if count else torch.device("cpu")
+
+
+def threads() -> int:
+    """Threads that make images ready for a network: 1 on a CPU, whose cores the network has."""
+    return _threads if gpus() else 1
 
 
 def precision_of(setting: Literal["auto", "fp32", "bf16"]) -> Precision:

@@ -1,7 +1,7 @@
 """The contract of everything that turns images into vectors, and the one door to it: a name."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from curation.config import EmbedConfig, ModelConfig
 from curation.errors import ModelError
 from curation.models.classical import ClassicalDescriptor
 
-__all__ = ["Embedder", "open_embedder"]
+__all__ = ["Embedder", "NetworkEmbedder", "open_embedder"]
 
 PRETRAIN = "lvd/pretrain"
 """The name of what `lvd pretrain` trained; `weights` says which."""
@@ -72,6 +72,16 @@ class Embedder(Protocol):
         Returns:
             (N, dim) float32 rows of length 1. A row without finite numbers is the caller's to drop.
         """
+        ...
+
+
+@runtime_checkable
+class NetworkEmbedder(Protocol):
+    """An embedder that is a network, and large."""
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it is to have a GPU to itself, where there is one."""
         ...
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from curation.config import EmbedConfig
 from curation.errors import ModelError
 from curation.models.batches import Batches
-from curation.models.device import Precision, device
+from curation.models.device import Precision, device, threads
 from curation.models.preprocessing import Preprocessing
 
 __all__ = ["Network"]
@@ -68,7 +68,7 @@ class Network:
     def _vectors(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """One batch: (N, dim) rows of length 1."""
         with torch.inference_mode():
-            vectors = self._run(self._preprocess(images, self._device)).float()
+            vectors = self._run(self._preprocess(images, self._device, threads())).float()
             return np.asarray(functional.normalize(vectors, dim=1).cpu().numpy())
 
     def _run(self, pixels: Tensor) -> Tensor:

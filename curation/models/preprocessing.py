@@ -8,6 +8,9 @@ lengths and widths of what it resizes into account when it chooses which goes fi
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,14 +49,17 @@ class Preprocessing:
         self._scale = (1.0 / scale).view(1, 3, 1, 1)
         self._shift = (-torch.tensor(data["mean"]) * 255.0 / scale).view(1, 3, 1, 1)
 
-    def __call__(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
-        """N (H, W, 3) uint8 RGB images as (N, 3, S, S) float32 on a device, in channels-last memory."""
+    def __call__(self, images: Sequence[NDArray[np.uint8]], device: torch.device, threads: int = 1) -> torch.Tensor:
+        """N (H, W, 3) uint8 RGB images as (N, 3, S, S) float32 on a device, in channels-last memory; resized by so many
+        threads, which Pillow lets run beside one another."""
         if self._filter is None:
             pixels = torch.stack([self._transform(Image.fromarray(image)) for image in images])
             return pixels.to(device, memory_format=torch.channels_last)
         squares = np.empty((len(images), self._side, self._side, 3), np.uint8)
-        for at, image in enumerate(images):
-            squares[at] = np.asarray(self._square(image, self._filter))
+        resized = partial(self._square, resampling=self._filter)
+        with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+            for at, square in enumerate(pool.map(resized, images) if pool else map(resized, images)):
+                squares[at] = np.asarray(square)
         pixels = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float()
         return pixels.mul_(self._scale.to(device)).add_(self._shift.to(device))
 

@@ -78,6 +78,11 @@ class PretrainEmbedder:
         """Never: it was trained."""
         return False
 
+    @property
+    def wants_gpu(self) -> bool:
+        """Always."""
+        return True
+
     def fingerprint(self) -> str:
         """Name, version, the file's sha256, and what the settings change."""
         _, digest = verified_weights(self._settings, PretrainedCfg())

@@ -75,6 +75,11 @@ class TimmEmbedder:
         """Never: it was trained."""
         return False
 
+    @property
+    def wants_gpu(self) -> bool:
+        """Always."""
+        return True
+
     def fingerprint(self) -> str:
         """Name, version, the weights' sha256, and what the settings change; downloads the weights if they are not here
         yet."""

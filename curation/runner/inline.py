@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from curation.clustering.gang import LocalGang
 from curation.config import RunnerConfig
 from curation.runner.contract import GangStep, Step, Task
+from curation.runner.gpus import Gpu, gpus_for, wants_gpu
 from curation.runner.worker import Answer, Key, Worker, cores, limit_threads, run_alone, with_retries
 from curation.stages.execute import PartWork
 
@@ -23,7 +24,8 @@ class InlineRunner:
 
     def _map(self, works: Sequence[PartWork], todo: Sequence[Key]) -> Iterator[tuple[Key, Answer]]:
         worker = Worker(works, self._threads)
-        return ((key, worker.attempt(*key)) for key in todo)
+        gpu = Gpu(0, 1) if gpus_for(works) else None
+        return ((key, worker.attempt(*key, gpu if wants_gpu(works[key[0]]) else None)) for key in todo)
 
     def run_step(self, step: Step) -> None:
         run_alone(step)

@@ -1,6 +1,5 @@
 """A pool of Ray actors, on this machine or on a cluster. The only module that imports Ray."""
 
-import collections
 import contextlib
 import itertools
 import logging
@@ -14,6 +13,7 @@ from curation.clustering.gang import Member
 from curation.config import RunnerConfig
 from curation.errors import LvdError, RunError
 from curation.runner.contract import GangStep, Step, Task
+from curation.runner.gpus import Gpu, Queue
 from curation.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
 from curation.stages.execute import PartWork
 
@@ -33,6 +33,8 @@ class RayRunner:
         self._actors: list[Any] = []
         self._rounds = itertools.count()
         self._starting: Future[None] | None = None
+        self._gpus = 0
+        self._gpus_of_a_node = 1
 
     def warm_up(self) -> None:
         if self._starting is None:
@@ -71,23 +73,23 @@ class RayRunner:
         import ray
 
         shared = ray.put(list(works))
-        waiting = collections.deque(todo)
-        free = self._pool(len(todo))
+        free = list(range(len(self._pool(len(todo)))))
+        waiting = Queue(works, todo, min(self._gpus, len(self._actors)))
         round_number = next(self._rounds)
-        busy: dict[Any, tuple[Any, Key]] = {}
+        busy: dict[Any, tuple[int, Key]] = {}
         while waiting or busy:
-            while waiting and free:
-                actor, key = free.pop(), waiting.popleft()
-                busy[actor.attempt.remote(round_number, shared, *key)] = (actor, key)
+            while (taken := waiting.take(free)) is not None:
+                number, key, on_gpu = taken
+                gpu = Gpu(0, self._gpus_of_a_node) if on_gpu else None  # each sees its own alone
+                busy[self._actors[number].attempt.remote(round_number, shared, *key, gpu)] = (number, key)
             (done,), _ = ray.wait(list(busy), num_returns=1)
-            actor, key = busy.pop(done)
+            number, key = busy.pop(done)
             try:
                 answer = ray.get(done)
-                free.append(actor)
             except ray.exceptions.RayActorError:
-                self._actors.remove(actor)
-                free.append(self._new_actor())
+                self._actors[number] = self._new_actor(number)
                 answer = Answer(KILLED)
+            free.append(number)
             yield key, answer
 
     def _pool(self, wanted: int) -> list[Any]:
@@ -96,14 +98,14 @@ class RayRunner:
 
         size = min(wanted, self._settings.workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
         while len(self._actors) < size:
-            self._new_actor()
+            self._actors.append(self._new_actor(len(self._actors)))
         return self._actors[:size]
 
-    def _new_actor(self) -> Any:
+    def _new_actor(self, number: int) -> Any:
         import ray
 
-        self._actors.append(ray.remote(num_cpus=1)(Host).remote(self._settings.threads))
-        return self._actors[-1]
+        gpus = 1 if number < self._gpus else 0
+        return ray.remote(num_cpus=1, num_gpus=gpus)(Host).remote(self._settings.threads)
 
     def _start(self) -> None:
         self.warm_up()
@@ -115,6 +117,9 @@ class RayRunner:
 
         if not ray.is_initialized():
             self._stack.enter_context(_ray_session(self._settings))
+        self._gpus = int(ray.available_resources().get("GPU", 0))  # another job's are not waited for
+        nodes = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+        self._gpus_of_a_node = max([1, *nodes])
         self._pool(self._settings.workers or cores())
 
 

@@ -1,6 +1,5 @@
 """A pool of processes of this machine: ready within a second, where an embedded Ray takes several."""
 
-import collections
 import contextlib
 import itertools
 import multiprocessing
@@ -17,6 +16,7 @@ from curation.clustering.gang import Member, added_up
 from curation.config import RunnerConfig
 from curation.errors import LvdError
 from curation.runner.contract import GangStep, Step, Task
+from curation.runner.gpus import Gpu, Queue, gpus_for
 from curation.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
 from curation.stages.execute import PartWork
 
@@ -68,25 +68,29 @@ class ProcessRunner:
 
     def _map(self, works: Sequence[PartWork], todo: Sequence[Key]) -> Iterator[tuple[Key, Answer]]:
         self._start()
-        waiting = collections.deque(todo)
-        free = self._processes[: len(todo)]
+        gpus = min(gpus_for(works), len(self._processes))
+        waiting = Queue(works, todo, gpus)
+        free = list(range(min(len(todo), len(self._processes))))
         round_number = next(self._rounds)
         informed: set[_Process] = set()
-        busy: dict[Connection, tuple[_Process, Key]] = {}
+        busy: dict[Connection, tuple[int, Key]] = {}
         while waiting or busy:
-            while waiting and free:
-                process, key = free.pop(), waiting.popleft()
-                process.ask("attempt", round_number, None if process in informed else works, *key)
+            while (taken := waiting.take(free)) is not None:
+                number, key, on_gpu = taken
+                process = self._processes[number]
+                gpu = Gpu(number, gpus) if on_gpu else None
+                process.ask("attempt", round_number, None if process in informed else works, *key, gpu)
                 informed.add(process)
-                busy[process.pipe] = (process, key)
+                busy[process.pipe] = (number, key)
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
-                process, key = busy.pop(pipe)
+                number, key = busy.pop(pipe)
                 try:
-                    answer: Answer = process.answer()
+                    answer: Answer = self._processes[number].answer()
                 except (EOFError, OSError):
-                    process, answer = self._replaced(process), Answer(KILLED)
-                free.append(process)
+                    self._replace(number)
+                    answer = Answer(KILLED)
+                free.append(number)
                 yield key, answer
 
     def _start(self) -> None:
@@ -100,10 +104,9 @@ class ProcessRunner:
             self._processes.append(_Process(self._settings.threads))
         return self._processes
 
-    def _replaced(self, dead: "_Process") -> "_Process":
-        dead.end()
-        self._processes[self._processes.index(dead)] = fresh = _Process(self._settings.threads)
-        return fresh
+    def _replace(self, number: int) -> None:
+        self._processes[number].end()
+        self._processes[number] = _Process(self._settings.threads)
 
     def _end(self) -> None:
         for process in self._processes:

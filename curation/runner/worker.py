@@ -12,12 +12,10 @@ from threadpoolctl import threadpool_limits
 from curation.clustering.gang import Member
 from curation.errors import PartsFailed, UserError
 from curation.runner.contract import Step, Task
-from curation.stages.execute import PartWork
+from curation.runner.gpus import Gpu, Key, cores
+from curation.stages.execute import GpuWork, PartWork
 
 __all__ = ["KILLED", "Answer", "Host", "Key", "Worker", "cores", "limit_threads", "run_alone", "with_retries"]
-
-Key = tuple[int, int]
-"""Number of the work, and part."""
 
 ATTEMPTS = 2
 KILLED = "its worker was killed, perhaps for lack of memory"
@@ -39,9 +37,11 @@ class Worker:
         self._threads = threads
         self._ready: set[int] = set()
 
-    def attempt(self, work: int, part: int) -> Answer:
+    def attempt(self, work: int, part: int, gpu: Gpu | None = None) -> Answer:
         try:
             limit_threads(self._threads)
+            if gpu is not None:
+                _give(self._works[work], gpu)
             if work not in self._ready:
                 self._works[work].setup()
                 self._ready.add(work)
@@ -62,14 +62,16 @@ class Host:
         self._round = -1
         self._worker: Worker | None = None
 
-    def attempt(self, round_number: int, works: Sequence[PartWork] | None, work: int, part: int) -> Answer:
+    def attempt(
+        self, round_number: int, works: Sequence[PartWork] | None, work: int, part: int, gpu: Gpu | None
+    ) -> Answer:
         """Try one part; the works of a round need only come with its first."""
         if round_number != self._round:
             assert works is not None
             self._worker = Worker(works, self._threads)
             self._round = round_number
         assert self._worker is not None
-        return self._worker.attempt(work, part)
+        return self._worker.attempt(work, part, gpu)
 
     def run_step(self, step: Step) -> None:
         run_alone(step)
@@ -89,6 +91,14 @@ class Host:
 
     def leave(self) -> None:
         self._member = None
+
+
+def _give(work: PartWork, gpu: Gpu) -> None:
+    from curation.models.device import take_gpu
+
+    assert isinstance(work, GpuWork)
+    take_gpu(gpu.number, gpu.threads)
+    work.decode_with(gpu.threads)
 
 
 def run_alone(step: Step) -> None:
@@ -120,10 +130,6 @@ def with_retries(
 def _file(work: PartWork, part: int) -> str:
     """What to call a part in messages: the first file that it makes."""
     return work.collection.file(work.stages[0], part)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def limit_threads(threads: int) -> None:

@@ -18,6 +18,7 @@ from curation.parts import VERDICT, Collection, Footer, digest_of, verdict_colum
 
 __all__ = [
     "BatchedStage",
+    "GpuStage",
     "Output",
     "PixelStage",
     "Place",
@@ -110,6 +111,16 @@ class BatchedStage(Protocol):
     @property
     def at_once(self) -> int:
         """Images that it is best given at once, on this machine; known after `setup`."""
+        ...
+
+
+@runtime_checkable
+class GpuStage(Protocol):
+    """A pixel stage whose work is nearly all a network's."""
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it is faster with a GPU of its own, where there is one."""
         ...
 
 

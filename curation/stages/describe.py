@@ -8,7 +8,7 @@ import pyarrow as pa
 from curation.drops import Dropped, DropReason
 from curation.fitted import Fitted
 from curation.images import Pixels
-from curation.models import ClassicalDescriptor, Embedder, Whitening
+from curation.models import ClassicalDescriptor, Embedder, NetworkEmbedder, Whitening
 from curation.stages.contract import Output, StageSpec
 from curation.stages.places import image_columns
 
@@ -66,6 +66,10 @@ class Describe:
             self._embedder = self._embedder.with_whitening(Whitening(**self._whitening.need()))
         self._embedder.setup()
         self._dim = self._embedder.dim
+
+    @property
+    def wants_gpu(self) -> bool:
+        return isinstance(self._embedder, NetworkEmbedder) and self._embedder.wants_gpu
 
     @property
     def at_once(self) -> int:

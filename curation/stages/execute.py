@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from curation.images import Pixels, decode, read_image
 from curation.parts import Collection
 from curation.stages.contract import (
     BatchedStage,
+    GpuStage,
     Output,
     PixelStage,
     Place,
@@ -32,7 +33,7 @@ from curation.stages.contract import (
 )
 from curation.stages.places import CHANGED_BY, PLACE, STORED, ImageStore, read_samples
 
-__all__ = ["ColumnWork", "PartWork", "PixelWork"]
+__all__ = ["ColumnWork", "GpuWork", "PartWork", "PixelWork"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -58,6 +59,19 @@ class PartWork(Protocol):
 
     def run(self, part: int) -> None:
         """Bring one part up to date and commit it."""
+
+
+@runtime_checkable
+class GpuWork(Protocol):
+    """Work that may be faster on a worker with a GPU of its own."""
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it is."""
+        ...
+
+    def decode_with(self, threads: int) -> None:
+        """What the worker has beside its GPU, from the next part on."""
 
 
 class ColumnWork:
@@ -121,6 +135,14 @@ class PixelWork:
     def setup(self) -> None:
         for stage in self._stages:
             stage.setup()
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Only where all stages do: a pass that does more is mostly work for cores, of which GPU workers are few."""
+        return all(isinstance(stage, GpuStage) and stage.wants_gpu for stage in self._stages)
+
+    def decode_with(self, threads: int) -> None:
+        self._threads = threads
 
     def _at_once(self, stage: PixelStage | SourceStage) -> int:
         """A matter of the stage alone, so that its batches are the same whatever runs beside it."""

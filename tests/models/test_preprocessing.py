@@ -55,3 +55,10 @@ def test_very_long_images_are_cut_from_the_same_place():
     expected = torch.stack([transform(Image.fromarray(image)) for image in images])
     levels = (found - expected).abs() * torch.tensor(DATA["std"]).view(3, 1, 1) * 255
     assert levels.mean() < 0.5
+
+
+def test_threads_change_nothing():
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in SIZES * 5]
+    preprocess, cpu = Preprocessing(DATA), torch.device("cpu")
+    assert torch.equal(preprocess(images, cpu, 4), preprocess(images, cpu))

@@ -1,5 +1,6 @@
 """The pass over pixels: fused or alone, every stage's table is the same, and only what is out of date is redone."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from curation.images import decode
 from curation.parts import Collection
 from curation.stages.contract import Output, StageSpec, commit_output
 from curation.stages.decode_check import DecodeCheck
-from curation.stages.execute import PixelWork
+from curation.stages.execute import GpuWork, PixelWork
 from curation.stages.hashes import Hashes, fit_basis, thumbnails
 from curation.storage import Store
 
@@ -207,3 +208,54 @@ def test_phash_is_that_of_imagededup(photo, tmp_path):
     for number, value in enumerate(hashes):
         photo(number).save(tmp_path / "x.png")
         assert value.hex() == PHash(verbose=False).encode_image(image_file=str(tmp_path / "x.png"))
+
+
+class OnGpu(Brightness):
+    """A stage that is nearly all a network's."""
+
+    wants_gpu = True
+
+
+def test_a_pass_wants_a_gpu_where_all_its_stages_do(collection):
+    assert isinstance(work(collection, OnGpu()), GpuWork)
+    assert work(collection, OnGpu()).wants_gpu
+    assert not work(collection, DecodeCheck(LIMITS), OnGpu()).wants_gpu
+    assert not work(collection, Brightness()).wants_gpu
+
+
+def test_images_decoded_beside_a_gpu_come_in_the_same_order_and_batches(collection):
+    work(collection, DecodeCheck(LIMITS)).run(0)
+    tables = []
+    for threads in (1, 7):
+        stage = OnGpu()
+        passing = work(collection, stage)
+        passing.decode_with(threads)
+        passing.run(0)
+        tables.append(collection.read("bright", 0))
+        assert stage.batches == [4, 4, 4, 4, 4, 1]
+        collection.remove("bright", 0)
+    assert tables[0].equals(tables[1])
+
+
+def test_images_are_decoded_while_a_batch_is_worked_on(collection, monkeypatch):
+    work(collection, DecodeCheck(LIMITS)).run(0)
+    decoded, at_work = [], []
+
+    def noted(data, limits, side):
+        decoded.append(len(decoded))
+        return decode(data, limits, side)
+
+    class Waiting(OnGpu):
+        def process_images(self, images):
+            if not self.batches:  # none of the next batch is asked for meanwhile, so who decodes it works beside
+                deadline = time.monotonic() + 20
+                while len(decoded) < 8 and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                at_work.append(len(decoded))
+            return super().process_images(images)
+
+    monkeypatch.setattr("curation.stages.execute.decode", noted)
+    passing = work(collection, Waiting())
+    passing.decode_with(2)
+    passing.run(0)
+    assert at_work[0] >= 8

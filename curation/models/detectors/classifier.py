@@ -23,6 +23,7 @@ from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
 from curation.images import Pixels
 from curation.models.batches import Batches
+from curation.models.device import device
 from curation.models.weights import verified_weights
 
 __all__ = ["Classifier"]
@@ -93,7 +94,7 @@ class Classifier:
                 f"model {settings.model}: names {len(self._labels)} labels for {model.num_classes} classes; "
                 "mend its config.json"
             )
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device()
         self._batches = Batches(self._settings.model, self._settings.batch, self._device)
         self._model = model.eval().requires_grad_(False).to(self._device)
 
