@@ -60,6 +60,7 @@ __all__ = [
 
 COPY_SMALL = "lvd/copy-small-v1"
 CLASSICAL_CONCEPT = "classical/hog-colour-4x4"
+PRETRAIN = "lvd/pretrain"
 
 BALANCED = "balanced"
 """How an image was chosen that is a share of the hierarchy; it has no seed set. Also the name of that source."""
@@ -619,7 +620,8 @@ class Config(Settings):
         copies, given = (values.get(name, {}) for name in ("copies", "dedup")) if isinstance(values, dict) else (0, 0)
         if not isinstance(copies, dict) or not isinstance(given, dict):
             return values
-        own = DEDUP_OF.get(str(copies.get("model", COPY_SMALL)).partition("/")[0], {})
+        model = str(copies.get("model", COPY_SMALL))
+        own = DEDUP_OF.get(model.partition("/")[0], {}) if model != PRETRAIN else {}  # that is no copy descriptor
         filled = {**own, **given}
         for name in own.keys() & given.keys():
             if isinstance(own[name], Mapping) and isinstance(given[name], dict):

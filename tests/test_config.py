@@ -157,3 +157,11 @@ def test_a_set_that_chooses_nothing_has_no_weight_and_sources_names_are_its_own(
     with pytest.raises(ConfigError, match=r"seeds: a set cannot be called 'others' with selection\.weights; "):
         weighing({"others": 1}, seeds=taken)
     assert parse_config(TWO | {"seeds": taken}).seeds[0].name == "others"
+
+
+def test_a_checkpoint_is_no_copy_descriptor_of_the_familys_kind():
+    def dedup(**copies):
+        return parse_config({**LEAST, "copies": copies}).dedup
+
+    assert dedup(model="lvd/pretrain", weights="x.pt") == dedup(model="timm/resnet50", weights="x.pt")
+    assert dedup(model="lvd/pretrain", weights="x.pt") != dedup()

@@ -6,14 +6,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.config import EmbedConfig, ModelConfig
+from curation.config import PRETRAIN, EmbedConfig, ModelConfig
 from curation.errors import ModelError
 from curation.models.classical import ClassicalDescriptor
 
 __all__ = ["Embedder", "NetworkEmbedder", "open_embedder"]
-
-PRETRAIN = "lvd/pretrain"
-"""The name of what `lvd pretrain` trained; `weights` says which."""
 
 
 class Embedder(Protocol):

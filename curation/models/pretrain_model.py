@@ -14,7 +14,7 @@ from timm.models._pretrained import PretrainedCfg
 from curation.config import EmbedConfig
 from curation.dinov2.batch import MEAN, STD
 from curation.dinov2.export import load_checkpoint_backbone, read_checkpoint_config
-from curation.errors import ModelError, RunError, cause_of
+from curation.errors import ModelError, RunError
 from curation.models.device import choices, precision_of
 from curation.models.network import Network
 from curation.models.pooling import BackboneVectors
@@ -48,18 +48,14 @@ class PretrainEmbedder:
         """`lvd/pretrain`."""
         return self._settings.model
 
-    @cached_property
+    @property
     def side(self) -> int:
         """Side in pixels of the global crops.
 
         Raises:
             ModelError: the checkpoint cannot be read.
         """
-        path, _ = verified_weights(self._settings, PretrainedCfg())
-        try:
-            return read_checkpoint_config(path).crops.global_size
-        except RunError as error:
-            raise self._refused(error) from error
+        return self._found[1]
 
     @property
     def dim(self) -> int:
@@ -84,9 +80,9 @@ class PretrainEmbedder:
         return True
 
     def fingerprint(self) -> str:
-        """Name, version, the file's sha256, and what the settings change."""
-        _, digest = verified_weights(self._settings, PretrainedCfg())
-        return f"{self.name} v{VERSION} sha256:{digest}{choices(self._settings.pool, self._precision)}"
+        """Name, version, the file's sha256, and what the settings change. A file that is no checkpoint shows here,
+        before there is any work."""
+        return f"{self.name} v{VERSION} sha256:{self._found[0]}{choices(self._settings.pool, self._precision)}"
 
     def setup(self) -> None:
         """Verify and load the checkpoint, of which only the teacher's backbone is kept."""
@@ -107,9 +103,19 @@ class PretrainEmbedder:
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         return self._network.embed(images)
 
+    @cached_property
+    def _found(self) -> tuple[str, int]:
+        """The file's sha256, and the side of the crops."""
+        path, digest = verified_weights(self._settings, PretrainedCfg())
+        try:
+            return digest, read_checkpoint_config(path).crops.global_size
+        except RunError as error:
+            raise self._refused(error) from error
+
     def _refused(self, error: RunError) -> ModelError:
-        """The trainer's own word is of how to go on with a run."""
-        detail = f" ({cause_of(error.__cause__)})" if error.__cause__ else ""
+        """What does not fit is named; the rest of the trainer's own word is of how to go on with a run."""
+        misfit = str(error).partition(": damaged, ")[2]
+        detail = f" ({misfit})" if misfit else ""
         return ModelError(
             f"model {self.name}: {self._settings.weights} is damaged or no checkpoint of lvd pretrain{detail}; give a "
             "step-*.pt of a run's checkpoints folder, and what lvd export wrote as timm/<name>"

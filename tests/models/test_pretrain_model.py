@@ -168,6 +168,8 @@ def test_files_of_other_kinds_are_refused_in_one_line(tmp_path):
         assert "is damaged or no checkpoint of lvd pretrain; give a step-*.pt of a run's checkpoints folder" in text
     save_file({"cls_token": torch.zeros(1, 1, 24)}, tmp_path / "exported.safetensors")
     assert "what lvd export wrote as timm/<name>" in refusal(tmp_path / "exported.safetensors")
+    with pytest.raises(ModelError, match="is damaged or no checkpoint"):  # before there is any work
+        open_embedder(ModelConfig(model="lvd/pretrain", weights=str(tmp_path / "plain.pt"))).fingerprint()
     assert "is no file" in refusal(tmp_path)
     with pytest.raises(ModelError, match="is no file"):
         _ = open_embedder(ModelConfig(model="lvd/pretrain", weights=str(tmp_path / "none.pt"))).side
