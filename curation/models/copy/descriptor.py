@@ -194,11 +194,18 @@ class CopyDescriptor:
 def _stretched_grey(pixels: Tensor) -> Tensor:
     """(N, S, S, 3) uint8 to the same without colours, each image's own darkest and lightest pixels black and white."""
     grey = (pixels.float() @ torch.tensor(GREY, device=pixels.device)).round()
-    levels = grey.flatten(1).sort(dim=1).values
-    black, white = (levels[:, round(share * (levels.shape[1] - 1))] for share in (DARKEST, LIGHTEST))
+    black, white = (_level_at(grey, share) for share in (DARKEST, LIGHTEST))
     scale = 255.0 / (white - black).clamp(min=LEAST_RANGE)
     grey = ((grey - black[:, None, None]) * scale[:, None, None]).clamp(0.0, 255.0).round()
     return grey.to(torch.uint8)[..., None].expand(-1, -1, -1, 3)
+
+
+def _level_at(grey: Tensor, share: float) -> Tensor:
+    """(N, S, S) grey levels to (N,): the level of the pixel that has this share of the others below it, by counting."""
+    images, levels = torch.arange(len(grey), device=grey.device), 256
+    numbers = (grey.flatten(1).int() + levels * images[:, None]).flatten()
+    below = torch.bincount(numbers, minlength=levels * len(grey)).view(len(grey), levels).cumsum(1)
+    return (below <= round(share * (grey[0].numel() - 1))).sum(1).float()
 
 
 def _square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
