@@ -39,6 +39,7 @@ __all__ = [
     "HierarchyConfig",
     "ImageConfig",
     "ModelConfig",
+    "NormaliseConfig",
     "PartsConfig",
     "PlanConfig",
     "PrivacyConfig",
@@ -316,6 +317,31 @@ class CopyConfig(ModelConfig):
     """The copy descriptor."""
 
     model: str = COPY_SMALL
+    whiten: bool = False
+    """PCA-whiten its vectors, fitted on a sample of the run. Similarities are then others, so thresholds must be chosen
+    anew (`lvd thresholds`). A classical descriptor is whitened as it is."""
+
+
+class NormaliseConfig(Settings):
+    """Similarity normalisation, as in SSCD (arXiv 2202.10261, section 5.2). Off by default.
+
+    A sample of the pool's descriptors is the background. An image's *bias* is its mean similarity to those of the
+    background that are most similar to it; images that resemble everything have a large one. From the similarity of two
+    images `weight` x the mean of their biases is taken off.
+    """
+
+    weight: float = Field(0.0, ge=0, le=2)
+    """0 for none; 1 is usual. Similarities are then lower, so thresholds must be chosen anew (`lvd thresholds`)."""
+    first: int = Field(5, ge=1, le=1024)
+    """Rank of the first image of the background that counts; those before it may be copies."""
+    last: int = Field(20, ge=1, le=1024)
+    """Rank of the last one. The pool must have more images."""
+
+    @model_validator(mode="after")
+    def _ranks_are_in_order(self) -> Self:
+        if self.first > self.last:
+            raise ValueError(f"dedup.normalise: first is {self.first} and last {self.last}; last should be no smaller")
+        return self
 
 
 class SelfDedupConfig(Settings):
@@ -369,6 +395,8 @@ class DedupConfig(Settings):
     widest: float | None = Field(None, ge=-1, le=1)
     """Ends chains of merges: a copy is dropped only if its similarity to the image that stands for it is at least this.
     None for no limit."""
+    normalise: NormaliseConfig = NormaliseConfig()
+    """What similarities are lowered by before they are compared with any of these thresholds."""
     self_: SelfDedupConfig = Field(default_factory=SelfDedupConfig, alias="self")
     relative: RelativeDedupConfig = Field(default_factory=RelativeDedupConfig)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from curation import __version__
 from curation.config import Config, ModelConfig, ReferenceConfig
 from curation.errors import ConfigError, DatasetError, UserError
-from curation.models import ClassicalDescriptor, Embedder, open_embedder
+from curation.models import Embedder, Fittable, open_embedder
 from curation.parts import Collection, Ledger
 from curation.report.funnel import STAGES, funnel
 from curation.rundir import Run
@@ -24,6 +24,7 @@ from curation.runner import Runner, Step, Task, open_runner
 from curation.shards import MANIFEST, read_manifest, shard_name, sources_of, write_manifest
 from curation.sources.dataset import detect, link_files, list_rows
 from curation.sources.row import tables_of
+from curation.stages.bias import BIAS, Bias, FitBackground, Offsets
 from curation.stages.clusters import Clusters, FitCentroids
 from curation.stages.compose import Compose, read_composition
 from curation.stages.contract import PixelStage, SourceStage
@@ -243,9 +244,11 @@ class Curation:
         references = [self.run.references(item.name) for item in config.references]
         index = PoolIndex(pool, "copies", settings, config.seed)
         if "near" in self.steps:
+            self._measure_bias([pool, *references])
             self._build("index of copies", index)
-            near = NearWork(NEAR, pool, index, after="copies", neighbours=settings.neighbours)
-            self._search("near", [near, *(self._near(item, index) for item in config.references)])
+            offsets = Offsets.of(pool, settings.normalise)
+            near = NearWork(NEAR, pool, index, after="copies", neighbours=settings.neighbours, offsets=offsets)
+            self._search("near", [near, *(self._near(item, index, offsets) for item in config.references)])
         if settings.verify != "off":
             changed = self._has_safety("pool")
             if "features" in self.steps:
@@ -260,7 +263,21 @@ class Curation:
         if "dedup" in self.steps:
             self._step("dedup", Dedup(pool, references, config.references, settings, config.hash))
 
-    def _near(self, item: ReferenceConfig, index: PoolIndex) -> NearWork:
+    def _measure_bias(self, collections: Sequence[Collection]) -> None:
+        """What similarities are to be lowered by, if they are."""
+        settings, pool = self.run.config.dedup.normalise, self.run.pool
+        if not settings.weight:
+            for collection in collections:
+                for part in collection.parts(BIAS):
+                    collection.remove(BIAS, part)
+            return
+        fit = FitBackground(pool, settings)
+        self._step("fit background", fit)
+        stages = {own: Bias(fit.fitted, settings, own=own) for own in (True, False)}
+        seed = self.run.config.seed
+        self._parts("bias", [ColumnWork(some, stages[some.path == pool.path], seed) for some in collections])
+
+    def _near(self, item: ReferenceConfig, index: PoolIndex, offsets: Offsets | None) -> NearWork:
         """The nearest pool images of a reference set; more of them where all may be copies."""
         settings = self.run.config.dedup
         above = item.threshold or settings.relative.threshold
@@ -268,7 +285,7 @@ class Curation:
             above = settings.sure  # from the lower threshold on, images are only looked at, and half a pool may be
         k = item.neighbours or settings.neighbours
         collection = self.run.references(item.name)
-        return NearWork(NEAR, collection, index, after="copies", neighbours=k, copies_above=above)
+        return NearWork(NEAR, collection, index, after="copies", neighbours=k, copies_above=above, offsets=offsets)
 
     def _look_at(self, collection: Collection, floor: float, top: int) -> VerifyWork:
         changed = self._has_safety(collection.path)
@@ -510,7 +527,7 @@ class Curation:
     def _fit_whitening(self, stage: str, model: Embedder) -> FitOnSample | None:
         if not model.needs_fit:
             return None
-        assert isinstance(model, ClassicalDescriptor)
+        assert isinstance(model, Fittable)
         settings = {"model": model.fingerprint()}
         fit = FitOnSample(
             self.run.pool, f"{stage}_whitening", settings, self.run.config.image, model.side, whitening(model)

@@ -25,6 +25,7 @@ from curation.report.exhibits import Exhibits, keep_exhibits
 from curation.rundir import Run
 from curation.runner import Runner, Task, open_runner
 from curation.sources.dataset import Kind
+from curation.stages.bias import Offsets
 from curation.stages.matches import Matches
 from curation.storage import Store, is_url
 from pipelines.curate import STEPS, Curation, check_inputs
@@ -173,7 +174,8 @@ class _Decontamination:
         steps = STEPS[: STEPS.index("dedup") + 1]
         Curation(self.run, runner, self.report, steps, retry_failed=False).do()
         references = [self.run.references(item.name) for item in self.run.config.references]
-        matches = Matches(self.run.pool, references, NEAREST)
+        offsets = Offsets.of(self.run.pool, self.run.config.dedup.normalise)
+        matches = Matches(self.run.pool, references, NEAREST, offsets)
         if not matches.is_current():
             with self.report.stage("nearest images", 0):
                 runner.run_step(matches)

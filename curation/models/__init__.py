@@ -9,6 +9,16 @@ vectors = embedder.embed(images)     # (N, dim) float32 rows of length 1
 
 from curation.models.classical import ClassicalDescriptor
 from curation.models.embedder import Embedder, NetworkEmbedder, open_embedder
+from curation.models.whitened import Fittable, WhitenedEmbedder
 from curation.models.whitening import Whitening, fit_whitening
 
-__all__ = ["ClassicalDescriptor", "Embedder", "NetworkEmbedder", "Whitening", "fit_whitening", "open_embedder"]
+__all__ = [
+    "ClassicalDescriptor",
+    "Embedder",
+    "Fittable",
+    "NetworkEmbedder",
+    "WhitenedEmbedder",
+    "Whitening",
+    "fit_whitening",
+    "open_embedder",
+]

@@ -9,7 +9,7 @@ is always named as what it is.
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -105,12 +105,13 @@ class ClassicalDescriptor:
     def setup(self) -> None:
         """Nothing to load."""
 
-    def fit(self, images: Sequence[NDArray[np.uint8]]) -> Whitening:
+    def fit(self, images: Iterable[NDArray[np.uint8]]) -> Whitening:
         """The whitening for a run, fitted to a sample of its images; the same sample gives the same bytes.
 
         With a layout, up to 1,000 images are also looked at slightly cropped and, half of the time, reduced, and what
         this changes least is kept: copies are told from look-alikes by what survives copying.
         """
+        images = list(images)
         raw = self.raw(images)
         if self.grid == 1:
             return fit_whitening(raw, self.dim)

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.config import PRETRAIN, EmbedConfig, ModelConfig
+from curation.config import PRETRAIN, CopyConfig, EmbedConfig, ModelConfig
 from curation.errors import ModelError
 from curation.models.classical import ClassicalDescriptor
 
@@ -41,7 +41,7 @@ class Embedder(Protocol):
 
     @property
     def needs_fit(self) -> bool:
-        """Whether it must first be fitted to a sample of the run: see `ClassicalDescriptor.with_whitening`."""
+        """Whether it must first be fitted to a sample of the run: see `Fittable`."""
         ...
 
     def fingerprint(self) -> str:
@@ -88,6 +88,13 @@ def open_embedder(settings: ModelConfig) -> Embedder:
     Raises:
         ModelError: the name is unknown, or settings are given that the model cannot use.
     """
+    if isinstance(settings, CopyConfig) and settings.whiten:
+        from curation.models.whitened import WhitenedEmbedder  # which wraps what this module describes
+
+        plain = open_embedder(settings.model_copy(update={"whiten": False}))
+        if plain.needs_fit:
+            raise ModelError(f"model {settings.model!r}: is whitened as it is; remove the whiten setting")
+        return WhitenedEmbedder(plain)
     family, _, rest = settings.model.partition("/")
     if family == "timm" and rest:
         from curation.models.timm_model import TimmEmbedder  # torch takes seconds to import, so only when it is used

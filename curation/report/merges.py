@@ -13,6 +13,7 @@ from curation.config import DedupConfig
 from curation.drops import DropReason
 from curation.errors import RunError
 from curation.rundir import Run
+from curation.stages.bias import BIAS, Offsets
 from curation.stages.dedup import Verdicts, verdicts_of
 from curation.stages.edges import Edges
 from curation.stages.evidence import Evidence, read_evidence
@@ -134,10 +135,13 @@ def read_merges(run: Run) -> Merges:
     settings = run.config.dedup
     looked = settings.verify != "off"
     references = [run.references(item.name) for item in run.config.references]
+    offsets = Offsets.of(run.pool, settings.normalise)
     for collection in (run.pool, *references):
-        for stage in ("near", *(["verified"] if looked else [])):
+        for stage in (*([] if offsets is None else [BIAS]), "near", *(["verified"] if looked else [])):
             _need(run, collection.path, stage)
-    evidence = read_evidence(run.pool, references, run.config.references, with_hashes=settings.self_.enabled)
+    evidence = read_evidence(
+        run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
+    )
     if not len(evidence.images):
         raise RunError(f"{run.store.root}: no image of the pool is left to compare; see `lvd funnel`")
     trial = _Trial(evidence, settings, run.config.hash.radius)
@@ -255,10 +259,19 @@ def _largest(evidence: Evidence, verdicts: Verdicts) -> list[Group]:
     for at in np.lexsort((kept, -counts))[:LARGEST].tolist():
         dropped = copies[verdicts.component[copies] == kept[at]]
         dropped = dropped[np.lexsort((dropped, verdicts.similarity[dropped]))]
-        members = evidence.vectors[np.concatenate([[kept[at]], dropped])[:MEMBERS]]
-        least = min(float((members[start : start + 512] @ members.T).min()) for start in range(0, len(members), 512))
+        least = _least(evidence, np.concatenate([[kept[at]], dropped])[:MEMBERS])
         groups.append(Group(int(kept[at]), dropped, verdicts.similarity[dropped], least))
     return groups
+
+
+def _least(evidence: Evidence, images: Ints) -> float:
+    """The smallest similarity of any two."""
+    members = evidence.vectors[images]
+    lowered = np.zeros(len(images), np.float32) if evidence.offsets is None else evidence.offsets[images]
+    return min(
+        float((members[rows] @ members.T - lowered[rows, None] - lowered).min())
+        for rows in (slice(start, start + 512) for start in range(0, len(members), 512))
+    )
 
 
 def merges_text(merges: Merges) -> str:

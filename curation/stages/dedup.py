@@ -23,6 +23,7 @@ from curation.config import DedupConfig, HashConfig, ReferenceConfig
 from curation.drops import Dropped, DropReason
 from curation.errors import UserError
 from curation.parts import Collection, digest_of
+from curation.stages.bias import BIAS, Offsets
 from curation.stages.components import components_of, first_of_each
 from curation.stages.contract import Output, StageSpec, commit_output
 from curation.stages.edges import Edges, link_columns
@@ -57,7 +58,7 @@ class Verdicts:
     Attributes:
         component: (N,) the image that stands for each: itself, the one that is kept instead of it, or, from N on, the
             reference that it leads to.
-        similarity: (N,) cosine similarity to that image.
+        similarity: (N,) to that image: of vectors, less the offsets of both.
         reason: (N,) why it is dropped, or None.
     """
 
@@ -89,7 +90,8 @@ class Dedup:
         self._sets = sets
         self._settings = settings
         self._radius = hashing.radius
-        self._stages = ["copies", "near", *(["verified"] if settings.verify != "off" else [])]
+        looked, lowered = ["verified"] * (settings.verify != "off"), [BIAS] * (settings.normalise.weight > 0)
+        self._stages = ["copies", *lowered, "near", *looked]
         own = ["hashes"] if settings.self_.enabled else []
         self._own_stages = [*own, *self._stages]
         self._spec = StageSpec(
@@ -99,7 +101,9 @@ class Dedup:
             reads={stage: [] for stage in self._own_stages},
             schema=DEDUP_SCHEMA,
             settings={
-                **settings.model_dump(by_alias=True, exclude={"shard"}),
+                **settings.model_dump(
+                    by_alias=True, exclude={"shard"} | ({"normalise"} if not settings.normalise.weight else set())
+                ),
                 "radius": hashing.radius,
                 "references": [[item.name, item.threshold] for item in sets],
             },
@@ -112,7 +116,13 @@ class Dedup:
         """Decide over all images, and commit the parts that are out of date."""
         started = time.monotonic()
         digest = self._digest()
-        evidence = read_evidence(self._pool, self._references, self._sets, with_hashes=self._settings.self_.enabled)
+        evidence = read_evidence(
+            self._pool,
+            self._references,
+            self._sets,
+            with_hashes=self._settings.self_.enabled,
+            offsets=Offsets.of(self._pool, self._settings.normalise),
+        )
         if not len(evidence.images):
             raise UserError("pool: no image is left to deduplicate; see `lvd funnel` for what became of all of them")
         links, relative = evidence.links(self._settings), evidence.relative_links(self._settings)
@@ -151,7 +161,7 @@ class Dedup:
 
 def verdicts_of(evidence: Evidence, links: Edges, relative: Edges, settings: DedupConfig, radius: int) -> Verdicts:
     """Decide over all images of a run; see `decide` for arguments."""
-    return decide(evidence.hashes, evidence.vectors, links, relative, evidence.rank, settings, radius)
+    return decide(evidence.hashes, evidence.vectors, links, relative, evidence.rank, settings, radius, evidence.offsets)
 
 
 def decide(
@@ -162,6 +172,7 @@ def decide(
     rank: Ints,
     settings: DedupConfig,
     radius: int,
+    offsets: Floats | None = None,
 ) -> Verdicts:
     """Decide over N images by the links between them.
 
@@ -172,8 +183,10 @@ def decide(
         relative: those that lead to references: between images, and of images and references.
         rank: (N,) which image of a component to keep: the one with the smallest.
         radius: Hamming distance up to which two hashes are one image.
+        offsets: (N + R,) float32, what is taken off the similarities of each; by default nothing.
     """
     count = len(rank)
+    offsets = np.zeros(len(vectors), np.float32) if offsets is None else offsets
     component = np.arange(count)
     reason: list[DropReason | None] = [None] * count
     standing = np.arange(len(vectors))
@@ -183,7 +196,7 @@ def decide(
 
     # What is linked to a dropped image is linked to the one that stands for it.
     if len(vectors) > count:
-        leaking, leads_to = _leaks(vectors, count, standing[relative.pairs])
+        leaking, leads_to = _leaks(vectors, offsets, count, standing[relative.pairs])
         live = np.array([reason[row] is None for row in leaking.tolist()], dtype=bool)
         instead = np.arange(count)
         instead[leaking] = leads_to
@@ -198,10 +211,10 @@ def decide(
         )
         dropped = np.flatnonzero(live & (kept_instead != np.arange(count)))
         if settings.widest is not None:
-            dropped = dropped[similarities_of(vectors, vectors, dropped, kept_instead[dropped]) >= settings.widest]
+            dropped = dropped[_similar(vectors, offsets, dropped, kept_instead[dropped]) >= settings.widest]
         _drop(dropped, kept_instead, DropReason.COPY, component, reason)
 
-    similarity = similarities_of(vectors, vectors, np.arange(count), component)
+    similarity = _similar(vectors, offsets, np.arange(count), component)
     return Verdicts(component, similarity, reason)
 
 
@@ -232,7 +245,13 @@ def duplicates_in(
     return decide(hashes, everything, Edges.similar(pairs, similar), Edges.joined(found), rank, settings, radius)
 
 
-def _leaks(vectors: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
+def _similar(vectors: Floats, offsets: Floats, rows: Ints, others: Ints) -> Floats:
+    """Similarities of pairs, (E,), an image's to itself included: that is 1 whatever else it resembles."""
+    lowered = np.where(rows == others, np.float32(0), offsets[rows] + offsets[others])
+    return np.asarray(similarities_of(vectors, vectors, rows, others) - lowered)
+
+
+def _leaks(vectors: Floats, offsets: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
     """Images in a component that holds a reference, and for each the reference in it that it resembles most."""
     components = components_of(len(vectors), pairs)
     members = np.argsort(components[count:], kind="stable") + count
@@ -243,7 +262,7 @@ def _leaks(vectors: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
     leads_to = np.empty(len(leaking), dtype=np.int64)
     for at, row in enumerate(leaking.tolist()):
         candidates = members[start[row] : stop[row]]
-        leads_to[at] = candidates[np.argmax(vectors[candidates] @ vectors[row])]
+        leads_to[at] = candidates[np.argmax(vectors[candidates] @ vectors[row] - offsets[candidates])]
     return leaking, leads_to
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from curation.drops import Dropped, DropReason
 from curation.fitted import Fitted
 from curation.images import Pixels
-from curation.models import ClassicalDescriptor, Embedder, NetworkEmbedder, Whitening
+from curation.models import Embedder, Fittable, NetworkEmbedder, Whitening
 from curation.stages.contract import Output, StageSpec
 from curation.stages.places import image_columns
 
@@ -62,7 +62,7 @@ class Describe:
 
     def setup(self) -> None:
         if self._whitening is not None:
-            assert isinstance(self._embedder, ClassicalDescriptor)
+            assert isinstance(self._embedder, Fittable)
             self._embedder = self._embedder.with_whitening(Whitening(**self._whitening.need()))
         self._embedder.setup()
         self._dim = self._embedder.dim

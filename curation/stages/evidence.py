@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from curation.config import DedupConfig, ReferenceConfig
 from curation.parts import Collection
+from curation.stages.bias import Offsets
 from curation.stages.components import keep_order
 from curation.stages.describe import VECTOR
 from curation.stages.edges import Edges, read_edges
@@ -30,6 +31,7 @@ class Evidence:
         leaks: of each reference set its images, with the column `id`.
         vectors: (N + R, D) float32, copy descriptors of the images and then of the references, L2-normalised.
         names: N + R, the set of each reference, None of an image.
+        offsets: (N + R,) float32, what is taken off the similarities of each; None for nothing.
     """
 
     pool: Collection
@@ -39,6 +41,7 @@ class Evidence:
     leaks: Sequence[Gathered]
     vectors: Floats
     names: Sequence[str | None]
+    offsets: Floats | None = None
 
     def links(self, settings: DedupConfig) -> Edges:
         """Links between images, for self-dedup."""
@@ -78,7 +81,12 @@ class Evidence:
 
 
 def read_evidence(
-    pool: Collection, references: Sequence[Collection], sets: Sequence[ReferenceConfig], *, with_hashes: bool
+    pool: Collection,
+    references: Sequence[Collection],
+    sets: Sequence[ReferenceConfig],
+    *,
+    with_hashes: bool,
+    offsets: Offsets | None = None,
 ) -> Evidence:
     """Read what the stages before `dedup` have found.
 
@@ -99,6 +107,7 @@ def read_evidence(
         [_without_vectors(leak) for leak in leaks],
         np.concatenate(vectors) if vectors else np.empty((0, 1), np.float32),
         names,
+        None if offsets is None else np.concatenate([offsets.of_collection(some) for some in (pool, *references)]),
     )
 
 

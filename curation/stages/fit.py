@@ -1,12 +1,15 @@
-"""Fits what a run fits once, on a sample of its own images: the hash basis, and the whitening of a classical model.
+"""Fits what a run fits once, on a sample of its own images: the hash basis, and the whitening of a model.
 
 The sample is the first parts of the pool. Parts are random slices, so the first are as good a sample as any. Which
 parts they are is noted in the run when something is first fitted: parts that are added later never change it.
 """
 
 import functools
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,12 @@ from curation.drops import Dropped
 from curation.errors import UserError
 from curation.fitted import Arrays, Fitted
 from curation.images import Pixels, decode, read_image
-from curation.models import ClassicalDescriptor
+from curation.models import Fittable
 from curation.parts import Collection, digest_of
 from curation.stages.hashes import fit_basis, thumbnails
 from curation.stages.places import PLACE
 
-__all__ = ["FitOnSample", "hash_basis", "whitening"]
+__all__ = ["SAMPLE", "FitOnSample", "hash_basis", "note_sample", "sample_parts", "whitening"]
 
 SAMPLE = 4096
 """Images that are looked at, at most: several for each dimension that is fitted."""
@@ -37,7 +40,7 @@ class FitOnSample:
         name: what to store it as.
         settings: what the fit depends on besides the sample.
         side: shorter side in pixels that images are decoded for.
-        fit: from decoded images to arrays; must pickle.
+        fit: from decoded images, of which it need not hold all, to arrays; must pickle.
     """
 
     def __init__(
@@ -47,13 +50,13 @@ class FitOnSample:
         settings: Mapping[str, Any],
         limits: ImageConfig,
         side: int,
-        fit: Callable[[Sequence[Pixels]], Arrays],
+        fit: Callable[[Iterable[Pixels]], Arrays],
     ) -> None:
         self._pool = pool
         self._limits = limits
         self._side = side
         self._fit = fit
-        self._parts = _sample_parts(pool)
+        self._parts = sample_parts(pool)
         footers = [pool.footer("samples", part) for part in self._parts]
         sample = [[footer.digest, footer.live] for footer in footers if footer]
         self.fitted = Fitted(pool.store, name, digest_of([name, dict(settings), side, limits.model_dump(), sample]))
@@ -63,12 +66,13 @@ class FitOnSample:
 
     def run(self) -> None:
         """Raises UserError where no image of the sample decodes."""
-        self._pool.store.write_bytes(SAMPLE_FILE, json.dumps(self._parts).encode())
-        images = [image for row in self._rows() if not isinstance(image := self._decode(*row), Dropped)]
-        if not images:
+        note_sample(self._pool, self._parts)
+        images = (image for row in self._rows() if not isinstance(image := self._decode(*row), Dropped))
+        first = next(images, None)
+        if first is None:
             raise UserError("pool: no sample of its first parts is a usable image; see `lvd funnel` for the reasons")
-        with threadpool_limits(1):  # eigenvectors differ in their last bits with the number of threads
-            self.fitted.save(self._fit(images[:SAMPLE]))
+        with _one_thread():  # eigenvectors, as what networks say, differ in their last bits with the number of threads
+            self.fitted.save(self._fit(itertools.islice(itertools.chain([first], images), SAMPLE)))
 
     def _rows(self) -> Iterator[tuple[str, int, int]]:
         """Where the bytes of the sample's images are."""
@@ -82,7 +86,12 @@ class FitOnSample:
         return decode(data, self._limits, self._side)
 
 
-def _sample_parts(pool: Collection) -> list[int]:
+def note_sample(pool: Collection, parts: list[int]) -> None:
+    """Fit on these parts from now on, whatever is added later."""
+    pool.store.write_bytes(SAMPLE_FILE, json.dumps(parts).encode())
+
+
+def sample_parts(pool: Collection) -> list[int]:
     """The parts that this run fits on: those noted when it first did, or else the first that hold enough rows."""
     if pool.store.exists(SAMPLE_FILE):
         return list(json.loads(pool.store.read_bytes(SAMPLE_FILE)))
@@ -96,20 +105,34 @@ def _sample_parts(pool: Collection) -> list[int]:
     return chosen
 
 
-def hash_basis(bits: int) -> Callable[[Sequence[Pixels]], Arrays]:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    with threadpool_limits(1):
+        try:
+            if torch:
+                torch.set_num_threads(1)
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(threads)
+
+
+def hash_basis(bits: int) -> Callable[[Iterable[Pixels]], Arrays]:
     """The fit of the PCA hash."""
     return functools.partial(_hash_basis, bits)
 
 
-def whitening(model: ClassicalDescriptor) -> Callable[[Sequence[Pixels]], Arrays]:
-    """The fit of a classical descriptor."""
+def whitening(model: Fittable) -> Callable[[Iterable[Pixels]], Arrays]:
+    """The fit of a model that needs one."""
     return functools.partial(_whitening, model)
 
 
-def _hash_basis(bits: int, images: Sequence[Pixels]) -> Arrays:
-    return fit_basis(thumbnails(images), bits)
+def _hash_basis(bits: int, images: Iterable[Pixels]) -> Arrays:
+    return fit_basis(thumbnails(list(images)), bits)
 
 
-def _whitening(model: ClassicalDescriptor, images: Sequence[Pixels]) -> Arrays:
+def _whitening(model: Fittable, images: Iterable[Pixels]) -> Arrays:
     fitted = model.fit(images)
     return {"mean": np.asarray(fitted.mean), "projection": np.asarray(fitted.projection)}

@@ -63,9 +63,11 @@ class Lists:
         """(E,) which image each neighbour belongs to."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
-    def above(self, similarity: float) -> Ints:
-        """(Q,) how many of each list are more similar."""
-        return np.bincount(self.image[self.similarity > np.float32(similarity)], minlength=len(self.lengths))
+    def above(self, similarity: float | Floats) -> Ints:
+        """(Q,) how many of each list are more similar than this, or than the one of (Q,) that is the list's own."""
+        image, limit = self.image, np.float32(similarity)
+        chosen = self.similarity > (limit[image] if limit.ndim else limit)
+        return np.bincount(image[chosen], minlength=len(self.lengths))
 
     def cut(self, longest: Ints) -> "Lists":
         """Each list cut to its own length, (Q,)."""

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curation.parts import Collection, digest_of
+from curation.stages.bias import BIAS, Offsets
 from curation.stages.contract import Output, StageSpec, commit_output, is_current
 from curation.stages.describe import VECTOR
 from curation.stages.gather import vectors_of
@@ -46,19 +47,29 @@ class Matches:
     """The stage `matches` of reference sets: part, row and similarity of the nearest pool images, best first.
 
     The pool passes through memory part by part; only the reference vectors are held.
+
+    Args:
+        offsets: what is taken off similarities before the best are chosen.
     """
 
-    def __init__(self, pool: Collection, references: Sequence[Collection], k: int) -> None:
+    def __init__(
+        self, pool: Collection, references: Sequence[Collection], k: int, offsets: Offsets | None = None
+    ) -> None:
         self._pool = pool
         self._references = references
         self._k = k
+        self._offsets = offsets
         self._spec = StageSpec(
             name="matches",
             version=1,
             after="copies",
-            reads={"copies": [VECTOR]},
+            reads={"copies": [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
             schema=MATCHES_SCHEMA,
-            settings={"k": k, "pool": digest_of(pool.state("copies"))},
+            settings={
+                "k": k,
+                "pool": digest_of(pool.state("copies")),
+                **({} if offsets is None else {"normalised": offsets.settings}),
+            },
         )
 
     def is_current(self) -> bool:
@@ -66,15 +77,18 @@ class Matches:
 
     def run(self) -> None:
         stale = self._stale()
-        queries = [_vectors(collection, part) for collection, part in stale]
+        queries = [self._vectors(collection, part, asked=True) for collection, part in stale]
         counts = [len(vectors) for vectors in queries]
         best = self._search(np.concatenate(queries))
         ends = np.cumsum(counts)
         for (collection, part), start, end in zip(stale, ends - counts, ends, strict=True):
+            similarity = best.similarity[start:end]
+            if self._offsets is not None:
+                similarity = similarity - self._offsets.of_part(collection, part)[:, None]
             columns = {
                 "pool_part": _lists(best.part[start:end], pa.int32()),
                 "pool_row": _lists(best.row[start:end], pa.int32()),
-                "pool_similarity": _lists(best.similarity[start:end], pa.float32()),
+                "pool_similarity": _lists(similarity, pa.float32()),
             }
             commit_output(self._spec, collection, part, collection.live("copies", part), Output(columns))
 
@@ -84,9 +98,18 @@ class Matches:
         for part in self._pool.parts("copies"):
             rows = np.flatnonzero(self._pool.live("copies", part)).astype(np.int32)
             if len(rows) and len(queries):
-                similarity, found = nearest(queries, _vectors(self._pool, part), self._k)
+                similarity, found = nearest(queries, self._vectors(self._pool, part), self._k)
                 best = best.merge(similarity, part, rows[found], self._k)
         return best
+
+    def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Floats:
+        """Vectors whose dot product is the similarity, but for the offset of the image that is asked for."""
+        live = collection.live("copies", part)
+        vectors = vectors_of(collection.read("copies", part, [VECTOR])[VECTOR].filter(pa.array(live)))
+        if self._offsets is None or not len(vectors):
+            return vectors
+        taken = np.ones(len(vectors), np.float32) if asked else -self._offsets.of_part(collection, part)
+        return np.column_stack([vectors, taken])
 
     def _stale(self) -> list[tuple[Collection, int]]:
         return [
@@ -95,11 +118,6 @@ class Matches:
             for part in collection.parts("copies")
             if not is_current(self._spec, collection, part)
         ]
-
-
-def _vectors(collection: Collection, part: int) -> Floats:
-    live = collection.live("copies", part)
-    return vectors_of(collection.read("copies", part, [VECTOR])[VECTOR].filter(pa.array(live)))
 
 
 def _lists(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.ListArray:

@@ -22,9 +22,10 @@ import pyarrow as pa
 
 from curation.errors import RunError
 from curation.parts import Collection, random_for
+from curation.stages.bias import BIAS, Offsets
 from curation.stages.contract import Output, StageSpec, commit_output, expected_digest, is_current
 from curation.stages.describe import VECTOR
-from curation.stages.index import Ints
+from curation.stages.index import Floats, Ints
 from curation.stages.lists import COLUMNS, Lists, places_of
 from curation.stages.shards import Opened, PoolIndex
 from curation.stages.vectors import Halves, read_vectors
@@ -35,6 +36,8 @@ CHECKED = 32
 """Images of each part whose neighbours are searched exactly as well, where there is an index."""
 WIDER = 4
 """A reference image whose neighbours are copies is searched again for this many times as many."""
+ROUNDED = np.float32(1e-6)
+"""By how much similarities may differ for the order in which offsets are taken off."""
 AT_ONCE = 256
 """Pairs of a part and a shard that a pass should have at least."""
 FOUND, TRUE = "found", "true"
@@ -89,6 +92,7 @@ class NearWork:
         neighbours: k.
         copies_above: for a reference set, the similarity from which on an image may be a copy: where all k neighbours
             are above it, all others that are follow, and the k nearest that are not.
+        offsets: what is taken off the similarities of those found, which are then in the order of what is left.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class NearWork:
         after: str,
         neighbours: int,
         copies_above: float | None = None,
+        offsets: Offsets | None = None,
     ) -> None:
         self.collection = collection
         self.stages = [stage.name]
@@ -109,12 +114,14 @@ class NearWork:
         self._own = collection.path == index.collection.path
         self._neighbours = neighbours
         self._copies_above = copies_above
+        self._offsets = offsets
+        self._limits: tuple[int, Floats] | None = None
         assert not self._own or after == index.after
         self.spec = StageSpec(
             name=stage.name,
             version=stage.version,
             after=after,
-            reads={index.stage: [VECTOR]},
+            reads={index.stage: [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
             schema=stage.schema,
             settings={
                 "neighbours": neighbours,
@@ -122,6 +129,7 @@ class NearWork:
                 "index": index.digest,
                 "probes": index.settings.probes if index.is_needed else None,
                 "pool": index.state,
+                **({} if offsets is None else {"normalised": offsets.settings}),
             },
         )
 
@@ -156,9 +164,10 @@ class NearWork:
             found = Found.joined([work.read(part) for work in last])
         else:
             found = self.search(0, part)
-        lists, true = self._cut(found.found), self._cut(found.true)
+        lists, true = self._cut(found.found, part), self._cut(found.true, part)
+        told = lists if self._offsets is None else self._offsets.lowered(lists, self._offsets_of(part))
         columns = {
-            **lists.columns(self._stage.prefix),
+            **told.columns(self._stage.prefix),
             f"{self._stage.prefix}_recall": pa.array(self._recall(lists, true, part), pa.float32()),
         }
         live = self.collection.live(self._after, part)
@@ -176,10 +185,10 @@ class NearWork:
         for lane in store.folders(folder):
             store.remove_folder(f"{folder}/{lane}")
 
-    def best(self, several: Sequence[Found]) -> Found:
-        """What must be kept of what several shards hold."""
+    def best(self, several: Sequence[Found], part: int) -> Found:
+        """What must be kept of what several shards hold for a part."""
         joined = Found.joined(several)
-        return Found(*(lists.cut(self._longest(lists)) for lists in (joined.found, joined.true)))
+        return Found(*(lists.cut(self._longest(lists, part)) for lists in (joined.found, joined.true)))
 
     def search(self, shard: int, part: int) -> Found:
         """The nearest images of one shard. Raises as `run`."""
@@ -206,11 +215,11 @@ class NearWork:
         wanted = min(self._neighbours + self._own, most)
         found = self._once(opened, queries, images, part, wanted, exact)
         while len(images) and wanted < most:
-            images = images[(found.lengths[images] >= wanted) & (self._longest(found)[images] > wanted)]
+            images = images[(found.lengths[images] >= wanted) & (self._longest(found, part)[images] > wanted)]
             wanted = min(WIDER * wanted, most)
             if len(images):
                 found = found.replaced(self._once(opened, queries, images, part, wanted, exact))
-        return found.cut(self._longest(found))
+        return found.cut(self._longest(found, part))
 
     def _once(self, opened: Opened, queries: Halves, images: Ints, part: int, k: int, exact: bool) -> Lists:
         similar, rows = opened.searcher.search(queries[images], k, exact=exact)
@@ -223,21 +232,35 @@ class NearWork:
         image = np.repeat(images, rows.shape[1]).reshape(rows.shape)[chosen]
         return Lists.of(len(queries), image, similar[chosen], place[chosen])
 
-    def _longest(self, found: Lists) -> Ints:
+    def _longest(self, found: Lists, part: int) -> Ints:
         """How long each list must be in one shard, so that `_cut` has what it needs of all of them together."""
         if self._copies_above is None:
             return np.full(len(found.lengths), self._neighbours)
-        copies = found.above(self._copies_above)
+        copies = found.above(self._may_be_copies(part))
         few = copies < (self._neighbours if len(self.index.shards) == 1 else 1)
         return np.where(few, self._neighbours, copies + self._neighbours)
 
-    def _cut(self, found: Lists) -> Lists:
+    def _cut(self, found: Lists, part: int) -> Lists:
         """The k best; where all are copies, all copies and the k best after them."""
         longest = np.full(len(found.lengths), self._neighbours)
         if self._copies_above is not None:
-            copies = found.above(self._copies_above)
+            copies = found.above(self._may_be_copies(part))
             longest += np.where(copies < self._neighbours, 0, copies)
         return found.cut(longest)
+
+    def _may_be_copies(self, part: int) -> float | Floats:
+        """From which similarity of vectors on an image may be a copy; with offsets, of each of a part's images."""
+        assert self._copies_above is not None
+        if self._offsets is None:
+            return self._copies_above
+        if self._limits is None or self._limits[0] != part:
+            lowest = self._offsets_of(part) + self._offsets.least() + np.float32(self._copies_above)
+            self._limits = part, lowest - ROUNDED
+        return self._limits[1]
+
+    def _offsets_of(self, part: int) -> Floats:
+        assert self._offsets is not None
+        return self._offsets.of_part(self.collection, part)
 
     def _checked(self, count: int, part: int) -> Ints:
         """The images of a part whose recall is measured: some, where there is an index."""
@@ -284,7 +307,7 @@ class ShardWork:
         found = [self._near.search(self.shard, part)]
         if before >= 0:
             found.append(ShardWork(self._near, before).read(part))
-        best = self._near.best(found)
+        best = self._near.best(found, part)
         columns = {**best.found.columns(FOUND), **best.true.columns(TRUE)}
         spec, live = self._spec(self.shard), self.collection.live(str(self._near.spec.after), part)
         commit_output(spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
@@ -315,7 +338,11 @@ class ShardWork:
                 [(f"{prefix}_{name}", kind) for prefix in (FOUND, TRUE) for name, kind in COLUMNS.items()]
             ),
             settings={
-                **{name: near.spec.settings[name] for name in ("neighbours", "copies_above", "probes")},
+                **{
+                    name: near.spec.settings[name]
+                    for name in ("neighbours", "copies_above", "probes", "normalised")
+                    if name in near.spec.settings
+                },
                 "shards": [shard.digest for shard in shards],
             },
         )

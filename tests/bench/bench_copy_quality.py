@@ -1,6 +1,7 @@
-"""How many copies are found, by edit: the descriptor alone, its candidates, and candidates confirmed by geometry.
+r"""How many copies are found, by edit: the descriptor alone, its candidates, and candidates confirmed by geometry.
 
-    python -m tests.bench.bench_copy_quality SET [--model NAME] [--weights FILE] [--sources 300] [--top 32]
+    python -m tests.bench.bench_copy_quality SET [--model NAME] [--weights FILE] [--sources 300] [--top 32] \
+        [--background PHOTOS]
 
 SET is what `make_copy_edits.py` makes. Every copy is a query; the base is all sources and distractors. A link is a pair
 of a copy and an image of the base, true where that is the copy's source. Recall is over all (copy, source) pairs, at
@@ -11,6 +12,12 @@ distance over the same pairs.
 The last lines are the rule that dedup applies: linked where the similarity is `dedup.sure` or more, or the score of
 geometry is `dedup.score` or more among the `--top` most similar above `dedup.floor`. `--pairs FILE` keeps what was
 found, as npz; `--from FILE` reads it instead of looking again.
+
+`--background PHOTOS` adds what whitening and similarity normalisation make of the descriptor, by the settings
+`copies.whiten` and `dedup.normalise` (`--weight`, `--ranks`). PHOTOS is the folder that SET was made of; the whitening is
+fitted on 4,096 photos of those classes that SET has no photo of, and the same are the background, so neither has seen a
+query or an image of the base. (The default descriptor was trained on these classes.) The rule is then also applied with
+normalised similarities. `--vectors FILE` keeps the descriptors of all images, as npz, and reads them where they are.
 
 Some pictures of the set are copies of each other as they were collected: `SAME_PICTURE` has those that were found among
 the wrong links and recognised by eye. Such pairs count neither as right nor as wrong, for any of the methods. Pairs of
@@ -34,12 +41,13 @@ import faiss
 import numpy as np
 from imagededup.methods import PHash
 
-from curation.config import CopyConfig, ImageConfig, parse_config
+from curation.config import CopyConfig, ImageConfig, NormaliseConfig, parse_config
 from curation.geometry import extract, match
 from curation.images import decode
-from curation.models import ClassicalDescriptor, Whitening, open_embedder
+from curation.models import ClassicalDescriptor, Whitening, fit_whitening, open_embedder
 from curation.stages.features import FEATURES_SIDE
-from curation.stages.fit import whitening
+from curation.stages.fit import SAMPLE, whitening
+from tests.bench.copy_split import held_out_classes
 
 PRECISION = 0.99
 LIMITS = ImageConfig(min_side=1)
@@ -71,6 +79,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="Processes for geometry.")
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--from", dest="given", type=Path)
+    parser.add_argument("--background", type=Path)
+    parser.add_argument("--weight", type=float, default=1.0)
+    parser.add_argument("--ranks", type=int, nargs=2, default=[NormaliseConfig().first, NormaliseConfig().last])
+    parser.add_argument("--vectors", type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     with open(arguments.set / "truth.tsv", newline="") as file:
@@ -84,17 +96,31 @@ def main() -> None:
     edits = np.array([row["edit"] for row in truth])
     print(f"{len(truth)} copies of {len(chosen)} sources, base of {len(base)}, {arguments.model}")
 
-    vectors = described(arguments, files, len(base))
+    vectors, background = described(arguments, files, len(base))
     similar = vectors[len(base) :] @ vectors[: len(base)].T
     doubtful = same_picture(base, source)
     similar[doubtful] = NOT_LOOKED_AT
     order = np.argsort(-similar, axis=1, kind="stable")
     place = np.argmax(order == source[:, None], axis=1)
     rows = {"descriptor alone": at_precision(similar, source), "among 64 nearest": place < 64}
+    told = {"": similar}
+    if len(background):
+        whitened, behind = map(fit_whitening(background, vectors.shape[1]).apply, (vectors, background))
+        plain = whitened[len(base) :] @ whitened[: len(base)].T
+        plain[doubtful] = NOT_LOOKED_AT
+        at = np.argmax(np.argsort(-plain, axis=1, kind="stable") == source[:, None], axis=1)
+        rows["whitened, among 64 nearest"] = at < 64
+        told[", whitened"] = plain
+        told[", normalised"] = similar - offsets(arguments, vectors, background, len(base))
+        told[", whitened and normalised"] = plain - offsets(arguments, whitened, behind, len(base))
+        for name in list(told)[1:]:
+            rows[f"descriptor{name}"] = at_precision(told[name], source)
     distances = hashed(arguments.set, files, len(base))
     distances[doubtful] = NOT_LOOKED_AT
     rows["imagededup PHash"] = at_precision(distances, source)
-    said = confirmed(arguments, files, similar, order, source, rows) if arguments.top else []
+    said = [line for name, values in told.items() for line in by_threshold(name, values, source)]
+    if arguments.top:
+        said += confirmed(arguments, files, similar, told.get(", normalised"), order, source, rows)
 
     names = sorted(set(edits))
     for name, hit in rows.items():
@@ -107,6 +133,7 @@ def confirmed(
     arguments: argparse.Namespace,
     files: list[str],
     similar: np.ndarray,
+    lowered: np.ndarray | None,
     order: np.ndarray,
     source: np.ndarray,
     rows: dict[str, np.ndarray],
@@ -122,15 +149,56 @@ def confirmed(
     rows["whole path, inliers alone"] = at_precision(inliers, source)
     place = np.argsort(np.argsort(-similar, axis=1, kind="stable"), axis=1)
     settings = parse_config({"pool": ["-"], "seeds": [], "copies": {"model": arguments.model}}, where="bench").dedup
+    said.append(f"linked above sure ({settings.sure:g}), or with score {settings.score:g} or more, and precision:")
     for top, floor in ((arguments.top, settings.floor), (16, 0.2), (8, 0.2), (32, 0.3), (32, 0.4), (32, 0.5)):
-        seen = (place < top) & (similar >= floor)
-        linked = (similar >= settings.sure) | (seen & (scores >= settings.score))
-        own = linked[np.arange(len(source)), source]
         said.append(
-            f"sure {settings.sure:g}, score {settings.score:g}, top {top}, floor {floor:g}: recall {own.mean():.3f}, "
-            f"precision {own.sum() / max(1, linked.sum()):.4f}, {seen.sum() / len(source):.1f} pairs a copy"
+            f"  {applied(similar, settings.sure, scores, settings.score, place < top, floor, source)}, top {top}"
         )
+    for sure in (0.4, 0.5) if lowered is not None else ():
+        for floor in (-0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1):
+            rule = applied(lowered, sure, scores, settings.score, place < arguments.top, floor, source)
+            said.append(f"  {rule}, top {arguments.top}, normalised, sure {sure:g}")
     return said
+
+
+def applied(
+    similar: np.ndarray,
+    sure: float,
+    scores: np.ndarray,
+    score: float,
+    near: np.ndarray,
+    floor: float,
+    source: np.ndarray,
+) -> str:
+    """What the rule of dedup finds, by these similarities."""
+    seen = near & (similar >= floor)
+    linked = (similar >= sure) | (seen & (scores >= score))
+    own = linked[np.arange(len(source)), source]
+    looks = (seen & (similar < sure)).sum() / len(source)
+    found = f"recall {own.mean():.3f}, precision {own.sum() / max(1, linked.sum()):.4f}"
+    return f"floor {floor:g}: {found}, {looks:.1f} looks a copy"
+
+
+def by_threshold(name: str, similar: np.ndarray, source: np.ndarray) -> list[str]:
+    """What a plain threshold finds: the rule without geometry, at the lowest with a precision of 0.99 and around it."""
+    own = similar[np.arange(len(source)), source]
+    hit = at_precision(similar, source)
+    if not hit.any():
+        return [f"threshold{name}: none has a precision of {PRECISION}"]
+    middle = float(own[hit].min())
+    said = []
+    for threshold in (middle - 0.05, middle, middle + 0.05):
+        right, all_ = (own >= threshold).sum(), max(1, (similar >= threshold).sum())
+        said.append(f"threshold{name} {threshold:.3f}: recall {right / len(own):.3f}, precision {right / all_:.4f}")
+    return said
+
+
+def offsets(arguments: argparse.Namespace, vectors: np.ndarray, background: np.ndarray, base: int) -> np.ndarray:
+    """(Q, B) what is taken off similarities: half the weighted biases of both images."""
+    first, last = arguments.ranks
+    nearest = -np.sort(-(vectors @ background.T), axis=1)[:, first - 1 : last]
+    half = arguments.weight / 2 * nearest.mean(axis=1)
+    return half[base:, None] + half[:base]
 
 
 def looked_at(
@@ -185,17 +253,44 @@ def in_parallel(workers: int, function: Callable[[Any], Any], items: list[Any]) 
     return [result for result, _ in done], sum(seconds for _, seconds in done) / len(done)
 
 
-def described(arguments: argparse.Namespace, files: list[str], base: int) -> np.ndarray:
-    """(N, D) float32 copy descriptors; a classical one is fitted on the base alone."""
+def described(arguments: argparse.Namespace, files: list[str], base: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) and (M, D) float32 copy descriptors of the set and of a background; a classical one is fitted on the base
+    alone."""
+    if arguments.vectors is not None and arguments.vectors.exists():
+        with np.load(arguments.vectors) as kept:
+            known = dict(zip(kept["files"].tolist(), kept["vectors"], strict=True))
+            return np.stack([known[file] for file in files]), kept["background"]
     model = open_embedder(CopyConfig(model=arguments.model, weights=arguments.weights))
-    images = [pixels(arguments.set / file, model.side) for file in files]
+    paths = [arguments.set / file for file in files]
     if isinstance(model, ClassicalDescriptor) and model.needs_fit:
-        model = model.with_whitening(Whitening(**whitening(model)(images[:base][:FITTED_ON])))
+        fitted_on = (pixels(path, model.side) for path in paths[: min(base, FITTED_ON)])
+        model = model.with_whitening(Whitening(**whitening(model)(fitted_on)))
     model.setup()
-    vectors = np.concatenate([model.embed(images[at : at + 64]) for at in range(0, len(images), 64)])
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    behind = [] if arguments.background is None else of_other_classes(arguments.background)
+    vectors, background = (
+        np.concatenate(
+            [
+                np.empty((0, model.dim), np.float32),
+                *(
+                    model.embed([pixels(path, model.side) for path in some[at : at + 64]])
+                    for at in range(0, len(some), 64)
+                ),
+            ]
+        )
+        for some in (paths, behind)
+    )
     faiss.normalize_L2(vectors)
-    return vectors
+    if arguments.vectors is not None:
+        np.savez(arguments.vectors, files=files, vectors=vectors, background=background)
+    return vectors, background
+
+
+def of_other_classes(photos: Path) -> list[Path]:
+    """Photos of classes that are not measured on, as many as a run is fitted on."""
+    folders = [folder for folder in photos.iterdir() if folder.is_dir()]
+    measured = set(held_out_classes(photos))
+    found = sorted(path for folder in folders if folder.name not in measured for path in folder.iterdir())
+    return random.Random(0).sample(found, min(SAMPLE, len(found)))
 
 
 def same_picture(base: list[str], source: np.ndarray) -> np.ndarray:

@@ -1,0 +1,102 @@
+"""Any model's vectors, whitened: an embedder around another one, fitted to a sample of a run."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.models.embedder import Embedder
+from curation.models.whitening import Whitening, fit_whitening
+
+__all__ = ["Fittable", "WhitenedEmbedder"]
+
+VERSION = 1
+AT_ONCE = 64
+"""Images of the sample that are held at a time."""
+
+
+@runtime_checkable
+class Fittable(Protocol):
+    """What an embedder has in addition that needs to be fitted to a run."""
+
+    def fit(self, images: Iterable[NDArray[np.uint8]]) -> Whitening:
+        """The whitening for a run, out of a sample of its images, at least one."""
+        ...
+
+    def with_whitening(self, whitening: Whitening) -> Embedder:
+        """The same embedder, fitted."""
+        ...
+
+
+class WhitenedEmbedder:
+    """Vectors of another embedder, PCA-whitened and at length 1 again; all dimensions are kept.
+
+    What many images have in common no longer counts, so unlike images are less alike than before, and so are copies:
+    thresholds of the other embedder do not hold here.
+    """
+
+    def __init__(self, embedder: Embedder, whitening: Whitening | None = None) -> None:
+        self._embedder = embedder
+        self._whitening = whitening
+
+    @property
+    def name(self) -> str:
+        """The other's."""
+        return self._embedder.name
+
+    @property
+    def side(self) -> int:
+        """The other's."""
+        return self._embedder.side
+
+    @property
+    def dim(self) -> int:
+        """The other's."""
+        return self._embedder.dim
+
+    @property
+    def at_once(self) -> int:
+        """The other's."""
+        return self._embedder.at_once
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether `embed` still lacks the whitening."""
+        return self._whitening is None
+
+    def with_whitening(self, whitening: Whitening) -> Embedder:
+        """The same embedder, ready to embed once it is set up."""
+        return WhitenedEmbedder(self._embedder, whitening)
+
+    def fingerprint(self) -> str:
+        """The other's, and that it is whitened; the whitening is the run's own input, and is digested with it."""
+        return f"{self._embedder.fingerprint()} whitened v{VERSION}"
+
+    def setup(self) -> None:
+        """Sets the other up. Raises ModelError as that does."""
+        self._embedder.setup()
+
+    def fit(self, images: Iterable[NDArray[np.uint8]]) -> Whitening:
+        """The whitening for a run. Images without a finite vector are passed over.
+
+        Raises:
+            ModelError: as `setup`.
+        """
+        self.setup()
+        given, found = iter(images), [np.empty((0, self.dim), np.float32)]
+        while some := list(islice(given, AT_ONCE)):
+            vectors = self._embedder.embed(some)
+            found.append(vectors[np.isfinite(vectors).all(axis=1)])
+        sample = np.concatenate(found)
+        return fit_whitening(sample if len(sample) else np.zeros((1, self.dim), np.float32), self.dim)
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """(N, dim) float32 rows of length 1; `with_whitening` and `setup` come first."""
+        assert self._whitening is not None, f"{self.name} is used before it is whitened"
+        vectors = self._embedder.embed(images)
+        finite = np.isfinite(vectors).all(axis=1)
+        out = np.full(vectors.shape, np.nan, np.float32)
+        out[finite] = self._whitening.apply(vectors[finite])
+        return out
