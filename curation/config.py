@@ -323,7 +323,7 @@ class CopyConfig(ModelConfig):
 
 
 class NormaliseConfig(Settings):
-    """Similarity normalisation, as in SSCD (arXiv 2202.10261, section 5.2). Off by default.
+    """Similarity normalisation, as in SSCD (arXiv 2202.10261). Off by default.
 
     A sample of the pool's descriptors is the background. An image's *bias* is its mean similarity to those of the
     background that are most similar to it; images that resemble everything have a large one. From the similarity of two
@@ -417,6 +417,11 @@ DEDUP_OF: Mapping[str, Mapping[str, Any]] = {
 }
 """How images are linked by descriptors of a family. `lvd`: by what `tests/bench/bench_copy_quality.py` shows
 (docs/dedup.md); `sscd`: the paper's rule."""
+
+NORMALISED_OF: Mapping[str, Mapping[str, Any]] = {
+    "lvd": {"sure": 0.5, "floor": -0.1, "self": {"threshold": 0.3}, "relative": {"threshold": -0.1}},
+}
+"""The same where similarities are normalised, with weight 1 and these ranks."""
 
 
 class EmbedConfig(ModelConfig):
@@ -648,8 +653,11 @@ class Config(Settings):
         copies, given = (values.get(name, {}) for name in ("copies", "dedup")) if isinstance(values, dict) else (0, 0)
         if not isinstance(copies, dict) or not isinstance(given, dict):
             return values
-        model = str(copies.get("model", COPY_SMALL))
-        own = DEDUP_OF.get(model.partition("/")[0], {}) if model != PRETRAIN else {}  # that is no copy descriptor
+        model, normalise = str(copies.get("model", COPY_SMALL)), given.get("normalise")
+        family = model.partition("/")[0] if model != PRETRAIN else ""  # that is no copy descriptor
+        own = DEDUP_OF.get(family, {})
+        if isinstance(normalise, dict) and normalise.get("weight"):
+            own = {**own, **NORMALISED_OF.get(family, {})}
         filled = {**own, **given}
         for name in own.keys() & given.keys():
             if isinstance(own[name], Mapping) and isinstance(given[name], dict):

@@ -65,6 +65,10 @@ def test_yaml_cannot_make_objects():
             {"seeds": [{"name": "a", "data": "d"}, {"name": "a", "data": "e"}]},
             "config: seeds: the name 'a' is used twice; give each set its own",
         ),
+        (
+            {"dedup": {"normalise": {"first": 9, "last": 3}}},
+            "config: dedup.normalise: first is 9 and last 3; last should be no smaller",
+        ),
         ({"poool": 1}, "config: poool: unknown key; valid keys here: seed, pool, seeds"),
     ],
 )
@@ -73,6 +77,16 @@ def test_a_mistake_says_where_it_is_and_what_would_be_right(changes, message):
         parse_config(LEAST | changes)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_normalised_similarities_have_thresholds_of_their_own_where_these_are_measured():
+    plain = parse_config(LEAST).dedup
+    assert (plain.normalise.weight, plain.sure, plain.floor, plain.relative.threshold) == (0, 0.85, 0.2, 0.2)
+    chosen = parse_config(LEAST | {"dedup": {"normalise": {"weight": 1}, "floor": 0, "relative": {}}}).dedup
+    assert (chosen.verify, chosen.sure, chosen.floor, chosen.relative.threshold) == ("geometry", 0.5, 0, -0.1)
+    assert parse_config(LEAST | {"dedup": chosen.model_dump(by_alias=True)}).dedup == chosen
+    sscd = LEAST | {"copies": {"model": "sscd/disc_mixup"}, "dedup": {"normalise": {"weight": 1}}}
+    assert parse_config(sscd).dedup.self_.threshold == 0.6
 
 
 def test_overrides_nest_and_their_values_are_yaml():

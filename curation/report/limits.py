@@ -8,7 +8,8 @@ __all__ = ["limits_of"]
 def limits_of(config: Config) -> list[str]:
     """Sentences for people who have to trust the result."""
     return [
-        f"Images are compared by their copy descriptor, {config.copies.model}.",
+        f"Images are compared by their copy descriptor, {config.copies.model}{', whitened' * config.copies.whiten}.",
+        *_of_similarities(config),
         _of_links(config),
         *_of_model(config.copies.model),
         "Nothing is said of images that show the same thing in another photograph: another view, another moment, "
@@ -25,15 +26,30 @@ def _of_links(config: Config) -> str:
     dedup = config.dedup
     if dedup.verify == "off":
         return (
-            "A dataset image is removed when its cosine similarity to a reference image is above "
+            f"A dataset image is removed when its {_similarity(config)} to a reference image is above "
             f"{dedup.relative.threshold:g}, or when a chain of such links leads to one."
         )
     return (
-        f"A dataset image is removed when its cosine similarity to a reference image is above {dedup.sure:g}, when "
+        f"A dataset image is removed when its {_similarity(config)} to a reference image is above {dedup.sure:g}, when "
         f"that is above {dedup.relative.threshold:g} and geometry confirms it, or when a chain of such links leads to "
         "one. Geometry: local features of the two images are matched, also with one of them mirrored, and the pixels "
         "compared where one transform lays one over the other."
     )
+
+
+def _similarity(config: Config) -> str:
+    return "normalised similarity" if config.dedup.normalise.weight else "cosine similarity"
+
+
+def _of_similarities(config: Config) -> list[str]:
+    settings = config.dedup.normalise
+    if not settings.weight:
+        return []
+    return [
+        f"Similarities are normalised: of the cosine similarity of two images, {settings.weight:g} x the mean of their "
+        "biases is taken off. An image's bias is its mean similarity to those images of a sample of the dataset that "
+        f"it resembles most, from the {settings.first}. to the {settings.last}."
+    ]
 
 
 def _of_model(model: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Similarity normalisation: what an image resembles all the same is taken off its similarities.
 
-As in SSCD (Pizzi et al. 2022, arXiv 2202.10261, section 5.2), with the biases of both images, so that a pair has one
+As in SSCD (Pizzi et al. 2022, arXiv 2202.10261), with the biases of both images, so that a pair has one
 similarity whichever of the two is asked. Descriptors of a sample of the pool are the background. The stage `bias` gives
 each image its mean similarity to those of the background that resemble it most; where `near` and later steps say what
 the similarity of two images is, half the weighted biases of each are taken off. Which images are proposed as neighbours
@@ -137,7 +137,7 @@ class Offsets:
     def of_part(self, collection: Collection, part: int) -> Floats:
         """Those of the images of a part that have a copy descriptor, in order."""
         column = collection.read(BIAS, part, [BIAS])[BIAS].filter(pa.array(collection.live("copies", part)))
-        return self._half * column.to_numpy().astype(np.float32)
+        return np.asarray(self._half * column.to_numpy(), np.float32)
 
     def of_collection(self, collection: Collection) -> Floats:
         """The same, of all parts."""

@@ -14,10 +14,11 @@ geometry is `dedup.score` or more among the `--top` most similar above `dedup.fl
 found, as npz; `--from FILE` reads it instead of looking again.
 
 `--background PHOTOS` adds what whitening and similarity normalisation make of the descriptor, by the settings
-`copies.whiten` and `dedup.normalise` (`--weight`, `--ranks`). PHOTOS is the folder that SET was made of; the whitening is
-fitted on 4,096 photos of those classes that SET has no photo of, and the same are the background, so neither has seen a
-query or an image of the base. (The default descriptor was trained on these classes.) The rule is then also applied with
-normalised similarities. `--vectors FILE` keeps the descriptors of all images, as npz, and reads them where they are.
+`copies.whiten` and `dedup.normalise` (`--weight`, `--ranks`). PHOTOS is the folder that SET was made of; the whitening
+is fitted on `--sample` photos of those classes that SET has no photo of, and the same are the background, so neither
+has seen a query or an image of the base. (The default descriptor was trained on these classes.) The rule is then also
+applied with normalised similarities. `--vectors FILE` keeps the descriptors of all images, as npz, and reads them where
+they are.
 
 Some pictures of the set are copies of each other as they were collected: `SAME_PICTURE` has those that were found among
 the wrong links and recognised by eye. Such pairs count neither as right nor as wrong, for any of the methods. Pairs of
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--from", dest="given", type=Path)
     parser.add_argument("--background", type=Path)
+    parser.add_argument("--sample", type=int, default=SAMPLE, help="Images of the background, at most.")
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--ranks", type=int, nargs=2, default=[NormaliseConfig().first, NormaliseConfig().last])
     parser.add_argument("--vectors", type=Path)
@@ -174,9 +176,8 @@ def applied(
     seen = near & (similar >= floor)
     linked = (similar >= sure) | (seen & (scores >= score))
     own = linked[np.arange(len(source)), source]
-    looks = (seen & (similar < sure)).sum() / len(source)
     found = f"recall {own.mean():.3f}, precision {own.sum() / max(1, linked.sum()):.4f}"
-    return f"floor {floor:g}: {found}, {looks:.1f} looks a copy"
+    return f"floor {floor:g}: {found}, {seen.sum() / len(source):.1f} pairs a copy"
 
 
 def by_threshold(name: str, similar: np.ndarray, source: np.ndarray) -> list[str]:
@@ -259,7 +260,7 @@ def described(arguments: argparse.Namespace, files: list[str], base: int) -> tup
     if arguments.vectors is not None and arguments.vectors.exists():
         with np.load(arguments.vectors) as kept:
             known = dict(zip(kept["files"].tolist(), kept["vectors"], strict=True))
-            return np.stack([known[file] for file in files]), kept["background"]
+            return np.stack([known[file] for file in files]), kept["background"][: arguments.sample]
     model = open_embedder(CopyConfig(model=arguments.model, weights=arguments.weights))
     paths = [arguments.set / file for file in files]
     if isinstance(model, ClassicalDescriptor) and model.needs_fit:
@@ -282,7 +283,7 @@ def described(arguments: argparse.Namespace, files: list[str], base: int) -> tup
     faiss.normalize_L2(vectors)
     if arguments.vectors is not None:
         np.savez(arguments.vectors, files=files, vectors=vectors, background=background)
-    return vectors, background
+    return vectors, background[: arguments.sample]
 
 
 def of_other_classes(photos: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from curation.config import parse_config
+from curation.report.merges import read_merges
 from curation.runner.inline import InlineRunner
 from pipelines.curate import curate
 from pipelines.demo.photographs import open_photograph
@@ -231,3 +232,61 @@ def test_a_run_killed_in_any_of_its_stages_goes_on_to_the_same_files(configure, 
     assert files_of(resumed, *STAGES) == files_of(run, *STAGES)
     assert {path: path.stat().st_mtime_ns for path in done} == kept
     assert not list((tmp_path / "run").rglob(".tmp-*"))
+
+
+NORMALISED = {"verify": "geometry", "floor": -1, "sure": 0.99, "score": 1.9}
+NORMALISED["normalise"] = {"weight": 1.0, "first": 2, "last": 5}
+WHITENED = {"model": "lvd/copy-small-v1", "whiten": True}
+
+
+@pytest.mark.slow
+def test_whitened_and_normalised_similarities_are_the_same_in_every_report_and_find_the_same_copies(
+    configure, run, tmp_path
+):
+    both = curate(configure(copies=WHITENED, dedup=NORMALISED), str(tmp_path / "run"), until="dedup")
+    assert {path: row[:2] for path, row in decided(both).items()} == {
+        path: row[:2] for path, row in decided(run).items()
+    }
+    vectors, bias = {}, {}
+    collections = [both.pool, both.references("references")]
+    for collection in collections:
+        for part in collection.parts("copies"):
+            tables = (collection.read(stage, part) for stage in ("samples", "copies", "bias"))
+            for sample, copy, found in zip(*(table.to_pylist() for table in tables), strict=True):
+                vectors[sample["id"]], bias[sample["id"]] = np.array(copy["vector"], np.float64), found["bias"]
+    assert abs(np.mean([one @ other for one in vectors.values() for other in vectors.values()])) < 0.15, "whitened"
+    for part in both.pool.parts("dedup"):
+        ids = both.pool.read("samples", part, ["id"])["id"].to_pylist()
+        for own, row in zip(ids, both.pool.read("dedup", part).to_pylist(), strict=True):
+            other = row["component"]
+            lowered = 0.0 if own == other else (bias[own] + bias[other]) / 2
+            assert row["similarity"] == pytest.approx(vectors[own] @ vectors[other] - lowered, abs=2e-3)
+    merges = read_merges(both)
+    told = {
+        merges.evidence.ids[at]: value
+        for group in merges.groups
+        for at, value in zip(group.dropped, group.similarity, strict=True)
+    }
+    assert len(told) == len(CROPPED) + len(MIRRORED)
+    for part in both.pool.parts("dedup"):
+        ids = both.pool.read("samples", part, ["id"])["id"].to_pylist()
+        similar = both.pool.read("dedup", part, ["similarity"])["similarity"].to_pylist()
+        assert all(told.get(own, value) == value for own, value in zip(ids, similar, strict=True))
+
+
+@pytest.mark.slow
+def test_what_was_normalised_and_whitened_is_plain_again_when_that_is_turned_off(configure, run, tmp_path):
+    out = str(tmp_path / "run")
+    curate(configure(dedup=NORMALISED), out, until="dedup")
+    again = curate(configure(), out, until="dedup")
+    assert files_of(again, *STAGES) == files_of(run, *STAGES)
+    assert not again.pool.parts("bias")
+
+
+@pytest.mark.slow
+def test_one_worker_and_many_and_shards_give_the_same_normalised_files(configure, tmp_path):
+    one = curate(configure(copies=WHITENED, dedup=NORMALISED), str(tmp_path / "one"), until="near")
+    runner = {"kind": "processes", "workers": 2}
+    cut = {**NORMALISED, "shard": 5}
+    two = curate(configure(copies=WHITENED, dedup=cut, runner=runner), str(tmp_path / "two"), until="near")
+    assert files_of(two, "copies", "bias", "near") == files_of(one, "copies", "bias", "near")

@@ -335,6 +335,40 @@ def test_small_images_are_compared_too(photo, encoded, tmp_path):
     assert removed_names(tmp_path / "out") == ["3.png"]
 
 
+NORMALISED = ("dedup.normalise.weight=1", "dedup.normalise.first=2", "dedup.normalise.last=5")
+
+
+def test_normalised_similarities_find_the_same_copies_and_the_certificate_says_what_they_are(
+    folder_run, reference, tmp_path
+):
+    dataset, out = folder_run
+    lower = "dedup.relative.threshold=0.2"
+    for _ in range(2):
+        run(dataset, reference, tmp_path / "out", *NORMALISED, lower)
+        assert files_of(tmp_path / "out" / "data") == files_of(out / "data")
+    plain, normalised = certificate_of(out), certificate_of(tmp_path / "out")
+    assert any("Similarities are normalised: of the cosine similarity" in line for line in normalised["limits"])
+    assert not any("normalised" in line for line in plain["limits"])
+    nearest = {item["name"]: item["nearest"] for item in normalised["reference_images"]}
+    before = {item["name"]: item["nearest"] for item in plain["reference_images"]}
+    for item in normalised["removed"]:
+        (match,) = [match for match in nearest[item["reference"]] if match["name"] == item["name"]]
+        assert item["similarity"] == pytest.approx(match["similarity"], abs=1e-5)
+        (raw,) = [match for match in before[item["reference"]] if match["name"] == item["name"]]
+        assert item["similarity"] > 0.2
+        assert abs(item["similarity"] - raw["similarity"]) > 0.01
+
+
+def test_more_ranks_than_images_are_one_line(folder_run, reference, tmp_path):
+    dataset, _ = folder_run
+    with pytest.raises(
+        UserError, match=r"^dedup.normalise: rank 20 cannot be had of a background of 16 images, .*15 or"
+    ):
+        run(dataset, reference, tmp_path / "out", "dedup.normalise.weight=1")
+    with pytest.raises(ConfigError, match=r"dedup.normalise: first is 9 and last 3; last should be no smaller"):
+        run(dataset, reference, tmp_path / "out", "dedup.normalise.first=9", "dedup.normalise.last=3")
+
+
 # -- WebDataset --------------------------------------------------------------------------------------------------------
 
 
