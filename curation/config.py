@@ -419,7 +419,7 @@ DEDUP_OF: Mapping[str, Mapping[str, Any]] = {
 (docs/dedup.md); `sscd`: the paper's rule."""
 
 NORMALISED_OF: Mapping[str, Mapping[str, Any]] = {
-    "lvd": {"sure": 0.5, "floor": -0.1, "self": {"threshold": 0.3}, "relative": {"threshold": -0.1}},
+    "lvd": {"sure": 0.5, "floor": -0.1, "self": {"threshold": 0.45}, "relative": {"threshold": -0.1}},
 }
 """The same where similarities are normalised, with weight 1 and these ranks."""
 
