@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.models.embedder import Embedder
+from curation.models.embedder import Embedder, NetworkEmbedder
 from curation.models.whitening import Whitening, fit_whitening
 
 __all__ = ["Fittable", "WhitenedEmbedder"]
@@ -65,6 +65,11 @@ class WhitenedEmbedder:
     def needs_fit(self) -> bool:
         """Whether `embed` still lacks the whitening."""
         return self._whitening is None
+
+    @property
+    def wants_gpu(self) -> bool:
+        """The other's."""
+        return isinstance(self._embedder, NetworkEmbedder) and self._embedder.wants_gpu
 
     def with_whitening(self, whitening: Whitening) -> Embedder:
         """The same embedder, ready to embed once it is set up."""

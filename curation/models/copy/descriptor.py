@@ -16,6 +16,7 @@ from curation.errors import ModelError, cause_of
 from curation.models.batches import Batches
 from curation.models.copy.files import read_script, read_weights
 from curation.models.copy.network import SmallCopyNet, Sscd, normalise
+from curation.models.device import device
 from curation.models.folding import fold_batch_norms
 from curation.models.weights import verified_weights
 
@@ -130,7 +131,7 @@ class CopyDescriptor:
         path, _ = self._weights()
         script = read_script(self.name, path) if self._known.network is Sscd else None
         network = script or read_weights(self.name, path, self._known.network())
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device()
         network = network.eval().requires_grad_(False)
         if script is None:
             fold_batch_norms(network)
