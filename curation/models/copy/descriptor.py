@@ -132,9 +132,9 @@ class CopyDescriptor:
         script = read_script(self.name, path) if self._known.network is Sscd else None
         network = script or read_weights(self.name, path, self._known.network())
         self._device = device()
-        network = network.eval().requires_grad_(False)
-        if script is None:
-            fold_batch_norms(network)
+        network = network.eval()
+        if script is None:  # a script's modules cannot be changed
+            fold_batch_norms(network.requires_grad_(False))
         network = network.to(self._device)
         with torch.inference_mode():
             try:
