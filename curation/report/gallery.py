@@ -29,7 +29,7 @@ NO_LIMITS = ImageConfig(min_side=1)  # the run has judged them already
 SIDE = 112
 BLURRED_SIDE = 6
 STYLE = """
-body { font: 14px system-ui, sans-serif; margin: 2rem auto; max-width: 74rem; color: #222 }
+body { font: 14px system-ui, sans-serif; margin: 2rem auto; max-width: 74rem; padding: 0 1rem; color: #222 }
 figure { display: inline-block; margin: 4px; width: 112px; vertical-align: top }
 figcaption { font-size: 11px; color: #555; overflow-wrap: anywhere }
 h2 { margin: 2rem 0 .3rem } h3 { font-weight: normal; margin: .8rem 0 .2rem } pre { font-size: 12px }

@@ -24,7 +24,7 @@ SHOWN_MEMBERS = 11
 """Of one component."""
 KEPT_LOOKS = 256
 STYLE = """
-body { font: 14px system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; color: #222 }
+body { font: 14px system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222 }
 figure { display: inline-block; margin: 4px; width: 132px; vertical-align: top }
 figcaption { font-size: 11px; color: #555; overflow-wrap: anywhere }
 .pair { display: inline-block; border: 1px solid #ccc; border-radius: 4px; margin: 4px; padding: 4px; width: 284px;
