@@ -84,6 +84,14 @@ class Objective:
         self.device = next(model.parameters()).device
         self.student: nn.Module = DistributedDataParallel(model.student) if parallel else model.student
 
+    def close(self) -> None:
+        """Let go of the process group: whoever drops the last hold on it must not do so under Python's lock.
+
+        The group waits for its threads when it goes, and one of them may be waiting for that lock. Torch's own
+        `destroy_process_group` releases it first; the end of a `DistributedDataParallel` does not.
+        """
+        self.student = self.model.student
+
     def forward_backward(self, batch: Batch, temperature: float, generator: torch.Generator) -> Losses:
         """Add the gradients of `batch` to the student's; moves the centres, if those are used.
 

@@ -7,7 +7,7 @@ of a run is its weights, its optimizer and how far it has read, and a run that w
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,10 @@ class Trainer:
             self._compile()
         self.heads_only = False
         self.objective = self._objective()
+
+    def close(self) -> None:
+        """Let go of the process group, before it ends."""
+        self.objective.close()
 
     def start_from_backbone(self) -> None:
         """Load `start.backbone` into student and teacher; the heads stay fresh."""
@@ -192,8 +196,7 @@ def train(config: PretrainConfig) -> Result:
         ConfigError, DatasetError, ModelError, RunError: see their texts.
         LvdError: a loss was not finite, or the kNN guard stopped the run.
     """
-    with _processes(config) as device:
-        trainer = Trainer(config, device)
+    with _processes(config) as device, closing(Trainer(config, device)) as trainer:
         store = CheckpointStore(config.out, keep=config.checkpoint.keep, milestone=config.checkpoint.milestone)
         loader = open_loader(config, rank=ranks.rank(), world=ranks.world(), device=device)
         guard = Guard(config, device)

@@ -168,10 +168,17 @@ def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(
 
 
 RUN = """
-import faulthandler, sys
+import faulthandler, gc, sys
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 faulthandler.dump_traceback_later(200, exit=True)
 from curation.dinov2.config import load_pretrain_config
 from curation.dinov2.train import train
+end = dist.destroy_process_group
+def checked():
+    assert not any(isinstance(x, DistributedDataParallel) for x in gc.get_objects()), "its end after the group's hangs"
+    end()
+dist.destroy_process_group = checked
 train(load_pretrain_config(sys.argv[1]))
 """
 
