@@ -129,6 +129,7 @@ def test_of_the_processes_as_many_have_a_gpu_as_there_are(tmp_path, monkeypatch)
     assert {threads for *_, threads, _ in others} == {"1"}
 
 
+@pytest.mark.slow
 def test_fewer_workers_than_gpus_have_one_each_and_a_machine_without_has_none(tmp_path, monkeypatch):
     monkeypatch.setattr(device, "gpus", lambda: 8)
     on_gpu, _ = run(tmp_path / "eight", RunnerConfig(kind="processes", workers=1), parts=2)

@@ -266,7 +266,7 @@ def _largest(evidence: Evidence, verdicts: Verdicts) -> list[Group]:
 
 def _least(evidence: Evidence, images: Ints) -> float:
     """The smallest similarity of any two."""
-    members = evidence.vectors[images]
+    members = evidence.vectors[images].astype(np.float32)
     lowered = np.zeros(len(images), np.float32) if evidence.offsets is None else evidence.offsets[images]
     return min(
         float((members[rows] @ members.T - lowered[rows, None] - lowered).min())

@@ -29,7 +29,7 @@ from curation.stages.contract import Output, StageSpec, commit_output
 from curation.stages.edges import Edges, link_columns
 from curation.stages.evidence import Evidence, read_evidence
 from curation.stages.gather import Gathered
-from curation.stages.index import similarities_of
+from curation.stages.index import Rows, similarities_of
 from curation.stages.neighbours import hash_links, nearest, similarity_links
 from curation.stages.verified import TRANSFORM
 
@@ -166,7 +166,7 @@ def verdicts_of(evidence: Evidence, links: Edges, relative: Edges, settings: Ded
 
 def decide(
     hashes: npt.NDArray[np.uint8] | None,
-    vectors: Floats,
+    vectors: Rows,
     links: Edges,
     relative: Edges,
     rank: Ints,
@@ -178,7 +178,7 @@ def decide(
 
     Args:
         hashes: (N, bytes) uint8, packed perceptual hashes; None to leave them out.
-        vectors: (N + R, D) float32, copy descriptors of the images and then of the references, L2-normalised.
+        vectors: (N + R, D) fp16 or float32, copy descriptors of the images and then of the references, L2-normalised.
         links: between images.
         relative: those that lead to references: between images, and of images and references.
         rank: (N,) which image of a component to keep: the one with the smallest.
@@ -245,13 +245,13 @@ def duplicates_in(
     return decide(hashes, everything, Edges.similar(pairs, similar), Edges.joined(found), rank, settings, radius)
 
 
-def _similar(vectors: Floats, offsets: Floats, rows: Ints, others: Ints) -> Floats:
+def _similar(vectors: Rows, offsets: Floats, rows: Ints, others: Ints) -> Floats:
     """Similarities of pairs, (E,), an image's to itself included: that is 1 whatever else it resembles."""
     lowered = np.where(rows == others, np.float32(0), offsets[rows] + offsets[others])
     return np.asarray(similarities_of(vectors, vectors, rows, others) - lowered)
 
 
-def _leaks(vectors: Floats, offsets: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
+def _leaks(vectors: Rows, offsets: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
     """Images in a component that holds a reference, and for each the reference in it that it resembles most."""
     components = components_of(len(vectors), pairs)
     members = np.argsort(components[count:], kind="stable") + count
@@ -262,7 +262,8 @@ def _leaks(vectors: Floats, offsets: Floats, count: int, pairs: Ints) -> tuple[I
     leads_to = np.empty(len(leaking), dtype=np.int64)
     for at, row in enumerate(leaking.tolist()):
         candidates = members[start[row] : stop[row]]
-        leads_to[at] = candidates[np.argmax(vectors[candidates] @ vectors[row] - offsets[candidates])]
+        similar = vectors[candidates].astype(np.float32) @ vectors[row].astype(np.float32)
+        leads_to[at] = candidates[np.argmax(similar - offsets[candidates])]
     return leaking, leads_to
 
 

@@ -6,15 +6,14 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from curation.config import DedupConfig, ReferenceConfig
 from curation.parts import Collection
 from curation.stages.bias import Offsets
 from curation.stages.components import keep_order
-from curation.stages.describe import VECTOR
 from curation.stages.edges import Edges, read_edges
-from curation.stages.gather import Gathered, gather, ids_of, vectors_of
+from curation.stages.gather import Gathered, gather, ids_of
+from curation.stages.vectors import Halves, gather_vectors
 
 __all__ = ["Evidence", "read_evidence"]
 
@@ -29,7 +28,7 @@ class Evidence:
     Attributes:
         images: the pool's, with the columns `id`, `width`, `height`, `length`, and `hash` where it is used.
         leaks: of each reference set its images, with the column `id`.
-        vectors: (N + R, D) float32, copy descriptors of the images and then of the references, L2-normalised.
+        vectors: (N + R, D) fp16, copy descriptors of the images and then of the references, L2-normalised.
         names: N + R, the set of each reference, None of an image.
         offsets: (N + R,) float32, what is taken off the similarities of each; None for nothing.
     """
@@ -39,7 +38,7 @@ class Evidence:
     sets: Sequence[ReferenceConfig]
     images: Gathered
     leaks: Sequence[Gathered]
-    vectors: Floats
+    vectors: Halves
     names: Sequence[str | None]
     offsets: Floats | None = None
 
@@ -94,24 +93,18 @@ def read_evidence(
         sets: the settings of the reference sets, in the same order.
     """
     hashed = {"hashes": ["hash"]} if with_hashes else {}
-    columns = {"samples": ["id", "width", "height", "length"], **hashed, "copies": [VECTOR]}
-    images = gather(pool, "copies", columns)
-    leaks = [gather(reference, "copies", {"samples": ["id"], "copies": [VECTOR]}) for reference in references]
-    vectors = [vectors_of(some.table[VECTOR]) for some in (images, *leaks) if len(some)]
+    images = gather(pool, "copies", {"samples": ["id", "width", "height", "length"], **hashed})
+    leaks = [gather(reference, "copies", {"samples": ["id"]}) for reference in references]
+    gathered = [gather_vectors(collection, "copies", "copies").halves for collection in (pool, *references)]
+    vectors = [halves for halves in gathered if len(halves)]
     names = [None] * len(images) + [item.name for leak, item in zip(leaks, sets, strict=True) for _ in range(len(leak))]
     return Evidence(
         pool,
         references,
         sets,
-        _without_vectors(images),
-        [_without_vectors(leak) for leak in leaks],
-        np.concatenate(vectors) if vectors else np.empty((0, 1), np.float32),
+        images,
+        leaks,
+        np.concatenate(vectors) if vectors else np.empty((0, 1), np.float16),
         names,
         None if offsets is None else np.concatenate([offsets.of_collection(some) for some in (pool, *references)]),
     )
-
-
-def _without_vectors(some: Gathered) -> Gathered:
-    """They are held once, joined."""
-    table = some.table.drop_columns([VECTOR]) if len(some) else pa.table({})
-    return Gathered(table, some.part, some.row, some.masks)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from curation.parts import Collection
 from curation.stages.places import read_samples
 
-__all__ = ["Gathered", "gather", "ids_of", "vectors_of"]
+__all__ = ["Gathered", "gather", "ids_of"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -66,14 +66,6 @@ def gather(collection: Collection, after: str, columns: Mapping[str, Sequence[st
 def _read(collection: Collection, stage: str, part: int, names: Sequence[str]) -> pa.Table:
     """Columns of a stage; of `samples`, where images are now."""
     return read_samples(collection, part, names) if stage == "samples" else collection.read(stage, part, names)
-
-
-def vectors_of(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """A column of fixed-size fp16 lists as an (N, dim) float32 array."""
-    array = column.combine_chunks()
-    values = array.flatten().to_numpy(zero_copy_only=False)
-    dim = array.type.list_size
-    return np.ascontiguousarray(values.reshape(len(array), dim), dtype=np.float32)
 
 
 def ids_of(column: pa.ChunkedArray) -> npt.NDArray[np.bytes_]:

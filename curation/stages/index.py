@@ -19,7 +19,7 @@ from curation.parts import random_for
 from curation.stages import devices
 from curation.stages.vectors import Halves
 
-__all__ = ["Searcher", "build_index", "similarities_of"]
+__all__ = ["Rows", "Searcher", "build_index", "similarities_of"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -11,8 +11,8 @@ from curation.parts import Collection, digest_of
 from curation.stages.bias import BIAS, Offsets
 from curation.stages.contract import Output, StageSpec, commit_output, is_current
 from curation.stages.describe import VECTOR
-from curation.stages.gather import vectors_of
 from curation.stages.neighbours import nearest
+from curation.stages.vectors import read_vectors
 
 __all__ = ["MATCHES_SCHEMA", "Matches"]
 
@@ -104,8 +104,7 @@ class Matches:
 
     def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Floats:
         """Vectors whose dot product is the similarity, but for the offset of the image that is asked for."""
-        live = collection.live("copies", part)
-        vectors = vectors_of(collection.read("copies", part, [VECTOR])[VECTOR].filter(pa.array(live)))
+        vectors = read_vectors(collection, part, "copies").astype(np.float32)
         if self._offsets is None or not len(vectors):
             return vectors
         taken = np.ones(len(vectors), np.float32) if asked else -self._offsets.of_part(collection, part)

@@ -190,6 +190,7 @@ def test_a_pool_may_grow_by_a_dataset(configure, dataset, finished, tmp_path, ph
     assert list(verify(run)) == []
 
 
+@pytest.mark.slow
 def test_until_stops_after_its_step_and_the_next_call_goes_on_to_the_same_shards(
     configure, tmp_path, finished, shards_of
 ):

@@ -14,7 +14,8 @@ from curation.report.funnel import funnel
 from curation.report.merges import SIZES, THRESHOLDS, between, merges_text, read_merges
 from curation.report.merges_page import SHOWN_PAIRS, write_merges_page
 from curation.rundir import Run
-from curation.stages.gather import gather, vectors_of
+from curation.stages.gather import gather
+from curation.stages.vectors import gather_vectors
 from pipelines.curate import curate
 
 
@@ -77,8 +78,9 @@ def test_links_and_sizes_are_those_of_a_search_over_all_pairs(run, threshold):
     """Images of one hash are one node, and count once."""
     alone = Run(run.store.root, run.config.model_copy(update={"references": []}))
     rule = rule_of(read_merges(alone), f"{threshold:g}")
-    images = gather(run.pool, "copies", {"copies": ["vector"], "hashes": ["hash"]})
-    vectors, hashes = vectors_of(images.table["vector"]), np.array(images.table["hash"].to_pylist())
+    images = gather(run.pool, "copies", {"hashes": ["hash"]})
+    vectors = gather_vectors(run.pool, "copies", "copies").halves.astype(np.float32)
+    hashes = np.array(images.table["hash"].to_pylist())
     similar = np.einsum("nd,md->nm", vectors, vectors)
     assert rule.links == np.triu(similar > threshold, 1).sum()
     linked = (similar > threshold) | (hashes[:, None] == hashes[None])
@@ -98,7 +100,7 @@ def test_the_largest_components_tell_the_least_similarity_of_any_two(run):
     merges = read_merges(run)
     group = merges.groups[0]
     members = [group.kept, *group.dropped.tolist()]
-    vectors = merges.evidence.vectors[members]
+    vectors = merges.evidence.vectors[members].astype(np.float32)
     assert group.least == pytest.approx(float((vectors @ vectors.T).min()))
     assert group.similarity.tolist() == pytest.approx((vectors[1:] @ vectors[0]).tolist(), abs=1e-6)
     assert [len(item.dropped) for item in merges.groups] == sorted(
