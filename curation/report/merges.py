@@ -130,7 +130,7 @@ def read_merges(run: Run) -> Merges:
     """Try each threshold on a run that has come as far as `verified`, or `near` without geometry.
 
     Raises:
-        RunError: it has not, or no image is left.
+        RunError: it has not.
     """
     settings = run.config.dedup
     looked = settings.verify != "off"
@@ -142,8 +142,7 @@ def read_merges(run: Run) -> Merges:
     evidence = read_evidence(
         run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
     )
-    if not len(evidence.images):
-        raise RunError(f"{run.store.root}: no image of the pool is left to compare; see `lvd funnel`")
+    assert len(evidence.images), "a run stops before `near` where no image is left"
     trial = _Trial(evidence, settings, run.config.hash.radius)
     rules = [trial.by_similarity(threshold) for threshold in sorted({*THRESHOLDS, *trial.thresholds})]
     verdicts = trial.as_set()
