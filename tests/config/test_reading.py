@@ -8,7 +8,7 @@ from curation.config import load_config, parse_config, parse_overrides, parse_ya
 from curation.errors import ConfigError
 
 LEAST = {"pool": ["photos"], "seeds": [{"name": "birds", "data": "birds"}]}
-CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "curate").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "curate").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

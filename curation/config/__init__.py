@@ -1,0 +1,59 @@
+"""The settings of a run: strict models, YAML in, every mistake one line that says where and what to do.
+
+A settings class documents each field and its unit. Stages receive their own section, never the whole config, so
+what a stage's output can depend on is visible in its constructor.
+"""
+
+from curation.config.base import ModelConfig, Role
+from curation.config.composition import BALANCED, OTHERS, ExportConfig, SelectionConfig
+from curation.config.concepts import (
+    PRETRAIN,
+    ClusterConfig,
+    EmbedConfig,
+    HierarchyConfig,
+    RetrievalConfig,
+    SemanticConfig,
+)
+from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig, SeedConfig
+from curation.config.dedup import CopyConfig, DedupConfig, HashConfig, NormaliseConfig
+from curation.config.filters import PrivacyConfig, QualityConfig, QualityHeadConfig, SafetyConfig
+from curation.config.images import CrawlConfig, ImageConfig
+from curation.config.reading import load_config, parse_config, parse_overrides, parse_yaml
+from curation.config.run import Config
+from curation.config.work import PartsConfig, RunnerConfig
+
+__all__ = [
+    "BALANCED",
+    "OTHERS",
+    "PRETRAIN",
+    "ClusterConfig",
+    "Config",
+    "CopyConfig",
+    "CrawlConfig",
+    "DedupConfig",
+    "EmbedConfig",
+    "ExcludeConfig",
+    "ExportConfig",
+    "HashConfig",
+    "HierarchyConfig",
+    "ImageConfig",
+    "ModelConfig",
+    "NormaliseConfig",
+    "PartsConfig",
+    "PlanConfig",
+    "PrivacyConfig",
+    "QualityConfig",
+    "QualityHeadConfig",
+    "ReferenceConfig",
+    "RetrievalConfig",
+    "Role",
+    "RunnerConfig",
+    "SafetyConfig",
+    "SeedConfig",
+    "SelectionConfig",
+    "SemanticConfig",
+    "load_config",
+    "parse_config",
+    "parse_overrides",
+    "parse_yaml",
+]

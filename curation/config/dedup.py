@@ -1,0 +1,143 @@
+"""Duplicates: hashes, copy descriptors, and when two images are linked."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from curation.config.base import ModelConfig, Settings, Similarity
+
+__all__ = [
+    "COPY_SMALL",
+    "DEDUP_OF",
+    "NORMALISED_OF",
+    "CopyConfig",
+    "DedupConfig",
+    "HashConfig",
+    "NormaliseConfig",
+    "RelativeDedupConfig",
+    "SelfDedupConfig",
+]
+
+COPY_SMALL = "lvd/copy-small-v1"
+
+
+class HashConfig(Settings):
+    """Perceptual hash, the cheap first look for duplicates."""
+
+    method: Literal["pca", "phash"] = "pca"
+    """`pca`: signs of PCA components of a 32x32 thumbnail; `phash`: imagededup's DCT hash."""
+    bits: int = Field(64, ge=8, le=256, multiple_of=8)
+    """Length of the PCA hash; `phash` always has 64."""
+    radius: int = Field(0, ge=0, le=16)
+    """Hamming distance up to which two hashes are one image; 0 for equal hashes only."""
+
+
+class CopyConfig(ModelConfig):
+    """The copy descriptor."""
+
+    model: str = COPY_SMALL
+    whiten: bool = False
+    """PCA-whiten its vectors, fitted on a sample of the run. Similarities are then others, so thresholds must be chosen
+    anew (`lvd thresholds`). A classical descriptor is whitened as it is."""
+
+
+class NormaliseConfig(Settings):
+    """Similarity normalisation, as in SSCD (arXiv 2202.10261). Off by default.
+
+    A sample of the pool's descriptors is the background. An image's *bias* is its mean similarity to those of the
+    background that are most similar to it; images that resemble everything have a large one. From the similarity of two
+    images `weight` x the mean of their biases is taken off.
+    """
+
+    weight: float = Field(0.0, ge=0, le=2)
+    """0 for none; 1 is usual. Similarities are then lower, so thresholds must be chosen anew (`lvd thresholds`)."""
+    first: int = Field(5, ge=1, le=1024)
+    """Rank of the first image of the background that counts; those before it may be copies."""
+    last: int = Field(20, ge=1, le=1024)
+    """Rank of the last one. The pool must have more images."""
+
+    @model_validator(mode="after")
+    def _ranks_are_in_order(self) -> Self:
+        if self.first > self.last:
+            raise ValueError(f"dedup.normalise: first is {self.first} and last {self.last}; last should be no smaller")
+        return self
+
+
+class SelfDedupConfig(Settings):
+    """Duplicates within the pool: one image of each component is kept."""
+
+    enabled: bool = True
+    threshold: Similarity = 0.65
+    """`dedup.verify: off`: cosine similarity above which two images are linked. 0.65 is right for the classical
+    descriptor; the paper's 0.6 is for SSCD."""
+
+
+class RelativeDedupConfig(Settings):
+    """Copies of reference images: no image of such a component is kept."""
+
+    threshold: Similarity = 0.45
+    """Cosine similarity above which two images are linked: the paper's for SSCD, and right for the classical one. With
+    `dedup.verify: geometry`, that from which on a reference and an image are looked at."""
+
+
+class DedupConfig(Settings):
+    """Copy detection: k nearest neighbours, a geometric look at those that may be copies, connected components.
+
+    Similarities belong to the descriptor, so what a config does not set is taken from `DEDUP_OF` by the descriptor's
+    family; the defaults below are for the others.
+    """
+
+    neighbours: int = Field(64, ge=1, le=1024)
+    """k of the kNN graph (the paper's 64)."""
+    exact_up_to: int = Field(200_000, ge=0)
+    """Images up to which neighbours are searched exactly. Larger pools get an inverted file, whose recall against exact
+    search is measured on a sample of every part."""
+    probes: int = Field(32, ge=1)
+    """Lists of the inverted file that are searched for each image."""
+    compressed_from: int = Field(20_000_000, ge=0)
+    """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
+    shard: int = Field(5_000_000, ge=1)
+    """Images of the pool, of whole parts, that a worker searches among at a time: what bounds its memory. Each takes 2
+    bytes a dimension, with an inverted file twice as many, or a quarter more where that holds codes (docs/dedup.md)."""
+    verify: Literal["geometry", "off"] = "off"
+    """`off`: two images are linked when they are more similar than a threshold, the paper's rule; `geometry`: when they
+    are more similar than `sure`, or when local features and pixels confirm it."""
+    sure: Similarity = 0.95
+    """Cosine similarity above which two images are linked without a look. It belongs to the descriptor."""
+    floor: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Cosine similarity below which no pair is looked at."""
+    top: int = Field(32, ge=1, le=1024)
+    """Neighbours of each image, the most similar, that are looked at."""
+    score: float = Field(1.9, ge=0)
+    """Agreement of pixels x ln(8 + inliers) from which on a pair is verified: 5 inliers and an agreement of 0.74 have
+    1.9, and so have 30 and 0.52."""
+    widest: float | None = Field(None, ge=-1, le=1)
+    """Ends chains of merges: a copy is dropped only if its similarity to the image that stands for it is at least this.
+    None for no limit."""
+    normalise: NormaliseConfig = NormaliseConfig()
+    """What similarities are lowered by before they are compared with any of these thresholds."""
+    self_: SelfDedupConfig = Field(default_factory=SelfDedupConfig, alias="self")
+    relative: RelativeDedupConfig = Field(default_factory=RelativeDedupConfig)
+
+    @field_validator("verify", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        return "off" if value is False else value
+
+
+DEDUP_OF: Mapping[str, Mapping[str, Any]] = {
+    "lvd": {
+        "verify": "geometry",
+        "sure": 0.85,
+        "floor": 0.2,
+        "relative": {"threshold": 0.2},
+    },
+    "sscd": {"self": {"threshold": 0.6}},
+}
+"""How images are linked by descriptors of a family. `lvd`: by what `tests/bench/bench_copy_quality.py` shows
+(docs/dedup.md); `sscd`: the paper's rule."""
+NORMALISED_OF: Mapping[str, Mapping[str, Any]] = {
+    "lvd": {"sure": 0.5, "floor": -0.1, "self": {"threshold": 0.45}, "relative": {"threshold": -0.1}},
+}
+"""The same where similarities are normalised, with weight 1 and these ranks."""
