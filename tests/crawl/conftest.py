@@ -126,9 +126,9 @@ class Hosting:
 
     def stop(self) -> None:
         async def end() -> None:
+            await asyncio.sleep(0.05)  # a closed server loses, unclosed, a connection that it was about to hand over
             for server in self.servers:
                 server.close()
-            await asyncio.sleep(0.05)  # a connection on its way in is handed to a task first, which can be cancelled
             while tasks := asyncio.all_tasks() - {asyncio.current_task()}:  # those of connections that came late, too
                 for task in tasks:
                     task.cancel()
