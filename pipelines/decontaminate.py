@@ -6,7 +6,7 @@ dataset again without those that go, and says what was done. As there, running t
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -15,7 +15,7 @@ from curation.clean.plan import VERDICTS, Unreadable, settle
 from curation.clean.replace import ReplaceWork, check_replaceable, is_replaced, mark_replaced
 from curation.clean.target import Source, open_source
 from curation.clean.write import CleanWork
-from curation.config import Config, parse_config, parse_overrides
+from curation.config import Config, laid_over, parse_config, parse_overrides
 from curation.errors import ConfigError, RunError
 from curation.parts import Collection, Ledger
 from curation.report.certificate import Action, Certificate, write_certificate
@@ -106,20 +106,12 @@ def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] 
         "image": {"min_side": 1, "metadata": "keep"},
         "dedup": {"self": {"enabled": False}},
     }
-    config = parse_config(_laid_over(values, changes), where="lvd decontaminate")
+    config = parse_config(laid_over(values, changes), where="lvd decontaminate")
     if config.image.metadata != "keep" or config.image.max_side is not None:
         raise ConfigError(
             "--set image: metadata and max_side change images; lvd decontaminate carries them as they are"
         )
     return config
-
-
-def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = _laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def _check_out(out: Store, source: Source) -> None:

@@ -18,7 +18,7 @@ from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig,
 from curation.config.dedup import CopyConfig, DedupConfig, HashConfig, NormaliseConfig
 from curation.config.filters import PrivacyConfig, QualityConfig, QualityHeadConfig, SafetyConfig
 from curation.config.images import CrawlConfig, ImageConfig
-from curation.config.reading import load_config, parse_config, parse_overrides, parse_yaml
+from curation.config.reading import laid_over, load_config, parse_config, parse_overrides, parse_yaml
 from curation.config.run import Config
 from curation.config.work import PartsConfig, RunnerConfig
 
@@ -52,6 +52,7 @@ __all__ = [
     "SeedConfig",
     "SelectionConfig",
     "SemanticConfig",
+    "laid_over",
     "load_config",
     "parse_config",
     "parse_overrides",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from curation.config.run import Config
 from curation.errors import ConfigError, cause_of
 
-__all__ = ["load_config", "parse_config", "parse_overrides", "parse_yaml"]
+__all__ = ["laid_over", "load_config", "parse_config", "parse_overrides", "parse_yaml"]
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -30,7 +30,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path}: is not valid YAML ({cause_of(error)}); mend the file") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings; it should map keys such as pool and seeds to values")
-    return parse_config(_merged(values, parse_overrides(overrides)), where=str(path))
+    return parse_config(laid_over(values, parse_overrides(overrides)), where=str(path))
 
 
 def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
@@ -91,11 +91,12 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     return nested
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested mapping with the values of another put in the place of its own, or beside them."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

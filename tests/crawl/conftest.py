@@ -118,24 +118,18 @@ class Hosting:
         asyncio.run_coroutine_threadsafe(begin(), self.loop).result()
         return web
 
-    def abort(self) -> None:
-        """End all connections at once: closing them would wait for what nobody reads any more."""
-        for web in self.webs:
-            for writer in web.writers:
-                writer.transport.abort()
-
     def stop(self) -> None:
         async def end() -> None:
             await asyncio.sleep(0.05)  # a closed server loses, unclosed, a connection that it was about to hand over
             for server in self.servers:
                 server.close()
-            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:  # those of connections that came late, too
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                self.abort()
-                await asyncio.sleep(0.01)
-            self.abort()
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for web in self.webs:
+                for writer in web.writers:
+                    writer.transport.abort()  # closing waits for what nobody reads any more
             await asyncio.sleep(0.01)
 
         asyncio.run_coroutine_threadsafe(end(), self.loop).result()
