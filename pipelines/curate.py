@@ -15,43 +15,43 @@ import pyarrow as pa
 
 from curation import __version__
 from curation.config import Config, ModelConfig, ReferenceConfig
+from curation.engine.contract import PixelStage, SourceStage
+from curation.engine.execute import ColumnWork, PartWork, PixelWork
+from curation.engine.fit import FitOnSample
+from curation.engine.locations import changed_tar
+from curation.engine.runner import Runner, Step, Task, open_runner
 from curation.errors import ConfigError, DatasetError, UserError
+from curation.formats.dataset import detect, link_files, list_rows
+from curation.formats.row import tables_of
+from curation.formats.shards import MANIFEST, read_manifest, shard_name, sources_of, write_manifest
 from curation.models import Embedder, Fittable, open_embedder
-from curation.parts import Collection, Ledger
 from curation.report.funnel import STAGES, funnel
-from curation.rundir import Run
-from curation.runner import Runner, Step, Task, open_runner
-from curation.shards import MANIFEST, read_manifest, shard_name, sources_of, write_manifest
-from curation.sources.dataset import detect, link_files, list_rows
-from curation.sources.row import tables_of
-from curation.stages.bias import BIAS, Bias, FitBackground, Offsets
-from curation.stages.clusters import Clusters, FitCentroids
-from curation.stages.compose import Compose, read_composition
-from curation.stages.contract import PixelStage, SourceStage
-from curation.stages.decode_check import DecodeCheck
-from curation.stages.dedup import Dedup
-from curation.stages.describe import Describe
-from curation.stages.execute import ColumnWork, PartWork, PixelWork
-from curation.stages.export import ExportWork
-from curation.stages.features import FeaturesWork
-from curation.stages.fit import FitOnSample, hash_basis, whitening
-from curation.stages.hashes import THUMBNAIL, Hashes
-from curation.stages.links import LINKS, LinkWork, listed_links
-from curation.stages.listing import append_parts
-from curation.stages.near import ALIKE, NEAR, NEIGHBOURS, NearWork
-from curation.stages.originals import remove_originals
-from curation.stages.places import changed_tar
-from curation.stages.quality import GREY_SIDE, Quality
-from curation.stages.retry import RetryWork
-from curation.stages.safety import Safety, is_active, safety_side
-from curation.stages.samples import Samples
-from curation.stages.semantic import SemanticDedup
-from curation.stages.shards import BuildShard, PoolIndex
-from curation.stages.tree import FitTree, Tree
-from curation.stages.unique import UNIQUE, find_repeats
-from curation.stages.unwanted import UnwantedWork
-from curation.stages.vectors import live_counts
-from curation.stages.verified import VerifyWork
+from curation.run.directory import Run
+from curation.run.parts import Collection, Ledger
+from curation.stages.concepts.clusters import Clusters, FitCentroids
+from curation.stages.concepts.embed import Describe, whitening
+from curation.stages.concepts.exclude import UnwantedWork
+from curation.stages.concepts.hierarchy import FitTree, Tree
+from curation.stages.concepts.semantic_dedup import SemanticDedup
+from curation.stages.dedup.dedup import Dedup
+from curation.stages.dedup.hashes import THUMBNAIL, Hashes, hash_basis
+from curation.stages.dedup.local_features import FeaturesWork
+from curation.stages.dedup.verify_copies import VerifyWork
+from curation.stages.export.export import ExportWork
+from curation.stages.filters.decode import DecodeCheck
+from curation.stages.filters.quality import GREY_SIDE, Quality
+from curation.stages.filters.safety import Safety, is_active, safety_side
+from curation.stages.ingest.dedup_urls import UNIQUE, find_repeats
+from curation.stages.ingest.extract_urls import LINKS, LinkWork, listed_links
+from curation.stages.ingest.fetch import Samples
+from curation.stages.ingest.list import append_parts
+from curation.stages.ingest.originals import remove_originals
+from curation.stages.ingest.retry import RetryWork
+from curation.stages.knn.bias import BIAS, Bias, FitBackground, Offsets
+from curation.stages.knn.knn import ALIKE, NEAR, NEIGHBOURS, NearWork
+from curation.stages.knn.pool_index import BuildShard, PoolIndex
+from curation.stages.knn.vectors import live_counts
+from curation.stages.select.selection import Compose, read_composition
 from pipelines.progress import Quiet, Report
 
 __all__ = ["STEPS", "Curation", "check_inputs", "curate"]

@@ -10,24 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from curation.clean import folder
-from curation.clean.plan import VERDICTS, Unreadable, settle
-from curation.clean.replace import ReplaceWork, check_replaceable, is_replaced, mark_replaced
-from curation.clean.target import Source, open_source
-from curation.clean.write import CleanWork
 from curation.config import Config, laid_over, parse_config, parse_overrides
+from curation.decontaminate import folder
+from curation.decontaminate.certificate import Action, Certificate, write_certificate
+from curation.decontaminate.certificate_page import page_of, page_pairs
+from curation.decontaminate.certify import make_certificate
+from curation.decontaminate.plan import VERDICTS, Unreadable, settle
+from curation.decontaminate.replace import ReplaceWork, check_replaceable, is_replaced, mark_replaced
+from curation.decontaminate.target import Source, open_source
+from curation.decontaminate.write import CleanWork
+from curation.engine.runner import Runner, Task, open_runner
 from curation.errors import ConfigError, RunError
-from curation.parts import Collection, Ledger
-from curation.report.certificate import Action, Certificate, write_certificate
-from curation.report.certificate_page import page_of, page_pairs
-from curation.report.certify import make_certificate
-from curation.report.exhibits import Exhibits, keep_exhibits
-from curation.rundir import Run
-from curation.runner import Runner, Task, open_runner
-from curation.sources.dataset import Kind
-from curation.stages.bias import Offsets
-from curation.stages.matches import Matches
-from curation.storage import Store, is_url
+from curation.formats.dataset import Kind
+from curation.report.thumbnails import Exhibits, keep_exhibits
+from curation.run.directory import Run
+from curation.run.parts import Collection, Ledger
+from curation.run.store import Store, is_url
+from curation.stages.dedup.reference_knn import Matches
+from curation.stages.knn.bias import Offsets
 from pipelines.curate import STEPS, Curation, check_inputs
 from pipelines.names import named
 from pipelines.progress import Quiet, Report

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from curation.config import BALANCED, Config, SeedConfig
 from curation.errors import ConfigError, DatasetError
-from curation.sources.dataset import detect, list_rows
-from curation.stages.tree import tree_counts
+from curation.formats.dataset import detect, list_rows
+from curation.stages.concepts.hierarchy import tree_counts
 
 __all__ = ["Cost", "Machine", "Plan", "PlanRow", "plan", "readable"]
 

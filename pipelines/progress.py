@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from curation.parts import Ledger
+from curation.run.parts import Ledger
 
 __all__ = ["Bar", "Quiet", "Report", "Terminal"]
 

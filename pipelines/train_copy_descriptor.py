@@ -12,15 +12,15 @@ from torch import Tensor
 
 from curation.config import ImageConfig
 from curation.errors import ConfigError, DatasetError
-from curation.images import Pixels, decode_image
+from curation.formats.dataset import detect, list_rows
+from curation.formats.parquet import read_image_rows
+from curation.formats.row import ListedRow
+from curation.imaging.decode import Pixels, decode_image
 from curation.models.copy.files import read_weights
 from curation.models.copy.network import SmallCopyNet
 from curation.models.copy.training import Trainer, TrainSettings
-from curation.parts import Ledger
-from curation.sources.dataset import detect, list_rows
-from curation.sources.parquet import read_image_rows
-from curation.sources.row import ListedRow
-from curation.storage import read_range
+from curation.run.parts import Ledger
+from curation.run.store import read_range
 from pipelines.progress import Quiet, Report
 
 __all__ = ["Trained", "train_copy_descriptor"]

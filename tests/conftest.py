@@ -17,7 +17,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from curation.config import Config, parse_config
-from curation.rundir import Run
+from curation.run.directory import Run
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network for anything
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -59,7 +59,7 @@ def _one_thread() -> Iterator[None]:
     """Steps take one core here, as tests share the machine: two threads on a busy core are five times as slow."""
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
         for module in ("worker", "inline", "processes", "on_ray"):
-            patch.setattr(f"curation.runner.{module}.cores", lambda: 1)
+            patch.setattr(f"curation.engine.runner.{module}.cores", lambda: 1)
         yield
 
 

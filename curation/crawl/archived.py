@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from curation.config import CrawlConfig
 from curation.crawl.body import looks_like_image
 from curation.crawl.optout import opt_out
-from curation.crawl.payload import Record
-from curation.crawl.records import read_records_at
 from curation.crawl.request import Fetched
 from curation.crawl.urls import canonical_url
 from curation.drops import Dropped, DropReason
+from curation.formats.warc.content import Record
+from curation.formats.warc.records import read_records_at
 
 __all__ = ["is_whole_picture", "may_be_picture", "take_archived"]
 

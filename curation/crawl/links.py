@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from curation.crawl.archived import is_whole_picture, may_be_picture
 from curation.crawl.optout import opt_out
 from curation.crawl.page import Page, decode_html, read_page
-from curation.crawl.payload import Record, Tally
-from curation.crawl.records import read_records
 from curation.crawl.urls import canonical_url
 from curation.crawl.wat import is_wat, read_wat
+from curation.formats.warc.content import Record, Tally
+from curation.formats.warc.records import read_records
 
 __all__ = ["Link", "canonical_url", "read_links"]
 

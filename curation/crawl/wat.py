@@ -9,7 +9,7 @@ from typing import Any
 
 from curation.crawl.optout import opt_out
 from curation.crawl.page import Page, Picture, is_placeholder, one_line
-from curation.crawl.payload import Record
+from curation.formats.warc.content import Record
 
 __all__ = ["is_wat", "read_wat"]
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.engine.gather import Gathered, gather
 from curation.errors import UserError
-from curation.fitted import Fitted
-from curation.rundir import Run
-from curation.stages.compose import SELECTION
-from curation.stages.gather import Gathered, gather
-from curation.stages.tree import PATH
+from curation.run.artifacts import Fitted
+from curation.run.directory import Run
+from curation.stages.concepts.hierarchy import PATH
+from curation.stages.select.selection import SELECTION
 
 __all__ = ["Balance", "Coverage", "Level", "Occupancy", "balance", "level_columns", "occupancy_of"]
 

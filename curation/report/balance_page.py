@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from curation.config import ImageConfig
 from curation.drops import Dropped
+from curation.engine.gather import gather
+from curation.engine.locations import PLACE, read_samples
 from curation.errors import RunError
-from curation.images import decode_image, encode_jpeg, read_image
-from curation.parts import random_for
+from curation.imaging.decode import decode_image, encode_jpeg, read_image
 from curation.report.balance import Balance, Level, Occupancy, occupancy_of
 from curation.report.pictures import data_uri, shown
-from curation.rundir import Run
-from curation.stages.gather import gather
-from curation.stages.places import PLACE, read_samples
+from curation.run.directory import Run
+from curation.run.parts import random_for
 
 __all__ = ["balance_page"]
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from curation.parts import Collection, Ledger
-from curation.rundir import Run
+from curation.run.directory import Run
+from curation.run.parts import Collection, Ledger
 
 __all__ = ["CRAWL_STAGES", "STAGES", "FunnelRow", "all_collections", "funnel"]
 

@@ -14,12 +14,12 @@ from PIL import Image
 
 from curation.config import ImageConfig
 from curation.drops import Dropped
+from curation.engine.locations import PLACE, read_samples
 from curation.errors import RunError
-from curation.images import decode_image, encode_jpeg, read_image
+from curation.imaging.decode import decode_image, encode_jpeg, read_image
 from curation.report.pictures import data_uri
 from curation.report.thresholds import Scores, plot_scores
-from curation.rundir import Run
-from curation.stages.places import PLACE, read_samples
+from curation.run.directory import Run
 
 __all__ = ["write_gallery"]
 

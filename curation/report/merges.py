@@ -12,11 +12,11 @@ import numpy.typing as npt
 from curation.config import DedupConfig
 from curation.drops import DropReason
 from curation.errors import RunError
-from curation.rundir import Run
-from curation.stages.bias import BIAS, Offsets
-from curation.stages.dedup import Verdicts, verdicts_of
-from curation.stages.edges import Edges
-from curation.stages.evidence import Evidence, read_evidence
+from curation.run.directory import Run
+from curation.stages.dedup.dedup import Verdicts, verdicts_of
+from curation.stages.dedup.edges import Edges
+from curation.stages.dedup.evidence import Evidence, read_evidence
+from curation.stages.knn.bias import BIAS, Offsets
 
 __all__ = ["SIZES", "THRESHOLDS", "Group", "Merges", "Pairs", "Rule", "between", "merges_text", "read_merges"]
 

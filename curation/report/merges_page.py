@@ -10,11 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from curation.geometry import Match, match
-from curation.report.exhibits import look_at
+from curation.imaging.matching import Match, match
 from curation.report.merges import SIZES, Group, Merges, Rule, between, merges_text
 from curation.report.pictures import data_uri, drawing, outline
-from curation.rundir import Run
+from curation.report.thumbnails import look_at
+from curation.run.directory import Run
 
 __all__ = ["write_merges_page"]
 

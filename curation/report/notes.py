@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.drops import DropReason
-from curation.parts import Collection
-from curation.rundir import Run
-from curation.stages.near import ALIKE, NEAR, NEIGHBOURS, NearStage
+from curation.run.directory import Run
+from curation.run.parts import Collection
+from curation.stages.knn.knn import ALIKE, NEAR, NEIGHBOURS, NearStage
 
 __all__ = ["Chains", "Recall", "find_chains", "measured_recall", "notes"]
 

@@ -7,13 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-from curation.images import Header, identify
+from curation.imaging.decode import Header, identify
 
 __all__ = ["Transform", "data_uri", "drawing", "outline", "shown"]
 
 
 class Transform(Protocol):
-    """How a first image lies in a second; see `curation.geometry.Match`."""
+    """How a first image lies in a second; see `curation.imaging.matching.Match`."""
 
     @property
     def mirrored(self) -> bool: ...

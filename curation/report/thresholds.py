@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.errors import RunError, UserError
-from curation.parts import Collection
-from curation.rundir import Run
+from curation.run.directory import Run
+from curation.run.parts import Collection
 
 __all__ = ["FILTERS", "Scores", "plot_scores", "read_scores", "scores_text"]
 

@@ -9,15 +9,15 @@ from typing import IO, Any
 
 import numpy as np
 
+from curation.engine.locations import CHANGED_BY, PLACE
 from curation.errors import RunError
-from curation.images import read_image
-from curation.parts import Collection, Footer, mask_digest
+from curation.formats.shards import read_manifest, sources_of, tar_members
+from curation.imaging.decode import read_image
 from curation.report.funnel import all_collections, funnel
-from curation.rundir import Run
-from curation.shards import read_manifest, sources_of, tar_members
-from curation.stages.compose import read_composition
-from curation.stages.originals import originals_left
-from curation.stages.places import CHANGED_BY, PLACE
+from curation.run.directory import Run
+from curation.run.parts import Collection, Footer, mask_digest
+from curation.stages.ingest.originals import originals_left
+from curation.stages.select.selection import read_composition
 
 __all__ = ["Breach", "verify"]
 

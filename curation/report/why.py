@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.crawl.links import canonical_url
-from curation.parts import Collection
 from curation.report.funnel import all_collections
-from curation.rundir import Run
-from curation.stages.links import url_key
+from curation.run.directory import Run
+from curation.run.parts import Collection
+from curation.stages.ingest.extract_urls import url_key
 
 __all__ = ["Event", "Trail", "why"]
 

@@ -1,1 +1,1 @@
-"""The steps of a run, one per file. `contract` says what a step is, `execute` runs one over a part."""
+"""The stages of a run, in the order of the data: ingest, filters, dedup, concepts, select, export."""

@@ -8,7 +8,7 @@ import typer
 from curation.errors import ConfigError, cause_of
 from curation.report.balance import balance
 from curation.report.balance_page import balance_page
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.commands.shared import JsonOption, RunArgument, app, print_json, print_line
 from pipelines.commands.tables import print_balance
 

@@ -16,8 +16,8 @@ from curation.report.notes import notes
 from curation.report.thresholds import FILTERS, read_scores, scores_text
 from curation.report.verify import verify
 from curation.report.why import why
-from curation.rundir import Run
-from curation.stages.compose import read_composition
+from curation.run.directory import Run
+from curation.stages.select.selection import read_composition
 from pipelines.commands.shared import JsonOption, RunArgument, SetOption, app, console, print_json, print_line
 from pipelines.commands.tables import print_composition, print_funnel, print_trail, trail_fields
 from pipelines.curate import STEPS, curate

@@ -6,9 +6,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from curation.clean.plan import Unreadable
+from curation.decontaminate.certificate import Action, Certificate
+from curation.decontaminate.plan import Unreadable
 from curation.errors import ConfigError
-from curation.report.certificate import Action, Certificate
 from pipelines.commands.shared import SetOption, app, console, print_line
 from pipelines.progress import Terminal
 

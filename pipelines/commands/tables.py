@@ -10,7 +10,7 @@ from curation.config import SelectionConfig
 from curation.report.balance import Balance, occupancy_of
 from curation.report.funnel import FunnelRow
 from curation.report.why import Trail
-from curation.stages.compose import CompositionRow
+from curation.stages.select.selection import CompositionRow
 from pipelines.commands.shared import console
 
 __all__ = ["print_balance", "print_composition", "print_funnel", "print_trail", "print_weights", "trail_fields"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from curation.report.funnel import STAGES
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.demo.check import Outcome
 
 __all__ = ["outcomes_of"]

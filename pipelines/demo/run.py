@@ -8,7 +8,7 @@ from pathlib import Path
 
 from curation.config import Config, load_config
 from curation.errors import RunError
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.curate import curate
 from pipelines.demo.check import Finding, check
 from pipelines.demo.outcomes import outcomes_of

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from curation.stages.components import components_of, first_of_each
+from curation.search.components import components_of, first_of_each
 
 
 def main() -> None:

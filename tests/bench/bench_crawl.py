@@ -43,9 +43,9 @@ from rich.table import Table
 from curation.config import CrawlConfig, ImageConfig
 from curation.crawl.fetch import fetch_all
 from curation.drops import Dropped
-from curation.images import encode_jpeg
-from curation.shards import TarWriter
-from curation.stages.stored import Storable, storable
+from curation.formats.shards import TarWriter
+from curation.imaging.decode import encode_jpeg
+from curation.imaging.reencode import Storable, storable
 
 LVD = str(Path(sys.executable).with_name("lvd"))
 PER_SHARD = 1_000

@@ -16,9 +16,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from curation.engine.gather import gather
 from curation.report.funnel import funnel
-from curation.rundir import Run
-from curation.stages.gather import gather
+from curation.run.directory import Run
 
 LVD = str(Path(sys.executable).with_name("lvd"))
 

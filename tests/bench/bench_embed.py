@@ -28,18 +28,19 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 
 from curation.config import CrawlConfig, ImageConfig, ModelConfig, RunnerConfig
+from curation.engine.execute import ColumnWork, PixelWork
+from curation.engine.runner import Runner, Task, open_runner
+from curation.formats.dataset import list_rows
+from curation.formats.row import tables_of
 from curation.models import open_embedder
 from curation.models.timm_model import TimmEmbedder
-from curation.parts import Collection
-from curation.runner import Runner, Task, open_runner
-from curation.sources.dataset import list_rows
-from curation.sources.row import tables_of
-from curation.stages.decode_check import DecodeCheck
-from curation.stages.describe import VECTOR, Describe
-from curation.stages.execute import ColumnWork, PixelWork
-from curation.stages.listing import append_parts
-from curation.stages.samples import Samples
-from curation.storage import Store
+from curation.run.parts import Collection
+from curation.run.store import Store
+from curation.stages.concepts.embed import Describe
+from curation.stages.filters.decode import DecodeCheck
+from curation.stages.ingest.fetch import Samples
+from curation.stages.ingest.list import append_parts
+from curation.stages.knn.vectors import VECTOR
 
 BATCHES = (8, 64)
 LOADER_WORKERS = (0, 1, 2)

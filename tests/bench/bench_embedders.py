@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from curation.clustering.kmeans import kmeans
 from curation.config import ModelConfig
 from curation.dinov2.batch import normalise
 from curation.dinov2.export import load_checkpoint_backbone
@@ -28,6 +27,7 @@ from curation.dinov2.knn import centre_crop, knn_accuracy
 from curation.models.classical import ClassicalDescriptor
 from curation.models.embedder import open_embedder
 from curation.models.whitening import fit_whitening
+from curation.search.kmeans import kmeans
 from tests.bench.bench_pretrain_learning import UNSEEN, tokens
 
 SEED_CLASSES, SEEDS, NEAREST = 20, 5, 4

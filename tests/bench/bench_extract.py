@@ -24,8 +24,8 @@ from rich.table import Table
 
 from curation.crawl.links import read_links
 from curation.crawl.page import decode_html
-from curation.crawl.payload import Tally
-from curation.crawl.records import read_records
+from curation.formats.warc.content import Tally
+from curation.formats.warc.records import read_records
 
 RUNS = 5
 WAT_FILES = 90_000

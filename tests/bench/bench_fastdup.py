@@ -31,8 +31,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from curation.rundir import Run
-from curation.stages.components import components_of
+from curation.run.directory import Run
+from curation.search.components import components_of
 
 LVD = str(Path(sys.executable).with_name("lvd"))
 FILTERS_OFF = ("quality.on=[]", "safety.nsfw=off", "safety.faces=keep", "image.min_side=1")

@@ -15,8 +15,8 @@ import numpy as np
 from imagededup.handlers.search.retrieval import HashEval
 from imagededup.methods import PHash
 
-from curation.stages.components import components_of
-from curation.stages.neighbours import hash_links
+from curation.search.components import components_of
+from curation.search.links import hash_links
 
 WORKERS = 2
 

@@ -30,11 +30,11 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(options
 
 import numpy as np  # noqa: E402, as the number of threads is read when it is loaded
 
-from curation.clustering.gang import LocalGang  # noqa: E402
-from curation.clustering.hierarchy import Growth, Points, Rounds, grow, parents  # noqa: E402
-from curation.clustering.kmeans import kmeans  # noqa: E402
-from curation.clustering.sampling import balanced  # noqa: E402
-from curation.clustering.share import Share  # noqa: E402
+from curation.search.balanced import balanced  # noqa: E402
+from curation.search.hierarchical import Growth, Points, Rounds, grow, parents  # noqa: E402
+from curation.search.kmeans import kmeans  # noqa: E402
+from curation.search.partition import Share  # noqa: E402
+from curation.search.worker_group import LocalGang  # noqa: E402
 
 WAYS = {
     "flat k-means": (1, 0),

@@ -36,8 +36,8 @@ import faiss  # noqa: E402, as the number of threads is read when these are load
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from curation.clustering.gang import LocalGang  # noqa: E402
-from curation.clustering.kmeans import Held, Progress, fit, kmeans, unit  # noqa: E402
+from curation.search.kmeans import Held, Progress, fit, kmeans, unit  # noqa: E402
+from curation.search.worker_group import LocalGang  # noqa: E402
 
 torch.set_num_threads(options.threads)
 faiss.omp_set_num_threads(options.threads)

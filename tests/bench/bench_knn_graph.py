@@ -30,13 +30,13 @@ import numpy as np
 import pyarrow as pa
 
 from curation.config import DedupConfig
-from curation.parts import Collection
-from curation.stages.contract import Output, StageSpec, commit_output
-from curation.stages.describe import VECTOR
-from curation.stages.index import Searcher, build_index
-from curation.stages.near import NEAR, NearWork
-from curation.stages.shards import PoolIndex
-from curation.storage import Store
+from curation.engine.contract import Output, StageSpec, commit_output
+from curation.run.parts import Collection
+from curation.run.store import Store
+from curation.search.knn import Searcher, build_index
+from curation.stages.knn.knn import NEAR, NearWork
+from curation.stages.knn.pool_index import PoolIndex
+from curation.stages.knn.vectors import VECTOR
 
 BLOCK = 2_048
 PART = 10_000

@@ -26,15 +26,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.clustering.kmeans import kmeans
-from curation.clustering.share import Share
 from curation.config import CLASSICAL_CONCEPT, COPY_SMALL, ImageConfig, ModelConfig, SeedConfig
 from curation.drops import Dropped
-from curation.images import Pixels, decode
+from curation.imaging.decode import Pixels, decode
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
-from curation.stages.compose import picks_by_cluster
-from curation.stages.nearest_seed import members_of, nearest_in_cluster
-from curation.stages.neighbours import nearest
+from curation.search.kmeans import kmeans
+from curation.search.links import nearest
+from curation.search.partition import Share
+from curation.stages.select.nearest_seed import members_of, nearest_in_cluster
+from curation.stages.select.selection import picks_by_cluster
 
 CLASSES, SEEDS, NEIGHBOURS, PER_CLUSTER = 20, 5, 4, 50
 FITTED_ON = 4096

@@ -42,7 +42,7 @@ import faiss  # noqa: E402, as the number of threads is read when these are load
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from curation.stages.index import Searcher, build_index  # noqa: E402
+from curation.search.knn import Searcher, build_index  # noqa: E402
 
 torch.set_num_threads(options.threads)
 faiss.omp_set_num_threads(options.threads)

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from curation.config import ImageConfig, SafetyConfig
 from curation.drops import Dropped
-from curation.images import Pixels, decode
+from curation.imaging.decode import Pixels, decode
 from curation.models.detectors.boxes import Box
 from curation.models.detectors.centerface import CenterFace
 from curation.models.detectors.nudenet import LABELS, NudeNet
-from curation.stages.safety import FACE_FLOOR, Safety
+from curation.stages.filters.safety import FACE_FLOOR, Safety
 
 LIMITS = ImageConfig()
 SIDE = 480

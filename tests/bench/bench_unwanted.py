@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curation.config import parse_config, parse_overrides
-from curation.images import Dropped, decode
+from curation.imaging.decode import Dropped, decode
 from curation.models import ClassicalDescriptor, open_embedder
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

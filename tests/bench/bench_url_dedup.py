@@ -20,12 +20,12 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from curation.parts import Collection
-from curation.stages.contract import Output, commit_output
-from curation.stages.links import LINKS, listed_links, url_key
-from curation.stages.listing import append_parts
-from curation.stages.unique import find_repeats
-from curation.storage import Store
+from curation.engine.contract import Output, commit_output
+from curation.run.parts import Collection
+from curation.run.store import Store
+from curation.stages.ingest.dedup_urls import find_repeats
+from curation.stages.ingest.extract_urls import LINKS, listed_links, url_key
+from curation.stages.ingest.list import append_parts
 
 REPEATED = 0.4
 

@@ -12,9 +12,9 @@ import fsspec
 import pytest
 
 from curation.crawl.links import Link, read_links
-from curation.crawl.payload import Tally
-from curation.crawl.records import read_records
 from curation.errors import DatasetError
+from curation.formats.warc.content import Tally
+from curation.formats.warc.records import read_records
 
 from .archives import arc_file, http_message, warc_file, warc_record, wat_record
 

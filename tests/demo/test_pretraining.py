@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from curation.config import parse_config
 from curation.errors import ConfigError, RunError
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.cli import app
 from pipelines.commands import curation as commands
 from pipelines.demo import pretraining

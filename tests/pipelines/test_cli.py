@@ -9,7 +9,7 @@ import curation
 from curation.config import Config
 from curation.errors import PartsFailed
 from curation.report.funnel import funnel
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.cli import app
 from pipelines.names import named as named_datasets
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from curation.config import parse_config
+from curation.engine.runner.inline import InlineRunner
 from curation.report.merges import read_merges
-from curation.runner.inline import InlineRunner
 from pipelines.curate import curate
 from pipelines.demo.photographs import open_photograph
 

@@ -15,7 +15,7 @@ from curation.errors import DatasetError, UserError
 from curation.report.funnel import funnel
 from curation.report.verify import verify
 from curation.report.why import why
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.curate import STEPS, curate
 
 OFF = {  # in the test config; test_filters.py and others have them on

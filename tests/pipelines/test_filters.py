@@ -13,16 +13,16 @@ import skimage.util
 from PIL import Image
 
 from curation.config import ImageConfig, parse_config
+from curation.engine.locations import read_samples
 from curation.errors import ModelError, RunError
-from curation.images import decode
+from curation.imaging.decode import decode
 from curation.models.detectors.centerface import CenterFace
-from curation.parts import Collection
 from curation.report.funnel import funnel
 from curation.report.verify import verify
-from curation.rundir import Run
-from curation.stages import safety
-from curation.stages.places import read_samples
-from curation.storage import Store
+from curation.run.directory import Run
+from curation.run.parts import Collection
+from curation.run.store import Store
+from curation.stages.filters import safety
 from pipelines.curate import curate
 
 FILTERS_OFF = {"quality": {"on": []}, "safety": {"nsfw": "off", "faces": "keep"}}

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pyarrow.parquet as pq
 import pytest
 
-from curation.rundir import Run
-from curation.shards import tar_members
+from curation.formats.shards import tar_members
+from curation.run.directory import Run
 from pipelines.curate import curate
 
 pytestmark = pytest.mark.slow

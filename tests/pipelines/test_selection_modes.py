@@ -10,7 +10,7 @@ import pytest
 from curation.errors import ConfigError
 from curation.report.balance import balance
 from curation.report.verify import verify
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.curate import curate
 
 HIERARCHY = {"levels": [10, 3], "resamplings": 2}

@@ -12,7 +12,7 @@ from curation.dinov2.config import SourceConfig
 from curation.dinov2.data.sources import open_sources
 from curation.errors import UserError
 from curation.report.verify import verify
-from curation.rundir import Run
+from curation.run.directory import Run
 from pipelines.curate import curate
 
 WEIGHTS = {"seeds": 0.25, "balanced": 0.75}

@@ -7,7 +7,7 @@ import pytest
 
 from curation.report.balance import Balance, Coverage, Level, balance, occupancy_of
 from curation.report.balance_page import balance_page
-from curation.rundir import Run
+from curation.run.directory import Run
 
 
 def gini_by_definition(counts):

@@ -9,13 +9,13 @@ import shutil
 import numpy as np
 import pytest
 
+from curation.engine.gather import gather
 from curation.errors import RunError
 from curation.report.funnel import funnel
 from curation.report.merges import SIZES, THRESHOLDS, between, merges_text, read_merges
 from curation.report.merges_page import SHOWN_PAIRS, write_merges_page
-from curation.rundir import Run
-from curation.stages.gather import gather
-from curation.stages.vectors import gather_vectors
+from curation.run.directory import Run
+from curation.stages.knn.vectors import gather_vectors
 from pipelines.curate import curate
 
 

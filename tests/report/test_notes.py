@@ -6,10 +6,10 @@ import pytest
 
 from curation.config import parse_config
 from curation.drops import Dropped, DropReason
+from curation.engine.contract import Output, StageSpec, commit_output
 from curation.report.notes import LARGE, Chains, Recall, find_chains, measured_recall, notes
-from curation.rundir import Run
-from curation.stages.contract import Output, StageSpec, commit_output
-from curation.stages.near import NEAR
+from curation.run.directory import Run
+from curation.stages.knn.knn import NEAR
 
 COLUMNS = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32()), ("link", pa.string())])
 

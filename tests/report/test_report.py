@@ -6,11 +6,11 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from curation.parts import Collection
 from curation.report.funnel import funnel
 from curation.report.verify import verify
 from curation.report.why import why
-from curation.rundir import Run
+from curation.run.directory import Run
+from curation.run.parts import Collection
 
 
 def breaches(root):

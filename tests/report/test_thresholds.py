@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from curation.config import parse_config
+from curation.engine.contract import Output, StageSpec, commit_output
 from curation.errors import RunError, UserError
 from curation.report.thresholds import FILTERS, Scores, plot_scores, read_scores, scores_text
-from curation.rundir import Run
-from curation.stages.contract import Output, StageSpec, commit_output
+from curation.run.directory import Run
 
 NSFW = [[{"label": "A", "score": 0.1}, {"label": "B", "score": 0.9}], None, [{"label": "A", "score": 0.6}]]
 FACES = [[{"score": 0.2}, {"score": 0.8}], [], None]

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.parts import Collection
-from curation.stages.contract import Output, StageSpec, commit_output
-from curation.storage import Store
+from curation.engine.contract import Output, StageSpec, commit_output
+from curation.run.parts import Collection
+from curation.run.store import Store
 
 
 @pytest.fixture

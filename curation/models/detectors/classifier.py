@@ -21,7 +21,7 @@ from timm.models._pretrained import PretrainedCfg
 
 from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
-from curation.images import Pixels
+from curation.imaging.decode import Pixels
 from curation.models.batches import Batches
 from curation.models.device import device
 from curation.models.weights import verified_weights

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from curation.config import ModelConfig, SafetyConfig
 from curation.errors import ModelError
-from curation.images import Pixels
+from curation.imaging.decode import Pixels
 from curation.models.detectors.nudenet import NudeNet
 
 __all__ = ["NsfwModel", "open_nsfw"]

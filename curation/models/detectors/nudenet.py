@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from curation.images import Pixels
+from curation.imaging.decode import Pixels
 from curation.models.detectors.boxes import Box, suppressed
 from curation.models.detectors.package_file import NUDENET, find_package_file
 from curation.models.detectors.resize import to_tensor

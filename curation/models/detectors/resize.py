@@ -7,7 +7,7 @@ is the better picture, and gives other scores.
 import numpy as np
 import numpy.typing as npt
 
-from curation.images import Pixels
+from curation.imaging.decode import Pixels
 
 __all__ = ["to_tensor"]
 

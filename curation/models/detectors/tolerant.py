@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from curation.drops import Dropped, DropReason
 from curation.errors import LvdError
-from curation.images import Pixels
+from curation.imaging.decode import Pixels
 
 __all__ = ["run_tolerantly"]
 

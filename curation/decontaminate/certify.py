@@ -1,0 +1,247 @@
+"""Makes the certificate of a decontaminated dataset from a run's files, in the order of the dataset."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curation.decontaminate.certificate import (
+    Action,
+    Certificate,
+    Finding,
+    ImageName,
+    Match,
+    ReferenceImage,
+    ReferenceSet,
+)
+from curation.decontaminate.plan import LEAK, VERDICTS, Unreadable, ordered_rows
+from curation.decontaminate.target import Source, open_source
+from curation.drops import DropReason
+from curation.formats.dataset import Kind
+from curation.report.limits import limits_of
+from curation.report.notes import measured_recall
+from curation.run.directory import Run
+from curation.run.parts import Collection
+from curation.stages.knn.knn import NEAR
+
+__all__ = ["make_certificate"]
+
+
+def make_certificate(
+    run: Run, clean: Collection, source: Source, action: Action, unreadable: Unreadable, passed_over: Mapping[str, int]
+) -> Certificate:
+    """Certify a run whose verdicts are settled."""
+    images = _Images(run.pool, clean, source)
+    sets = [_References(run, name.name, images) for name in run.config.references]
+    numbers: dict[tuple[str | None, bytes], int] = {}
+    listed: list[ReferenceImage] = []
+    for item in sets:
+        for id_, reference in item.images():
+            numbers.setdefault((reference.set, id_), len(listed))
+            numbers.setdefault((None, id_), len(listed))  # where a run does not name the set
+            listed.append(reference)
+    removed, unread = images.findings(numbers)
+    return Certificate(
+        dataset={
+            "data": source.data,
+            "kind": source.kind.value,
+            "files": len(source.files),
+            "images": len(images.table),
+            "sha256": images.sha256(),
+            "passed_over": dict(passed_over),
+        },
+        clean={
+            "action": action,
+            "images": int(images.live.sum()),
+            "sha256": images.sha256(only_live=True),
+            "files": None if source.kind is Kind.FOLDER else images.files(),
+        },
+        counts=_counts(images, unread),
+        reference_sets=[item.summary(listed, removed) for item in sets],
+        removed=removed,
+        unreadable=unread,
+        reference_images=listed,
+        settings={"unreadable": unreadable, **_settings(run)},
+        model=_model(run),
+        limits=[*limits_of(run.config), *_of_search(run)],
+    )
+
+
+class _Images:
+    """The dataset's images in their order, and what became of each."""
+
+    def __init__(self, pool: Collection, clean: Collection, source: Source) -> None:
+        self._source = source
+        self._parts = clean.parts(VERDICTS.name)
+        self._pieces = [clean.read(VERDICTS.name, part) for part in self._parts]
+        self.table = pa.concat_tables(self._pieces)
+        self.live = _mask(self.table["live"])
+        self._name_of = dict(zip(source.files, source.names, strict=True))
+        self._where = _positions(self.table, pool)
+
+    def image(self, at: int) -> ImageName:
+        row = self.table.slice(at, 1).select(["tar", "path", "row", "sha256", "pool_part", "pool_row"]).to_pylist()[0]
+        return ImageName(self._name(row), _hex(row["sha256"]), ("pool", row["pool_part"], row["pool_row"]))
+
+    def at(self, part: int, row: int) -> int:
+        return int(self._where[part][row])
+
+    def findings(self, numbers: Mapping[tuple[str | None, bytes], int]) -> tuple[list[Finding], list[Finding]]:
+        """What is removed, and what could not be compared, each in the order of the dataset."""
+        removed, unreadable = [], []
+        columns = ["live", "drop_reason", "drop_detail", "unreadable", "detail", *(name for name, _ in LEAK)]
+        leaves = ~self.live | ~_mask(self.table["unreadable"].is_null())
+        for at in np.flatnonzero(leaves).tolist():
+            row = self.table.slice(at, 1).select(columns).to_pylist()[0]
+            image = self.image(at)
+            if row["unreadable"]:
+                unreadable.append(Finding(image, row["live"], row["unreadable"], row["detail"] or ""))
+            elif row["drop_reason"] == DropReason.SAMPLE_REMOVED:
+                removed.append(Finding(image, False, row["drop_reason"], row["drop_detail"] or ""))
+            else:
+                number = numbers[row["reference"], row["component"]]
+                said = (row[name] for name in ("similarity", "link", "inliers", "mirrored"))
+                removed.append(Finding(image, False, row["drop_reason"], "", number, *said))
+        return removed, unreadable
+
+    def files(self) -> list[dict[str, Any]]:
+        """The shards or Parquet files: name, images before and after."""
+        return [
+            {
+                "name": self._source.names[part],
+                "images": piece.num_rows,
+                "kept": int(_mask(piece["live"]).sum()),
+            }
+            for part, piece in zip(self._parts, self._pieces, strict=True)
+        ]
+
+    def sha256(self, *, only_live: bool = False) -> str:
+        return _digest(self.table.filter(self.table["live"]) if only_live else self.table, self._name)
+
+    def _name(self, row: Mapping[str, Any]) -> str:
+        return _name_of(self._name_of, self._source.kind, row)
+
+
+class _References:
+    """One reference set of a run."""
+
+    def __init__(self, run: Run, name: str, dataset: _Images) -> None:
+        self._collection = run.references(name)
+        self._set = name
+        self._dataset = dataset
+        self._source = open_source(next(item.data for item in run.config.references if item.name == name))
+        self._name_of = dict(zip(self._source.files, self._source.names, strict=True))
+        self._table = ordered_rows(self._collection)
+
+    def images(self) -> Iterator[tuple[bytes, ReferenceImage]]:
+        """Id and image, in the order of the set."""
+        nearest = {part: self._collection.read("matches", part) for part in self._collection.parts("matches")}
+        for row in self._table.to_pylist():
+            part, at = row["pool_part"], row["pool_row"]  # of this collection, whatever it is
+            image = ImageName(self._name(row), _hex(row["sha256"]), (self._collection.path, part, at))
+            matches = () if row["unreadable"] else tuple(self._matches(nearest[part].slice(at, 1).to_pylist()[0]))
+            yield row["id"], ReferenceImage(self._set, image, row["unreadable"], matches)
+
+    def _matches(self, found: Mapping[str, Any]) -> Iterator[Match]:
+        places = zip(found["pool_part"], found["pool_row"], found["pool_similarity"], strict=True)
+        for part, row, similarity in places:
+            at = self._dataset.at(part, row)
+            yield Match(self._dataset.image(at), similarity, not self._dataset.live[at])
+
+    def summary(self, listed: Sequence[ReferenceImage], removed: Sequence[Finding]) -> ReferenceSet:
+        leaks = [item.reference for item in removed if item.reference is not None]
+        mine = [number for number in leaks if listed[number].set == self._set]
+        return ReferenceSet(
+            self._set,
+            self._source.data,
+            self._source.kind.value,
+            len(self._table),
+            len(self._table) - self._table["unreadable"].null_count,
+            len(set(mine)),
+            len(mine),
+            _digest(self._table, self._name),
+        )
+
+    def _name(self, row: Mapping[str, Any]) -> str:
+        return _name_of(self._name_of, self._source.kind, row)
+
+
+def _name_of(files: Mapping[str, str], kind: Kind, row: Mapping[str, Any]) -> str:
+    if kind is Kind.FOLDER:
+        return str(row["path"])
+    return f"{files[row['tar']]}/{row['path'] if kind is Kind.TARS else row['row']}"
+
+
+def _digest(table: pa.Table, name: Any) -> str:
+    """SHA-256 over a line for each image, in order: the SHA-256 of its bytes, two spaces, its name."""
+    digest = hashlib.sha256()
+    for batch in table.select(["tar", "path", "row", "sha256"]).to_batches(max_chunksize=65_536):
+        for row in batch.to_pylist():
+            digest.update(f"{_hex(row['sha256'])}  {name(row)}\n".encode())
+    return digest.hexdigest()
+
+
+def _positions(table: pa.Table, pool: Collection) -> dict[int, npt.NDArray[np.int64]]:
+    """Part -> (rows,) where each of its rows is in the table."""
+    parts, rows = (table[name].to_numpy() for name in ("pool_part", "pool_row"))
+    where = {}
+    for part in pool.parts("listing"):
+        mine = np.flatnonzero(parts == part)
+        places = np.empty(len(mine), dtype=np.int64)
+        places[rows[mine]] = mine
+        where[part] = places
+    return where
+
+
+def _counts(images: _Images, unreadable: Sequence[Finding]) -> dict[str, int]:
+    """Images: read = kept + removed + unreadable, whatever becomes of the unreadable."""
+    reasons = Counter(images.table.filter(images.table["unreadable"].is_null())["drop_reason"].to_pylist())
+    kept = reasons.pop(None, 0)
+    counts = {
+        "read": len(images.table),
+        "kept": kept,
+        "removed": sum(reasons.values()),
+        "unreadable": len(unreadable),
+        "removed_as_copies": reasons[DropReason.REFERENCE_LEAK.value],
+        "removed_with_their_sample": reasons[DropReason.SAMPLE_REMOVED.value],
+        "unreadable_kept": sum(item.kept for item in unreadable),
+        "unreadable_removed": sum(not item.kept for item in unreadable),
+    }
+    assert counts["read"] == counts["kept"] + counts["removed"] + counts["unreadable"], counts
+    assert int(images.live.sum()) == counts["kept"] + counts["unreadable_kept"], counts
+    return counts
+
+
+def _of_search(run: Run) -> list[str]:
+    """How good the search was, where it was not exact."""
+    references = [run.references(item.name) for item in run.config.references]
+    recall = measured_recall([run.pool, *references], NEAR)
+    if recall is None:
+        return []
+    return [
+        f"The nearest images were searched with an index. Of {recall.images:,} images that were searched exactly as "
+        f"well, it found {recall.share:.2%} of the true neighbours."
+    ]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    recipe = run.config.recipe()
+    return {name: recipe[name] for name in ("seed", "parts", "image", "hash", "copies", "dedup")}
+
+
+def _model(run: Run) -> dict[str, Any]:
+    from curation.models import open_embedder
+
+    return {"name": run.config.copies.model, "fingerprint": open_embedder(run.config.copies).fingerprint()}
+
+
+def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _hex(value: bytes | None) -> str:
+    return value.hex() if value else ""

@@ -1,0 +1,60 @@
+"""What a runner is given, and what it promises."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from curation.engine.execute import PartWork
+from curation.search.worker_group import Gang, Member
+
+__all__ = ["GangStep", "Runner", "Step", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One part to be brought up to date, and the work that does it."""
+
+    work: PartWork
+    part: int
+
+
+class Step(Protocol):
+    """Work on all parts of a collection at once. Must pickle."""
+
+    def is_current(self) -> bool:
+        """Tell whether there is nothing to do."""
+
+    def run(self) -> None:
+        """Do what there is to do, and commit it."""
+
+
+class GangStep(Protocol):
+    """Work on all parts of a collection, many times over."""
+
+    def members(self, most: int) -> Sequence[Member]:
+        """What holds the data, at most so many. Members must pickle before `setup`."""
+
+    def run(self, gang: Gang) -> None:
+        """Do what there is to do with the members' help, and commit it."""
+
+
+class Runner(Protocol):
+    """Runs work on parts, and single calls."""
+
+    def warm_up(self) -> None:
+        """Begin to start what work will need, beside what the caller does meanwhile; for when there will be work."""
+
+    def run_tasks(self, tasks: Sequence[Task]) -> Iterator[Task]:
+        """Run all tasks, in any order, and yield each as it is done. Parts of several collections go in together, so
+        that a small one costs no start-up of its own and leaves no core idle.
+
+        Raises:
+            PartsFailed: some parts failed twice; raised after all the others are done.
+            UserError: a worker met something that only the user can mend.
+        """
+
+    def run_step(self, step: Step) -> None:
+        """Run a step that needs all parts at once, as one task with all cores to itself."""
+
+    def run_gang(self, step: GangStep) -> None:
+        """Run a step that iterates, in this process, with its data held by as many members as there are workers."""

@@ -1,0 +1,1 @@
+"""Crawl files (WARC, ARC, and lists of them) as records."""

@@ -1,0 +1,1 @@
+"""Images: THE decoder of the pipeline and the trainer, metadata, encoding anew, blurring, and local features."""

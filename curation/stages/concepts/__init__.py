@@ -1,0 +1,1 @@
+"""What images show: embeddings, examples to exclude, semantic duplicates, clusters and their hierarchy."""

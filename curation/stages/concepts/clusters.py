@@ -1,0 +1,221 @@
+"""Spherical k-means: centroids over the deduplicated pool, then each image's nearest centroid."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curation.config import ClusterConfig
+from curation.engine.contract import Output, Place, StageSpec
+from curation.errors import ConfigError, RunError
+from curation.run.artifacts import Fitted
+from curation.run.parts import Collection, digest_of, random_for
+from curation.search.kmeans import Progress, fit, unit
+from curation.search.partition import Change, Share
+from curation.search.seeding import SAMPLE, plus_plus
+from curation.search.worker_group import Gang, deal
+from curation.stages.knn.vectors import VECTOR, halves_of, live_counts, read_vectors, vectors_state
+
+__all__ = ["Clusters", "FitCentroids", "PartVectors", "assigned", "read_vectors"]
+
+MOST_CLUSTERS = 100_000
+IMAGES_PER_CLUSTER = 100
+
+Halves = npt.NDArray[np.float16]
+Ints = npt.NDArray[np.int64]
+
+
+class Clusters:
+    """The stage `clusters`: the nearest centroid of each image, and the similarity to it.
+
+    Args:
+        after: the stage whose live rows it takes.
+    """
+
+    def __init__(self, centroids: Fitted, after: str = "embeddings") -> None:
+        self._centroids = centroids
+        self.spec = StageSpec(
+            name="clusters",
+            version=2,
+            after=after,
+            reads={"embeddings": [VECTOR]},
+            schema=pa.schema([("cluster", pa.int32()), ("cluster_similarity", pa.float32())]),
+            settings={"centroids": centroids.digest},
+        )
+
+    def setup(self) -> None:
+        self._base = self._centroids.need()["centroids"]
+
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        """Raises RunError where the vectors are not of the centroids' dimension."""
+        share = assigned(rows, place, self._base)
+        columns = {
+            "cluster": pa.array(share.clusters, pa.int32()),
+            "cluster_similarity": pa.array(share.similarities, pa.float32()),
+        }
+        return Output(columns)
+
+
+def assigned(rows: pa.Table, place: Place, centroids: npt.NDArray[np.float32]) -> Share:
+    """The embeddings of a part, each with its nearest centroid.
+
+    Raises:
+        RunError: the vectors are not of the centroids' dimension.
+    """
+    file = place.collection.store.url(place.collection.file("embeddings", place.part))
+    vectors = halves_of(rows[VECTOR], file)
+    if vectors.shape[1] != centroids.shape[1]:
+        raise RunError(
+            f"{file}: vectors of {vectors.shape[1]} dimensions, the centroids have {centroids.shape[1]}; "
+            "they are of different models, so delete this file and run the same command again"
+        )
+    share = Share(vectors.copy(), bounds=False)  # Arrow's memory is read-only, which torch does not take
+    share.update(centroids)
+    return share
+
+
+class FitCentroids:
+    """Trains k-means on a sample of the pool's embeddings, and stores the centroids after each iteration.
+
+    Args:
+        after: the stage whose live rows it takes.
+        name: of the file of centroids.
+    """
+
+    def __init__(
+        self, pool: Collection, settings: ClusterConfig, seed: int, after: str = "embeddings", name: str = "centroids"
+    ) -> None:
+        self._pool = pool
+        self._after = after
+        self._settings = settings
+        self._seed = seed
+        inputs = vectors_state(pool, "embeddings", after)
+        digest = digest_of(["centroids", 2, settings.model_dump(), seed, inputs])
+        self.fitted = Fitted(pool.store, name, digest)
+        self._partial = Fitted(pool.store, f"{name}_so_far", digest)
+
+    def is_current(self) -> bool:
+        return self.fitted.load() is not None
+
+    def members(self, most: int) -> list["PartVectors"]:
+        """Members of a gang, at most so many, that hold the sample.
+
+        Raises:
+            ConfigError: more clusters are asked for than there are images.
+        """
+        chosen = self._chosen()
+        dealt = deal(list(chosen), most)
+        return [PartVectors(self._pool, {part: chosen[part] for part in parts}, self._after) for parts in dealt]
+
+    def run(self, gang: Gang) -> None:
+        """Raises RunError where embeddings are damaged."""
+        chosen = self._chosen()
+        rows = sum(map(len, chosen.values()))
+        progress = self._stored() or Progress(self._first(gang, chosen))
+        done = fit(
+            gang, rows, progress, self._settings.iterations, growing=self._settings.growing, save=self._save_progress
+        )
+        self.fitted.save({"centroids": done.centroids, "objectives": np.array(done.objectives)})
+        self._pool.store.remove(self._partial.file)
+
+    def _count(self, images: int) -> int:
+        count = self._settings.count or min(MOST_CLUSTERS, max(1, images // IMAGES_PER_CLUSTER))
+        if count > images:
+            raise ConfigError(
+                f"clusters.count: {count} clusters cannot be made of {images} images; set it to {images} or less"
+            )
+        return count
+
+    def _sizes(self) -> dict[int, int]:
+        """Live images of each part that has any."""
+        return live_counts(self._pool, self._after)
+
+    def _chosen(self) -> dict[int, Ints]:
+        """Of each part, the numbers among its live images of those that k-means is trained on."""
+        sizes = self._sizes()
+        images = sum(sizes.values())
+        wanted = self._count(images) * self._settings.sample_per_cluster
+        every = np.arange(images)
+        if images > wanted:
+            every = np.sort(random_for(self._seed, "clusters").choice(images, wanted, replace=False))
+        return _by_part(sizes, every)
+
+    def _first(self, gang: Gang, chosen: dict[int, Ints]) -> npt.NDArray[np.float32]:
+        """The first centroids: images of the sample."""
+        sizes = {part: len(numbers) for part, numbers in chosen.items()}
+        rows = sum(sizes.values())
+        count = self._count(sum(self._sizes().values()))
+        rng = random_for(self._seed, "first centroids")
+        wanted = count if self._settings.init == "random" else min(rows, SAMPLE * count)
+        places = _by_part(sizes, np.sort(rng.choice(rows, wanted, replace=False)))
+        found = np.concatenate([vectors for vectors in gang.call("take", places) if len(vectors)])
+        first = found.astype(np.float32) if self._settings.init == "random" else plus_plus(found, count, rng)
+        return unit(first.astype(np.float64), otherwise=first)
+
+    def _save_progress(self, progress: Progress) -> None:
+        self._partial.save({"centroids": progress.centroids, "objectives": np.array(progress.objectives)})
+
+    def _stored(self) -> Progress | None:
+        """What an interrupted command left of the same work."""
+        try:
+            arrays = self._partial.load()
+        except RunError:
+            return None  # written again with the first iteration
+        return Progress(arrays["centroids"], arrays["objectives"].tolist()) if arrays else None
+
+
+class PartVectors:
+    """A member of a gang: embeddings of some parts, in memory once.
+
+    Args:
+        chosen: for each part, which of its live images.
+        after: the stage that they are live after.
+
+    Attributes:
+        vectors, sizes: once set up, (N, D) fp16, and how many of them each part has.
+    """
+
+    def __init__(self, collection: Collection, chosen: dict[int, Ints], after: str = "embeddings") -> None:
+        self._collection = collection
+        self._chosen = chosen
+        self._after = after
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chosen.values()))
+
+    def setup(self, threads: int) -> None:
+        sizes = [len(numbers) for numbers in self._chosen.values()]
+        vectors: Halves | None = None
+        start = 0
+        for part, numbers in self._chosen.items():
+            found = read_vectors(self._collection, part, after=self._after)[numbers]
+            if vectors is None:
+                vectors = np.empty((sum(sizes), found.shape[1]), np.float16)
+            if found.shape[1] != vectors.shape[1]:
+                raise RunError(
+                    f"{self._collection.store.url(self._collection.file('embeddings', part))}: vectors of "
+                    f"{found.shape[1]} dimensions, those of other parts have {vectors.shape[1]}; "
+                    "delete this file and run the same command again"
+                )
+            vectors[start : start + len(found)] = found
+            start += len(found)
+        assert vectors is not None, "a member without parts"
+        self.vectors, self.sizes = vectors, sizes
+        self._share = Share(vectors, sizes, threads=threads)
+
+    def update(self, centroids: npt.NDArray[np.float32], every: int) -> Change:
+        return self._share.update(centroids, every)
+
+    def take(self, places: dict[int, Ints]) -> Halves:
+        """Rows by part and number in its sample, in order, as far as they are here."""
+        firsts = np.cumsum([0, *map(len, self._chosen.values())])
+        numbers = [first + places[part] for part, first in zip(self._chosen, firsts, strict=False) if part in places]
+        return self._share.take(np.concatenate([np.empty(0, np.int64), *numbers]))
+
+
+def _by_part(sizes: dict[int, int], numbers: Ints) -> dict[int, Ints]:
+    """Sorted positions in all parts together as positions in each."""
+    edges = np.cumsum([0, *sizes.values()])
+    cuts = np.searchsorted(numbers, edges)
+    return {
+        part: numbers[cuts[at] : cuts[at + 1]] - edges[at] for at, part in enumerate(sizes) if cuts[at + 1] > cuts[at]
+    }

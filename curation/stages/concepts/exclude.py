@@ -1,0 +1,114 @@
+"""The stage `unwanted`: pool images that resemble an example of what is unwanted are dropped before any is chosen.
+
+Each image is compared with every example of every set, exactly: what an index would miss would stay.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curation.config import ExcludeConfig
+from curation.drops import Dropped, DropReason
+from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.errors import RunError
+from curation.run.parts import Collection
+from curation.search.knn import Floats, Ints, Searcher
+from curation.stages.knn.vectors import VECTOR, gather_vectors, read_vectors, vectors_state
+
+__all__ = ["UNWANTED_SCHEMA", "UnwantedWork"]
+
+UNWANTED_SCHEMA = pa.schema(
+    [("example_set", pa.string()), ("example", pa.binary(16)), ("example_similarity", pa.float32())]
+)
+
+
+class UnwantedWork:
+    """The nearest example of each pool image, by part.
+
+    The columns name the example that an image resembles most; of a dropped image, the one among those that are near
+    enough to drop it.
+
+    Args:
+        examples: the sets' collections, at least one, and their settings, in the same order.
+    """
+
+    def __init__(self, pool: Collection, examples: Sequence[Collection], sets: Sequence[ExcludeConfig]) -> None:
+        self.collection = pool
+        self.stages = ["unwanted"]
+        self._examples = examples
+        self._names = [item.name for item in sets]
+        self._thresholds = np.array([item.threshold for item in sets], np.float32)
+        states = [vectors_state(examples, "embeddings", "embeddings") for examples in self._examples]
+        self._spec = StageSpec(
+            name="unwanted",
+            version=2,
+            after="embeddings",
+            reads={"embeddings": [VECTOR]},
+            schema=UNWANTED_SCHEMA,
+            settings={"sets": [[item.name, item.threshold, state] for item, state in zip(sets, states, strict=True)]},
+        )
+
+    def setup(self) -> None:
+        found = [gather_vectors(examples, "embeddings", "embeddings") for examples in self._examples]
+        self._searchers = [Searcher(vectors.halves) for vectors in found]
+        self._ids = [
+            _ids(examples, vectors.part, vectors.row) for examples, vectors in zip(self._examples, found, strict=True)
+        ]
+
+    def is_current(self, part: int) -> bool:
+        return is_current(self._spec, self.collection, part)
+
+    def run(self, part: int) -> None:
+        """Raises RunError where vectors are damaged, or of another dimension than an example's."""
+        if self.is_current(part):
+            return
+        started = time.monotonic()
+        vectors = read_vectors(self.collection, part)
+        output = self._judge([self._nearest(which, vectors, part) for which in range(len(self._names))], len(vectors))
+        live = self.collection.live("embeddings", part)
+        commit_output(self._spec, self.collection, part, live, output, seconds=time.monotonic() - started)
+
+    def _nearest(self, which: int, vectors: npt.NDArray[np.float16], part: int) -> tuple[Floats, Ints]:
+        """Similarity to the nearest example of one set, and its position, both (N,)."""
+        searcher = self._searchers[which]
+        if len(vectors) and vectors.shape[1] != searcher.dim:
+            raise RunError(
+                f"{self.collection.store.url(self.collection.file('embeddings', part))}: vectors of "
+                f"{vectors.shape[1]} dimensions, those of excludes/{self._names[which]} have {searcher.dim}; "
+                "they are of different models, so delete this file and run the same command again"
+            )
+        similar, rows = searcher.search(vectors, 1)
+        return similar[:, 0], rows[:, 0]
+
+    def _judge(self, nearest: Sequence[tuple[Floats, Ints]], count: int) -> Output:
+        similar = np.stack([found for found, _ in nearest])
+        above = similar > self._thresholds[:, None]
+        unwanted = above.any(axis=0)
+        # Of equal ones the first set, so the order of the config decides.
+        which = np.where(~unwanted | above, similar, -2).argmax(axis=0)
+        best = similar[which, np.arange(count)]
+        ids = [self._ids[at][nearest[at][1][image]] for image, at in enumerate(which.tolist())]
+        drops = {
+            image: Dropped(
+                DropReason.UNWANTED,
+                f"{self._names[which[image]]} {ids[image].hex()}, similarity {best[image]:.3f}",
+            )
+            for image in np.flatnonzero(unwanted).tolist()
+        }
+        columns = {
+            "example_set": pa.array([self._names[at] for at in which.tolist()], pa.string()),
+            "example": pa.array(ids, pa.binary(16)),
+            "example_similarity": pa.array(best, pa.float32()),
+        }
+        return Output(columns, drops)
+
+
+def _ids(collection: Collection, part: npt.NDArray[np.int32], row: npt.NDArray[np.int32]) -> list[bytes]:
+    """Ids of images by place; places are in the order of parts."""
+    found: list[bytes] = []
+    for number in np.unique(part).tolist():
+        found += collection.read("samples", number, ["id"])["id"].take(pa.array(row[part == number])).to_pylist()
+    return found

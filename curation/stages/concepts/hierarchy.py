@@ -1,0 +1,195 @@
+"""The hierarchy of clusters that balanced selection draws from: k-means with resampling, level over level.
+
+The lowest level is made over a gang that holds the embeddings, as the centroids of `clusters` are; the levels above
+are k-means of centroids, few enough for one process.
+"""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curation.config import ClusterConfig, HierarchyConfig
+from curation.engine.contract import Output, Place, StageSpec
+from curation.errors import ConfigError, RunError
+from curation.run.artifacts import Fitted
+from curation.run.parts import Collection, digest_of, random_for
+from curation.search.hierarchical import Growth, Nearest, Points, Rounds, grow, parents
+from curation.search.partition import Change
+from curation.search.worker_group import Gang
+from curation.stages.concepts.clusters import FitCentroids, PartVectors, assigned
+from curation.stages.knn.vectors import VECTOR, live_counts
+
+__all__ = ["PATH", "FitTree", "Tree", "TreeVectors", "tree_counts"]
+
+PATH = "cluster_path"
+"""The column: an image's cluster on each level, from the top to the lowest."""
+FEWER = 10
+"""How many times fewer clusters than the level below a level has, where the config does not say."""
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Ints = npt.NDArray[np.int64]
+
+
+class Tree:
+    """The stage `tree`: the path of each pool image, and its similarity to the centroid of its lowest cluster."""
+
+    def __init__(self, tree: Fitted) -> None:
+        self._tree = tree
+        self.spec = StageSpec(
+            name="tree",
+            version=1,
+            after="clusters",
+            reads={"embeddings": [VECTOR]},
+            schema=pa.schema([(PATH, pa.list_(pa.int32())), ("leaf_similarity", pa.float32())]),
+            settings={"tree": tree.digest},
+        )
+
+    def setup(self) -> None:
+        arrays = self._tree.need()
+        self._centroids = arrays["centroids_1"]
+        self._parents = [arrays[f"parents_{level}"] for level in range(1, len(arrays)) if f"parents_{level}" in arrays]
+
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        """Raises RunError where the vectors are not of the centroids' dimension."""
+        share = assigned(rows, place, self._centroids)
+        path = [share.clusters]
+        for level in self._parents:
+            path.insert(0, level[path[0]])
+        paths = np.stack(path, axis=1).astype(np.int32)
+        offsets = np.arange(len(paths) + 1, dtype=np.int32) * paths.shape[1]
+        columns = {
+            PATH: pa.ListArray.from_arrays(pa.array(offsets), pa.array(paths.ravel())),
+            "leaf_similarity": pa.array(share.similarities, pa.float32()),
+        }
+        return Output(columns)
+
+
+class FitTree:
+    """Makes the hierarchy from the sample that `FitCentroids` would take, and stores it after each round.
+
+    Args:
+        clusters: settings of each k-means; its `count` is that of the lowest level where `settings` has no levels.
+        after: the stage whose live rows it takes.
+    """
+
+    def __init__(
+        self, pool: Collection, settings: HierarchyConfig, clusters: ClusterConfig, seed: int, after: str = "embeddings"
+    ) -> None:
+        lowest = clusters.model_copy(update={"count": settings.levels[0]}) if settings.levels else clusters
+        # Where they are the same, the centroids of `clusters` are what the lowest level begins with.
+        self._begun = lowest != clusters
+        self._first = FitCentroids(pool, lowest, seed, after, "tree_begun" if self._begun else "centroids")
+        self._pool = pool
+        self._settings = settings
+        self._clusters = clusters
+        self._seed = seed
+        self._after = after
+        digest = digest_of(["tree", 1, settings.model_dump(), self._first.fitted.digest])
+        self.fitted = Fitted(pool.store, "tree", digest)
+        self._partial = Fitted(pool.store, "tree_so_far", digest)
+
+    def is_current(self) -> bool:
+        return self.fitted.load() is not None
+
+    def members(self, most: int) -> list["TreeVectors"]:
+        """Members of a gang, at most so many, that hold the sample.
+
+        Raises:
+            ConfigError: the lowest level is to have more clusters than there are images.
+        """
+        images = sum(live_counts(self._pool, self._after).values())
+        if self._settings.levels and self._settings.levels[0] > images:
+            raise ConfigError(
+                f"hierarchy.levels: {self._settings.levels[0]} clusters cannot be made of {images} images; "
+                f"begin with {images} or less"
+            )
+        members = self._first.members(most)
+        firsts = np.cumsum([0, *map(len, members)]).tolist()
+        return [TreeVectors(member, first) for member, first in zip(members, firsts, strict=False)]
+
+    def run(self, gang: Gang) -> None:
+        """Raises RunError where embeddings are damaged."""
+        if not self._first.is_current():
+            self._first.run(gang)
+        rounds = Rounds(
+            self._settings.resamplings, self._settings.nearest, self._clusters.iterations, self._clusters.growing
+        )
+        first: Floats = self._first.fitted.need()["centroids"]
+        growth = grow(
+            gang,
+            sum(gang.call("size")),
+            self._stored() or Growth((first,)),
+            tuple(self._settings.levels or tree_counts(len(first))),
+            rounds,
+            lambda level, number: random_for(self._seed, "tree", level, number),
+            threads=os.cpu_count() or 1,
+            save=self._save,
+        )
+        arrays = {f"centroids_{level}": found for level, found in enumerate(growth.centroids, 1)}
+        over = {f"parents_{level}": found for level, found in enumerate(parents(growth), 1)}
+        self.fitted.save({**arrays, **over})
+        self._pool.store.remove(self._partial.file)
+        if self._begun:
+            self._pool.store.remove(self._first.fitted.file)
+
+    def _save(self, growth: Growth) -> None:
+        arrays = {f"centroids_{level}": found for level, found in enumerate(growth.centroids, 1)}
+        self._partial.save({**arrays, "resampled": np.array([growth.resampled])})
+
+    def _stored(self) -> Growth | None:
+        """What an interrupted command left of the same work."""
+        try:
+            arrays = self._partial.load()
+        except RunError:
+            return None  # written again with the next round
+        if arrays is None:
+            return None
+        levels = range(1, len(arrays))
+        return Growth(tuple(arrays[f"centroids_{level}"] for level in levels), int(arrays["resampled"][0]))
+
+
+def tree_counts(lowest: int) -> list[int]:
+    """Clusters of each level, from the lowest, where the config does not say: down to the last that has two or more."""
+    counts = [lowest]
+    while counts[-1] // FEWER > 1:
+        counts.append(counts[-1] // FEWER)
+    return counts
+
+
+class TreeVectors:
+    """A member of a gang: the vectors of some parts, and what resampling asks of them.
+
+    Args:
+        first: the number of the first of them among those of all members.
+    """
+
+    def __init__(self, vectors: PartVectors, first: int) -> None:
+        self._vectors = vectors
+        self._first = first
+
+    def setup(self, threads: int) -> None:
+        self._vectors.setup(threads)
+        self._points = Points(self._vectors.vectors, self._vectors.sizes, self._first)
+        self._points.setup(threads)
+
+    def size(self) -> int:
+        return len(self._vectors)
+
+    def update(self, centroids: Floats, every: int) -> Change:
+        return self._vectors.update(centroids, every)
+
+    def take(self, places: dict[int, Ints] | Ints) -> Halves:
+        """Rows by part and number in its sample, or by their number among all."""
+        return self._vectors.take(places) if isinstance(places, dict) else self._points.take(places)
+
+    def nearest(self, centroids: Floats, most: int) -> Nearest:
+        return self._points.nearest(centroids, most)
+
+    def narrow(self, numbers: Ints) -> None:
+        self._points.narrow(numbers)
+
+    def update_narrowed(self, centroids: Floats, every: int) -> Change:
+        return self._points.update_narrowed(centroids, every)

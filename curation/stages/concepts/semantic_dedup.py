@@ -1,0 +1,127 @@
+"""The stage `semantic`: of images that show the same thing, one is kept (SemDeDup, Abbas et al. 2023, arXiv
+2303.09540).
+
+The paper compares the images of each cluster of k-means with each other. Here links come from each image's nearest
+neighbours among all, whatever cluster they are in, and the images that links join, over any number of them, are one
+group; as in dedup, the largest of a group is kept.
+"""
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.config import SemanticConfig
+from curation.drops import Dropped, DropReason
+from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.gather import Gathered, gather, ids_of
+from curation.run.parts import Collection, digest_of
+from curation.search.components import components_of, first_of_each, keep_order
+from curation.search.knn import similarities_of
+from curation.stages.knn.knn import ALIKE
+from curation.stages.knn.vectors import gather_vectors
+
+__all__ = ["SEMANTIC_SCHEMA", "SemanticDedup", "kept_instead"]
+
+SEMANTIC_SCHEMA = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32())])
+Ints = npt.NDArray[np.int64]
+
+
+class SemanticDedup:
+    """The stage, over all parts of the pool at once: the image that stands for each, and the similarity to it.
+
+    Args:
+        after: the stage whose live rows it takes, those that `alike` was made for.
+    """
+
+    def __init__(self, pool: Collection, settings: SemanticConfig, after: str) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._after = after
+        self._spec = StageSpec(
+            name="semantic",
+            version=1,
+            after=after,
+            reads={ALIKE.name: []},
+            schema=SEMANTIC_SCHEMA,
+            settings=settings.model_dump(exclude={"enabled", "neighbours"}),
+        )
+
+    def is_current(self) -> bool:
+        return not self._stale(self._digest())
+
+    def run(self) -> None:
+        """Decide over all images, and commit the parts that are out of date."""
+        started = time.monotonic()
+        digest = self._digest()
+        images = gather(self._pool, self._after, {"samples": ["id", "width", "height", "length"]})
+        pixels = images.table["width"].to_numpy().astype(np.int64) * images.table["height"].to_numpy()
+        rank = keep_order(pixels, images.table["length"].to_numpy(), ids_of(images.table["id"]))
+        instead = kept_instead(self._links(images), rank)
+        vectors = gather_vectors(self._pool, "embeddings", self._after).halves
+        similarity = similarities_of(vectors, vectors, np.arange(len(images)), instead)
+        if self._settings.widest is not None:
+            own = np.arange(len(images))
+            instead = np.where(similarity >= self._settings.widest, instead, own)
+            similarity = similarities_of(vectors, vectors, own, instead)
+        stale = self._stale(digest)
+        seconds = (time.monotonic() - started) / max(1, len(stale))
+        for part in stale:
+            output = self._output(images, instead, similarity, images.of_part(part))
+            commit_output(self._spec, self._pool, part, images.masks[part], output, digest=digest, seconds=seconds)
+
+    def _output(self, images: Gathered, instead: Ints, similarity: npt.NDArray[np.float32], chosen: slice) -> Output:
+        component = images.table["id"].take(pa.array(instead[chosen])).combine_chunks().cast(pa.binary(16))
+        dropped = np.flatnonzero(instead[chosen] != np.arange(chosen.start, chosen.stop))
+        drops = {
+            at: Dropped(
+                DropReason.SEMANTIC_DUPLICATE,
+                f"{component[at].as_py().hex()}, similarity {similarity[chosen.start + at]:.3f}",
+            )
+            for at in dropped.tolist()
+        }
+        columns = {"component": component, "similarity": pa.array(similarity[chosen], pa.float32())}
+        return Output(columns, drops)
+
+    def _links(self, images: Gathered) -> Ints:
+        """(E, 2) positions of images that are more similar than the threshold."""
+        keys = _keys(images.part, images.row)
+        found = [np.empty((0, 2), np.int64)]
+        for part in images.masks:
+            table = self._pool.read(ALIKE.name, part, ["alike_part", "alike_row", "alike_similarity"])
+            lengths = pc.list_value_length(table["alike_row"]).drop_null().to_numpy()
+            chosen = images.of_part(part)
+            source = np.repeat(np.arange(chosen.start, chosen.stop), lengths)
+            others = _keys(_flat(table["alike_part"]), _flat(table["alike_row"]))
+            linked = _flat(table["alike_similarity"]) > np.float32(self._settings.threshold)
+            target = np.searchsorted(keys, others[linked])
+            found.append(np.stack([source[linked], target], axis=1))
+        return np.concatenate(found)
+
+    def _stale(self, digest: str) -> list[int]:
+        footers = {part: self._pool.footer(self._spec.name, part) for part in self._pool.parts(self._after)}
+        return [part for part, footer in footers.items() if footer is None or footer.digest != digest]
+
+    def _digest(self) -> str:
+        inputs = [self._pool.state(stage) for stage in ("embeddings", self._after, ALIKE.name)]
+        return digest_of([self._spec.name, self._spec.version, dict(self._spec.settings), inputs])
+
+
+def kept_instead(pairs: Ints, rank: Ints) -> Ints:
+    """For each of N images the one that is kept instead: itself, or the best of those that links join it to.
+
+    Args:
+        pairs: (E, 2) positions.
+        rank: (N,) which image of a component to keep: the one with the smallest.
+    """
+    return first_of_each(components_of(len(rank), pairs), rank)
+
+
+def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.generic]:
+    return np.asarray(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
+
+
+def _keys(part: npt.NDArray[np.generic], row: npt.NDArray[np.generic]) -> Ints:
+    return np.asarray(part.astype(np.int64) << 32 | row.astype(np.int64))

@@ -1,0 +1,1 @@
+"""Copies: hashes, descriptors' neighbours, geometry, and the decision."""

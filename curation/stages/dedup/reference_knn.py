@@ -1,0 +1,124 @@
+"""The images of the pool that each reference image resembles most, however little: what a certificate shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.run.parts import Collection, digest_of
+from curation.search.links import nearest
+from curation.stages.knn.bias import BIAS, Offsets
+from curation.stages.knn.vectors import VECTOR, read_vectors
+
+__all__ = ["MATCHES_SCHEMA", "Matches"]
+
+MATCHES_SCHEMA = pa.schema(
+    [
+        ("pool_part", pa.list_(pa.int32())),
+        ("pool_row", pa.list_(pa.int32())),
+        ("pool_similarity", pa.list_(pa.float32())),
+    ]
+)
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass
+class _Best:
+    """The best so far for R queries: similarity, part and row, each (R, k or fewer), the most similar first."""
+
+    similarity: Floats
+    part: Ints
+    row: Ints
+
+    def merge(self, similarity: Floats, part: int, row: Ints, k: int) -> "_Best":
+        similarities = np.concatenate([self.similarity, similarity], axis=1)
+        parts = np.concatenate([self.part, np.full(row.shape, part, np.int32)], axis=1)
+        rows = np.concatenate([self.row, row], axis=1)
+        order = np.lexsort((rows, parts, -similarities), axis=1)[:, :k]
+        return _Best(*(np.take_along_axis(values, order, axis=1) for values in (similarities, parts, rows)))
+
+
+class Matches:
+    """The stage `matches` of reference sets: part, row and similarity of the nearest pool images, best first.
+
+    The pool passes through memory part by part; only the reference vectors are held.
+
+    Args:
+        offsets: what is taken off similarities before the best are chosen.
+    """
+
+    def __init__(
+        self, pool: Collection, references: Sequence[Collection], k: int, offsets: Offsets | None = None
+    ) -> None:
+        self._pool = pool
+        self._references = references
+        self._k = k
+        self._offsets = offsets
+        self._spec = StageSpec(
+            name="matches",
+            version=1,
+            after="copies",
+            reads={"copies": [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
+            schema=MATCHES_SCHEMA,
+            settings={
+                "k": k,
+                "pool": digest_of(pool.state("copies")),
+                **({} if offsets is None else {"normalised": offsets.settings}),
+            },
+        )
+
+    def is_current(self) -> bool:
+        return not self._stale()
+
+    def run(self) -> None:
+        stale = self._stale()
+        queries = [self._vectors(collection, part, asked=True) for collection, part in stale]
+        counts = [len(vectors) for vectors in queries]
+        best = self._search(np.concatenate(queries))
+        ends = np.cumsum(counts)
+        for (collection, part), start, end in zip(stale, ends - counts, ends, strict=True):
+            similarity = best.similarity[start:end]
+            if self._offsets is not None:
+                similarity = similarity - self._offsets.of_part(collection, part)[:, None]
+            columns = {
+                "pool_part": _lists(best.part[start:end], pa.int32()),
+                "pool_row": _lists(best.row[start:end], pa.int32()),
+                "pool_similarity": _lists(similarity, pa.float32()),
+            }
+            commit_output(self._spec, collection, part, collection.live("copies", part), Output(columns))
+
+    def _search(self, queries: Floats) -> _Best:
+        empty = np.empty((len(queries), 0))
+        best = _Best(empty.astype(np.float32), empty.astype(np.int32), empty.astype(np.int32))
+        for part in self._pool.parts("copies"):
+            rows = np.flatnonzero(self._pool.live("copies", part)).astype(np.int32)
+            if len(rows) and len(queries):
+                similarity, found = nearest(queries, self._vectors(self._pool, part), self._k)
+                best = best.merge(similarity, part, rows[found], self._k)
+        return best
+
+    def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Floats:
+        """Vectors whose dot product is the similarity, but for the offset of the image that is asked for."""
+        vectors = read_vectors(collection, part, "copies").astype(np.float32)
+        if self._offsets is None or not len(vectors):
+            return vectors
+        taken = np.ones(len(vectors), np.float32) if asked else -self._offsets.of_part(collection, part)
+        return np.column_stack([vectors, taken])
+
+    def _stale(self) -> list[tuple[Collection, int]]:
+        return [
+            (collection, part)
+            for collection in self._references
+            for part in collection.parts("copies")
+            if not is_current(self._spec, collection, part)
+        ]
+
+
+def _lists(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.ListArray:
+    rows, width = values.shape
+    offsets = np.arange(rows + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel(), kind))

@@ -1,0 +1,1 @@
+"""What is not worth keeping, or not safe to: decode, quality, safety."""

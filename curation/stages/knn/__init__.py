@@ -1,0 +1,1 @@
+"""Nearest neighbours in the pool, for the stages that need them."""

@@ -1,0 +1,347 @@
+"""The stages that look for neighbours: for each image of a collection, the most similar images of the pool.
+
+- `near`: by copy descriptor, of the pool and of each reference set;
+- `alike`: by embedding, of the pool;
+- `neighbours`: by embedding, of each seed set in sample mode.
+
+What a reference or seed set needs is in its own files, so one that is added later redoes nothing of the pool.
+
+A pool of one shard is searched and the answer is the stage's file. One of several is searched in passes: of each part
+and each shard in turn, what is found is laid over what was found before, in files that are removed once the stage's own
+file is there. Few parts are searched for in several shards at once, in *lanes*, so that all workers have something to
+do. The best of several shards are the best of all, so neither shards nor lanes change the answer of an exact search.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from curation.engine.contract import Output, StageSpec, commit_output, expected_digest, is_current
+from curation.errors import RunError
+from curation.run.parts import Collection, random_for
+from curation.search.knn import Floats, Ints
+from curation.search.lists import COLUMNS, Lists, places_of
+from curation.stages.knn.bias import BIAS, Offsets
+from curation.stages.knn.pool_index import Opened, PoolIndex
+from curation.stages.knn.vectors import VECTOR, Halves, read_vectors
+
+__all__ = ["ALIKE", "NEAR", "NEIGHBOURS", "NearStage", "NearWork", "ShardWork"]
+
+CHECKED = 32
+"""Images of each part whose neighbours are searched exactly as well, where there is an index."""
+WIDER = 4
+"""A reference image whose neighbours are copies is searched again for this many times as many."""
+ROUNDED = np.float32(1e-6)
+"""By how much similarities may differ for the order in which offsets are taken off."""
+AT_ONCE = 256
+"""Pairs of a part and a shard that a pass should have at least."""
+FOUND, TRUE = "found", "true"
+"""What the columns of a lane begin with: the neighbours found so far, and for images whose recall is measured, the true
+ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearStage:
+    """One of these stages: its name, what the names of its columns begin with, and its version."""
+
+    name: str
+    prefix: str
+    version: int
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Neighbours of each image, the most similar first: part, row and similarity; and the recall of the search."""
+        return pa.schema(
+            [
+                *((f"{self.prefix}_{name}", kind) for name, kind in COLUMNS.items()),
+                (f"{self.prefix}_recall", pa.float32()),
+            ]
+        )
+
+
+NEAR = NearStage("near", "near", 2)
+ALIKE = NearStage("alike", "alike", 2)
+NEIGHBOURS = NearStage("neighbours", "pool", 3)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of a part's images, what a search has found; and where an index does it, the true neighbours of some of them."""
+
+    found: Lists
+    true: Lists
+
+    @classmethod
+    def joined(cls, several: "Sequence[Found]") -> "Found":
+        """What several searches found for the same part; at least one."""
+        return cls(Lists.joined([some.found for some in several]), Lists.joined([some.true for some in several]))
+
+
+class NearWork:
+    """Nearest pool images of each image of a collection, by part.
+
+    Args:
+        collection: the pool itself, whose images are no neighbours of themselves, or another.
+        index: of the pool; to be built before work starts.
+        after: the stage whose live rows of the collection are searched for; of the pool itself, the index's.
+        neighbours: k.
+        copies_above: for a reference set, the similarity from which on an image may be a copy: where all k neighbours
+            are above it, all others that are follow, and the k nearest that are not.
+        offsets: what is taken off the similarities of those found, which are then in the order of what is left.
+    """
+
+    def __init__(
+        self,
+        stage: NearStage,
+        collection: Collection,
+        index: PoolIndex,
+        *,
+        after: str,
+        neighbours: int,
+        copies_above: float | None = None,
+        offsets: Offsets | None = None,
+    ) -> None:
+        self.collection = collection
+        self.stages = [stage.name]
+        self.index = index
+        self._stage = stage
+        self._after = after
+        self._own = collection.path == index.collection.path
+        self._neighbours = neighbours
+        self._copies_above = copies_above
+        self._offsets = offsets
+        self._limits: tuple[int, Floats] | None = None
+        assert not self._own or after == index.after
+        self.spec = StageSpec(
+            name=stage.name,
+            version=stage.version,
+            after=after,
+            reads={index.stage: [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
+            schema=stage.schema,
+            settings={
+                "neighbours": neighbours,
+                "copies_above": copies_above,
+                "index": index.digest,
+                "probes": index.settings.probes if index.is_needed else None,
+                "pool": index.state,
+                **({} if offsets is None else {"normalised": offsets.settings}),
+            },
+        )
+
+    @cached_property
+    def lanes(self) -> int:
+        """Shards that are searched at once; none where the pool is one shard. No answer depends on it."""
+        shards, parts = len(self.index.shards), max(1, len(self.collection.parts(self._after)))
+        return 0 if shards == 1 else min(shards, -(-AT_ONCE // parts))
+
+    def passes(self) -> "list[list[ShardWork]]":
+        """What is to be done before this, pass after pass."""
+        shards = range(len(self.index.shards))
+        return [
+            [ShardWork(self, shard) for shard in shards[first : first + self.lanes]]
+            for first in (shards[:: self.lanes] if self.lanes else ())
+        ]
+
+    def setup(self) -> None:
+        if not self.lanes:
+            self.index.open()
+
+    def is_current(self, part: int) -> bool:
+        return is_current(self.spec, self.collection, part)
+
+    def run(self, part: int) -> None:
+        """Raises RunError where vectors are damaged, or of another dimension than the pool's."""
+        if self.is_current(part):
+            return
+        started = time.monotonic()
+        if self.lanes:
+            last = [ShardWork(self, len(self.index.shards) - 1 - lane) for lane in range(self.lanes)]
+            found = Found.joined([work.read(part) for work in last])
+        else:
+            found = self.search(0, part)
+        lists, true = self._cut(found.found, part), self._cut(found.true, part)
+        told = lists if self._offsets is None else self._offsets.lowered(lists, self._offsets_of(part))
+        columns = {
+            **told.columns(self._stage.prefix),
+            f"{self._stage.prefix}_recall": pa.array(self._recall(lists, true, part), pa.float32()),
+        }
+        live = self.collection.live(self._after, part)
+        commit_output(self.spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
+        for lane in range(self.lanes):
+            self.collection.remove(self.lane(lane), part)
+
+    def lane(self, number: int) -> str:
+        """The folder of what was found in a lane so far, as a stage."""
+        return f"{self._stage.name}/lane-{number:05d}"
+
+    def forget_lanes(self) -> None:
+        """Remove what a killed command left of lanes, once all parts are done."""
+        store, folder = self.collection.store, f"{self.collection.path}/{self._stage.name}"
+        for lane in store.folders(folder):
+            store.remove_folder(f"{folder}/{lane}")
+
+    def best(self, several: Sequence[Found], part: int) -> Found:
+        """What must be kept of what several shards hold for a part."""
+        joined = Found.joined(several)
+        return Found(*(lists.cut(self._longest(lists, part)) for lists in (joined.found, joined.true)))
+
+    def search(self, shard: int, part: int) -> Found:
+        """The nearest images of one shard. Raises as `run`."""
+        queries = read_vectors(self.collection, part, self.index.stage, self._after)
+        nobody = np.empty(0, np.int64)
+        if not len(queries):
+            nothing = Lists(nobody, np.empty(0, np.float32), nobody)
+            return Found(nothing, nothing)
+        opened = self.index.open(shard)
+        if queries.shape[1] != opened.searcher.dim:
+            raise RunError(
+                f"{self.collection.store.url(self.collection.file(self.index.stage, part))}: vectors of "
+                f"{queries.shape[1]} dimensions, those of {self.index.collection.path} have {opened.searcher.dim}; "
+                "they are of different models, so delete this file and run the same command again"
+            )
+        every, checked = np.arange(len(queries)), self._checked(len(queries), part)
+        found = self._search(opened, queries, every, part)
+        true = self._search(opened, queries, checked, part, exact=True)
+        return Found(found, true)
+
+    def _search(self, opened: Opened, queries: Halves, images: Ints, part: int, *, exact: bool = False) -> Lists:
+        """The nearest images of one shard for some of a part's; the lists of the others are empty."""
+        most = len(opened.searcher)
+        wanted = min(self._neighbours + self._own, most)
+        found = self._once(opened, queries, images, part, wanted, exact)
+        while len(images) and wanted < most:
+            images = images[(found.lengths[images] >= wanted) & (self._longest(found, part)[images] > wanted)]
+            wanted = min(WIDER * wanted, most)
+            if len(images):
+                found = found.replaced(self._once(opened, queries, images, part, wanted, exact))
+        return found.cut(self._longest(found, part))
+
+    def _once(self, opened: Opened, queries: Halves, images: Ints, part: int, k: int, exact: bool) -> Lists:
+        similar, rows = opened.searcher.search(queries[images], k, exact=exact)
+        vectors = opened.vectors
+        place = places_of(vectors.part[rows], vectors.row[rows])
+        chosen = rows >= 0
+        if self._own:
+            numbers = np.flatnonzero(self.collection.live(self._after, part))
+            chosen &= place != places_of(part, numbers[images])[:, None]
+        image = np.repeat(images, rows.shape[1]).reshape(rows.shape)[chosen]
+        return Lists.of(len(queries), image, similar[chosen], place[chosen])
+
+    def _longest(self, found: Lists, part: int) -> Ints:
+        """How long each list must be in one shard, so that `_cut` has what it needs of all of them together."""
+        if self._copies_above is None:
+            return np.full(len(found.lengths), self._neighbours)
+        copies = found.above(self._may_be_copies(part))
+        few = copies < (self._neighbours if len(self.index.shards) == 1 else 1)
+        return np.where(few, self._neighbours, copies + self._neighbours)
+
+    def _cut(self, found: Lists, part: int) -> Lists:
+        """The k best; where all are copies, all copies and the k best after them."""
+        longest = np.full(len(found.lengths), self._neighbours)
+        if self._copies_above is not None:
+            copies = found.above(self._may_be_copies(part))
+            longest += np.where(copies < self._neighbours, 0, copies)
+        return found.cut(longest)
+
+    def _may_be_copies(self, part: int) -> float | Floats:
+        """From which similarity of vectors on an image may be a copy; with offsets, of each of a part's images."""
+        assert self._copies_above is not None
+        if self._offsets is None:
+            return self._copies_above
+        if self._limits is None or self._limits[0] != part:
+            lowest = self._offsets_of(part) + self._offsets.least() + np.float32(self._copies_above)
+            self._limits = part, lowest - ROUNDED
+        return self._limits[1]
+
+    def _offsets_of(self, part: int) -> Floats:
+        assert self._offsets is not None
+        return self._offsets.of_part(self.collection, part)
+
+    def _checked(self, count: int, part: int) -> Ints:
+        """The images of a part whose recall is measured: some, where there is an index."""
+        if not self.index.is_needed:
+            return np.empty(0, np.int64)
+        rng = random_for(self.index.seed, self._stage.name, self.collection.path, part)
+        return np.sort(rng.choice(count, min(CHECKED, count), replace=False))
+
+    def _recall(self, found: Lists, true: Lists, part: int) -> list[float | None]:
+        """Of those images, the share of true neighbours that the index found; None for the others."""
+        recall: list[float | None] = [None] * len(found.lengths)
+        for at in self._checked(len(recall), part).tolist():
+            if true.lengths[at]:
+                recall[at] = float(np.isin(true.list_of(at), found.list_of(at)).mean())
+        return recall
+
+
+class ShardWork:
+    """One pass: the nearest images of one shard, laid over those of the shards before it in its lane."""
+
+    def __init__(self, near: NearWork, shard: int) -> None:
+        self.collection = near.collection
+        self._near = near
+        self.shard = shard
+        self._lane = shard % near.lanes
+        self.stages = [near.lane(self._lane)]
+
+    def setup(self) -> None:
+        pass
+
+    def is_current(self, part: int) -> bool:
+        if self._near.is_current(part):
+            return True
+        footer = self.collection.footer(self.stages[0], part)
+        later = range(self.shard, len(self._near.index.shards), self._near.lanes)
+        return footer is not None and any(footer.digest == self._digest(shard, part) for shard in later)
+
+    def run(self, part: int) -> None:
+        """Raises as `NearWork.run`."""
+        if self.is_current(part):
+            return
+        started = time.monotonic()
+        before = self.shard - self._near.lanes
+        found = [self._near.search(self.shard, part)]
+        if before >= 0:
+            found.append(ShardWork(self._near, before).read(part))
+        best = self._near.best(found, part)
+        columns = {**best.found.columns(FOUND), **best.true.columns(TRUE)}
+        spec, live = self._spec(self.shard), self.collection.live(str(self._near.spec.after), part)
+        commit_output(spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
+
+    def read(self, part: int) -> Found:
+        """What this shard and those before it in its lane hold."""
+        footer = self.collection.footer(self.stages[0], part)
+        assert footer is not None
+        assert footer.digest == self._digest(self.shard, part), "a pass was left out"
+        live = self.collection.live(self.stages[0], part)
+        table = self.collection.read(self.stages[0], part, self._spec(self.shard).schema.names)
+        table = table.filter(pa.array(live))
+        return Found(Lists.read(table, FOUND), Lists.read(table, TRUE))
+
+    def _digest(self, shard: int, part: int) -> str | None:
+        return expected_digest(self._spec(shard), self.collection, part)
+
+    def _spec(self, last: int) -> StageSpec:
+        """Of the lane's file once a shard is done."""
+        near = self._near
+        shards = near.index.shards[self._lane : last + 1 : near.lanes]
+        return StageSpec(
+            name=self.stages[0],
+            version=near.spec.version,
+            after=near.spec.after,
+            reads=near.spec.reads,
+            schema=pa.schema(
+                [(f"{prefix}_{name}", kind) for prefix in (FOUND, TRUE) for name, kind in COLUMNS.items()]
+            ),
+            settings={
+                **{
+                    name: near.spec.settings[name]
+                    for name in ("neighbours", "copies_above", "probes", "normalised")
+                    if name in near.spec.settings
+                },
+                "shards": [shard.digest for shard in shards],
+            },
+        )
