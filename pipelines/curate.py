@@ -29,27 +29,27 @@ from curation.report.funnel import STAGES, funnel
 from curation.run.directory import Run
 from curation.run.parts import Collection, Ledger
 from curation.stages.concepts.clusters import Clusters, FitCentroids
-from curation.stages.concepts.embed import Describe, whitening
-from curation.stages.concepts.exclude import UnwantedWork
-from curation.stages.concepts.hierarchy import FitTree, Tree
+from curation.stages.concepts.embed import Embed, whitening
+from curation.stages.concepts.exclude import ExcludeWork
+from curation.stages.concepts.hierarchy import FitHierarchy, Hierarchy
 from curation.stages.concepts.semantic_dedup import SemanticDedup
 from curation.stages.dedup.dedup import Dedup
 from curation.stages.dedup.hashes import THUMBNAIL, Hashes, hash_basis
-from curation.stages.dedup.local_features import FeaturesWork
-from curation.stages.dedup.verify_copies import VerifyWork
+from curation.stages.dedup.local_features import LocalFeaturesWork
+from curation.stages.dedup.verify_copies import VerifyCopiesWork
 from curation.stages.export.export import ExportWork
 from curation.stages.filters.decode import DecodeCheck
 from curation.stages.filters.quality import GREY_SIDE, Quality
 from curation.stages.filters.safety import Safety, is_active, safety_side
-from curation.stages.ingest.dedup_urls import UNIQUE, find_repeats
-from curation.stages.ingest.extract_urls import LINKS, LinkWork, listed_links
-from curation.stages.ingest.fetch import Samples
+from curation.stages.ingest.dedup_urls import DEDUP_URLS, find_repeats
+from curation.stages.ingest.extract_urls import EXTRACT_URLS, ExtractUrlsWork, listed_links
+from curation.stages.ingest.fetch import Fetch
 from curation.stages.ingest.list import append_parts
 from curation.stages.ingest.originals import remove_originals
 from curation.stages.ingest.retry import RetryWork
 from curation.stages.knn.bias import BIAS, Bias, FitBackground, Offsets
-from curation.stages.knn.knn import ALIKE, NEAR, NEIGHBOURS, NearWork
-from curation.stages.knn.pool_index import BuildShard, PoolIndex
+from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnWork
+from curation.stages.knn.pool_index import BuildPartition, PoolIndex
 from curation.stages.knn.vectors import live_counts
 from curation.stages.select.selection import Compose, read_composition
 from pipelines.progress import Quiet, Report
@@ -91,7 +91,7 @@ def curate(
     with run.locked():
         run.begin()
         with open_runner(config.runner) as runner:
-            if not run.pool.parts("samples"):
+            if not run.pool.parts("fetch"):
                 runner.warm_up()  # starting workers takes seconds, and so may listing
             Curation(run, runner, report or Quiet(), steps, retry_failed).do()
     return run
@@ -102,7 +102,7 @@ def check_inputs(run: Run, steps: Sequence[str] = STEPS) -> None:
     for datasets in run.collections().values():
         for data in datasets:
             detect(data)
-    for step, settings in (("copies", run.config.copies), ("embeddings", run.config.embed)):
+    for step, settings in (("copy_descriptors", run.config.copy_descriptors), ("embeddings", run.config.embed)):
         if step in steps:  # opening a network takes seconds, which a crawl alone need not wait for
             open_embedder(settings).fingerprint()
     for path in run.collections():
@@ -124,15 +124,15 @@ class Curation:
     def do(self) -> None:
         self._list()
         for name, step in (
-            ("samples", self._bring_in),
+            ("fetch", self._bring_in),
             ("decode", self._look),
-            ("near", self._deduplicate),
+            ("copy_knn", self._deduplicate),
             ("embeddings", self._embed),
-            ("unwanted", self._exclude),
-            ("alike", self._thin_out),
+            ("exclude", self._exclude),
+            ("embedding_knn", self._thin_out),
             ("clusters", self._cluster),
-            ("tree", self._grow_tree),
-            ("neighbours", self._retrieve),
+            ("hierarchy", self._grow_tree),
+            ("seed_knn", self._retrieve),
             ("selection", self._select),
             ("export", self._export),
             ("export", self._remove_originals),
@@ -150,7 +150,7 @@ class Curation:
             at_hand = (list_rows(data) for data in datasets if data not in urls)
             tables = itertools.chain(*map(tables_of, at_hand), self._crawl(collection, urls))
             new = append_parts(collection, tables, self.run.config.parts.rows, self.run.config.seed)
-            if not new and not collection.parts("listing"):
+            if not new and not collection.parts("list"):
                 raise DatasetError(f"{path}: no images found in {', '.join(datasets)}; check that this is the dataset")
 
     def _crawl(self, collection: Collection, datasets: Sequence[str]) -> Iterator[pa.Table]:
@@ -159,42 +159,42 @@ class Curation:
             return
         links = self.run.collection(f"{collection.path}/crawl")
         files = [file for data in datasets for file in link_files(data)]
-        work = LinkWork(links, files, self.run.config.crawl)
+        work = ExtractUrlsWork(links, files, self.run.config.crawl)
         self._parts(f"{links.path}: links", [work], work.parts())
         find_repeats(links)
-        for part in links.parts(UNIQUE.name):
-            live = links.read(UNIQUE.name, part, ["live"])["live"]
-            yield listed_links(links.read(LINKS.name, part, list(LINKS.schema.names)).filter(live))
+        for part in links.parts(DEDUP_URLS.name):
+            live = links.read(DEDUP_URLS.name, part, ["live"])["live"]
+            yield listed_links(links.read(EXTRACT_URLS.name, part, list(EXTRACT_URLS.schema.names)).filter(live))
 
     def _bring_in(self) -> None:
         """The bytes: fetched, or found where they lie."""
         seed = self.run.config.seed
-        stage = Samples(self.run.config.crawl, self.run.config.image)
+        stage = Fetch(self.run.config.crawl, self.run.config.image)
         collections = [self.run.collection(path) for path in self.run.collections()]
-        self._parts("samples", [ColumnWork(collection, stage, seed) for collection in collections])
+        self._parts("fetch", [ColumnWork(collection, stage, seed) for collection in collections])
         if self.retry_failed:
             self._parts("samples again", [RetryWork(collection, stage, seed) for collection in collections])
         for path in self.run.collections():
-            self._need_live(path, "samples")
+            self._need_live(path, "fetch")
 
     def _look(self) -> None:
         """One decode of each image: does it decode, its hash, its copy descriptor; seeds are embedded too."""
         self._forget_filters()
         config = self.run.config
         basis = self._fit_basis() if "hashes" in self.steps and config.hash.method == "pca" else None
-        copies = self._fit_whitening("copies", self._copy_model) if "copies" in self.steps else None
+        copies = self._fit_whitening("copy_descriptors", self._copy_model) if "copy_descriptors" in self.steps else None
         side = self._look_side
         work: list[PartWork] = []
         for path in self.run.collections():
             stages = self._filters(path)
             after, changed = self._last_filter(path), self._has_safety(path)
             if path == "pool" and "hashes" in self.steps:
-                fitted = basis.fitted if basis else None
-                stages.append(Hashes(config.hash, fitted, side, after=after, changed=changed))
+                artifact = basis.artifact if basis else None
+                stages.append(Hashes(config.hash, artifact, side, after=after, changed=changed))
                 after = "hashes"
-            if self.run.role(path) in ("pool", "references") and "copies" in self.steps:
-                stages.append(self._describe("copies", after, self._copy_model, copies, side, changed))
-            work.append(self._pixels(self.run.collection(path), stages, config.copies, side))
+            if self.run.role(path) in ("pool", "reference") and "copy_descriptors" in self.steps:
+                stages.append(self._describe("copy_descriptors", after, self._copy_model, copies, side, changed))
+            work.append(self._pixels(self.run.collection(path), stages, config.copy_descriptors, side))
         self._parts("pixels", work)
         for path in self.run.collections():
             self._need_live(path, self._last_filter(path))
@@ -231,8 +231,8 @@ class Curation:
             for part in [] if self._has_safety(path) else collection.parts("safety"):
                 collection.remove("safety", part)
                 self.run.store.remove(f"{path}/{changed_tar(part)}")
-        unused = {"unwanted": not self.run.config.excludes}
-        unused |= dict.fromkeys(("alike", "semantic"), not self.run.config.semantic.enabled)
+        unused = {"exclude": not self.run.config.exclude}
+        unused |= dict.fromkeys(("embedding_knn", "semantic_dedup"), not self.run.config.semantic_dedup.enabled)
         for stage in [stage for stage, off in unused.items() if off]:
             for part in self.run.pool.parts(stage):
                 self.run.pool.remove(stage, part)
@@ -242,24 +242,26 @@ class Curation:
         config = self.run.config
         pool, settings = self.run.pool, config.dedup
         references = [self.run.references(item.name) for item in config.references]
-        index = PoolIndex(pool, "copies", settings, config.seed)
-        if "near" in self.steps:
+        index = PoolIndex(pool, "copy_descriptors", settings, config.seed)
+        if "copy_knn" in self.steps:
             self._measure_bias([pool, *references])
             self._build("index of copies", index)
             offsets = Offsets.of(pool, settings.normalise)
-            near = NearWork(NEAR, pool, index, after="copies", neighbours=settings.neighbours, offsets=offsets)
-            self._search("near", [near, *(self._near(item, index, offsets) for item in config.references)])
+            near = KnnWork(
+                COPY_KNN, pool, index, after="copy_descriptors", neighbours=settings.neighbours, offsets=offsets
+            )
+            self._search("copy_knn", [near, *(self._near(item, index, offsets) for item in config.references)])
         if settings.verify != "off":
             changed = self._has_safety("pool")
-            if "features" in self.steps:
-                self._parts("features", [FeaturesWork(pool, settings, config.image, changed=changed)])
-            if "verified" in self.steps:
-                floors = [(pool, settings.floor, settings.top)]
+            if "local_features" in self.steps:
+                self._parts("local_features", [LocalFeaturesWork(pool, settings, config.image, changed=changed)])
+            if "verify_copies" in self.steps:
+                floors = [(pool, settings.candidate_above, settings.max_candidates)]
                 floors += [
                     (reference, item.threshold or settings.relative.threshold, 1024)
                     for reference, item in zip(references, config.references, strict=True)
                 ]
-                self._parts("verified", [self._look_at(*floor) for floor in floors])
+                self._parts("verify_copies", [self._look_at(*floor) for floor in floors])
         if "dedup" in self.steps:
             self._step("dedup", Dedup(pool, references, config.references, settings, config.hash))
 
@@ -273,24 +275,30 @@ class Curation:
             return
         fit = FitBackground(pool, settings)
         self._step("fit background", fit)
-        stages = {own: Bias(fit.fitted, settings, own=own) for own in (True, False)}
+        stages = {own: Bias(fit.artifact, settings, own=own) for own in (True, False)}
         seed = self.run.config.seed
         self._parts("bias", [ColumnWork(some, stages[some.path == pool.path], seed) for some in collections])
 
-    def _near(self, item: ReferenceConfig, index: PoolIndex, offsets: Offsets | None) -> NearWork:
+    def _near(self, item: ReferenceConfig, index: PoolIndex, offsets: Offsets | None) -> KnnWork:
         """The nearest pool images of a reference set; more of them where all may be copies."""
         settings = self.run.config.dedup
         above = item.threshold or settings.relative.threshold
         if settings.verify != "off":
-            above = settings.sure  # from the lower threshold on, images are only looked at, and half a pool may be
+            above = (
+                settings.accept_above
+            )  # from the lower threshold on, images are only looked at, and half a pool may be
         k = item.neighbours or settings.neighbours
         collection = self.run.references(item.name)
-        return NearWork(NEAR, collection, index, after="copies", neighbours=k, copies_above=above, offsets=offsets)
+        return KnnWork(
+            COPY_KNN, collection, index, after="copy_descriptors", neighbours=k, copies_above=above, offsets=offsets
+        )
 
-    def _look_at(self, collection: Collection, floor: float, top: int) -> VerifyWork:
+    def _look_at(self, collection: Collection, floor: float, top: int) -> VerifyCopiesWork:
         changed = self._has_safety(collection.path)
         config = self.run.config
-        return VerifyWork(collection, self.run.pool, config.dedup, config.image, floor=floor, top=top, changed=changed)
+        return VerifyCopiesWork(
+            collection, self.run.pool, config.dedup, config.image, floor=floor, top=top, changed=changed
+        )
 
     def _embed(self) -> None:
         """Where each image lies among concepts."""
@@ -298,7 +306,7 @@ class Curation:
         fit = self._fit_whitening("embeddings", self._concept_model)
         side = self._concept_side
         work = []
-        paths = ("pool", *self._seed_paths, *(f"excludes/{item.name}" for item in self.run.config.excludes))
+        paths = ("pool", *self._seed_paths, *(f"excludes/{item.name}" for item in self.run.config.exclude))
         for path in paths:
             after = "dedup" if path == "pool" else self._last_filter(path)
             stage = self._describe("embeddings", after, self._concept_model, fit, side, self._has_safety(path))
@@ -309,29 +317,31 @@ class Curation:
 
     def _exclude(self) -> None:
         """Pool images that resemble examples of what is unwanted go."""
-        if sets := self.run.config.excludes:
+        if sets := self.run.config.exclude:
             examples = [self.run.excludes(item.name) for item in sets]
-            self._parts("unwanted", [UnwantedWork(self.run.pool, examples, sets)])
-            self._need_live("pool", "unwanted")
+            self._parts("exclude", [ExcludeWork(self.run.pool, examples, sets)])
+            self._need_live("pool", "exclude")
 
     def _thin_out(self) -> None:
         """Of images that show the same thing, one stays."""
-        settings, pool = self.run.config.semantic, self.run.pool
+        settings, pool = self.run.config.semantic_dedup, self.run.pool
         if not settings.enabled:
             return
-        after = "unwanted" if self.run.config.excludes else "embeddings"
-        index = self._index(after, "models/alike")
+        after = "exclude" if self.run.config.exclude else "embeddings"
+        index = self._index(after, "artifacts/embedding_knn")
         self._build("index of embeddings", index)
-        self._search("alike", [NearWork(ALIKE, pool, index, after=after, neighbours=settings.neighbours)])
-        if "semantic" in self.steps:
+        self._search(
+            "embedding_knn", [KnnWork(EMBEDDING_KNN, pool, index, after=after, neighbours=settings.neighbours)]
+        )
+        if "semantic_dedup" in self.steps:
             self._step("semantic dedup", SemanticDedup(pool, settings, after))
 
     @property
     def _chosen_from(self) -> str:
         """The stage of the pool whose live rows are clustered and retrieved."""
-        if self.run.config.semantic.enabled:
-            return "semantic"
-        return "unwanted" if self.run.config.excludes else "embeddings"
+        if self.run.config.semantic_dedup.enabled:
+            return "semantic_dedup"
+        return "exclude" if self.run.config.exclude else "embeddings"
 
     def _index(self, after: str, folder: str) -> PoolIndex:
         """Of the pool's embeddings."""
@@ -344,27 +354,27 @@ class Curation:
         self._gang("k-means", fit)
         seed = self.run.config.seed
         after = {"pool": self._chosen_from, **dict.fromkeys(self._seed_paths, "embeddings")}
-        stages = {path: Clusters(fit.fitted, stage) for path, stage in after.items()}
+        stages = {path: Clusters(fit.artifact, stage) for path, stage in after.items()}
         self._parts("clusters", [ColumnWork(self.run.collection(path), stages[path], seed) for path in stages])
 
     def _grow_tree(self) -> None:
         """Clusters of clusters over the pool, where images are chosen equally from all of them."""
         config, pool = self.run.config, self.run.pool
         if not config.selection.balances:
-            for part in pool.parts("tree"):
-                pool.remove("tree", part)
+            for part in pool.parts("hierarchy"):
+                pool.remove("hierarchy", part)
             return
-        fit = FitTree(pool, config.hierarchy, config.clusters, config.seed, self._chosen_from)
+        fit = FitHierarchy(pool, config.hierarchy, config.clusters, config.seed, self._chosen_from)
         self._gang("hierarchical k-means", fit)
-        self._parts("tree", [ColumnWork(pool, Tree(fit.fitted), config.seed)])
+        self._parts("hierarchy", [ColumnWork(pool, Hierarchy(fit.artifact), config.seed)])
 
     def _retrieve(self) -> None:
         """The nearest pool images of each seed image, for sets in sample mode."""
         retrieves = self.run.config.selection.retrieves
         sets = [seed for seed in self.run.config.seeds if seed.retrieve == "sample" and retrieves]
         for other in (self.run.seeds(seed.name) for seed in self.run.config.seeds if seed not in sets):
-            for part in other.parts("neighbours"):
-                other.remove("neighbours", part)
+            for part in other.parts("seed_knn"):
+                other.remove("seed_knn", part)
         images = sum(live_counts(self.run.pool, self._chosen_from).values())
         for seed in sets:
             if seed.neighbours > images:
@@ -373,13 +383,13 @@ class Curation:
                     f"set its neighbours to {images} or less"
                 )
         if sets:
-            index = self._index(self._chosen_from, "models/neighbours")
+            index = self._index(self._chosen_from, "artifacts/seed_knn")
             self._build("index of embeddings", index)
             works = [
-                NearWork(NEIGHBOURS, self.run.seeds(seed.name), index, after="clusters", neighbours=seed.neighbours)
+                KnnWork(SEED_KNN, self.run.seeds(seed.name), index, after="clusters", neighbours=seed.neighbours)
                 for seed in sets
             ]
-            self._search("neighbours", works)
+            self._search("seed_knn", works)
 
     def _select(self) -> None:
         """The list of chosen images, shuffled."""
@@ -406,7 +416,7 @@ class Curation:
         if self.run.config.privacy.delete_originals:
             for path in self.run.collections():
                 collection = self.run.collection(path)
-                for part in collection.parts("samples"):
+                for part in collection.parts("fetch"):
                     remove_originals(collection, STAGES, part)
 
     # -- how steps are done --------------------------------------------------------------------------------------
@@ -416,7 +426,7 @@ class Curation:
         tasks = [
             Task(work, part)
             for work in works
-            for part in (work.collection.parts("listing") if parts is None else parts)
+            for part in (work.collection.parts("list") if parts is None else parts)
             if not work.is_current(part)
         ]
         if not tasks:
@@ -427,29 +437,29 @@ class Curation:
 
     def _rows(self, task: Task) -> int:
         collection = task.work.collection
-        for stage in ("listing", "selection"):
+        for stage in ("list", "selection"):
             if footer := collection.footer(stage, task.part):
                 return footer.rows
         return 0
 
     def _build(self, name: str, index: PoolIndex) -> None:
         """One index with all cores, several at once."""
-        if len(index.shards) == 1 or index.is_current():
+        if len(index.partitions) == 1 or index.is_current():
             self._step(name, index)
             return
         index.forget_others()
-        work = BuildShard(index)
-        tasks = [Task(work, number) for number in range(len(index.shards)) if not work.is_current(number)]
+        work = BuildPartition(index)
+        tasks = [Task(work, number) for number in range(len(index.partitions)) if not work.is_current(number)]
         with self.report.stage(name, 0):
             for _ in self.runner.run_tasks(tasks):
                 pass
 
-    def _search(self, name: str, works: Sequence[NearWork]) -> None:
+    def _search(self, name: str, works: Sequence[KnnWork]) -> None:
         """Neighbours: shard by shard where the pool has several, those of all collections together."""
-        stale = [work for work in works if not all(map(work.is_current, work.collection.parts("listing")))]
+        stale = [work for work in works if not all(map(work.is_current, work.collection.parts("list")))]
         passes = itertools.zip_longest(*(work.passes() for work in stale), fillvalue=())
         for number, some in enumerate(passes, 1):
-            searches = sorted(itertools.chain(*some), key=lambda work: work.shard)
+            searches = sorted(itertools.chain(*some), key=lambda work: work.partition)
             self._parts(f"{name}, pass {number}", searches)
         self._parts(name, stale)
         for work in works:
@@ -460,15 +470,15 @@ class Curation:
             with self.report.stage(name, 0):
                 self.runner.run_step(step)
 
-    def _gang(self, name: str, step: FitCentroids | FitTree) -> None:
+    def _gang(self, name: str, step: FitCentroids | FitHierarchy) -> None:
         if not step.is_current():
             with self.report.stage(name, 0):
-                self.runner.run_gang(step)
+                self.runner.run_group(step)
 
     def _need_live(self, path: str, stage: str) -> None:
         """A collection that is used up makes all that follows meaningless."""
         collection = self.run.collection(path)
-        footers = [collection.footer(stage, part) for part in collection.parts("listing")]
+        footers = [collection.footer(stage, part) for part in collection.parts("list")]
         if any(footer and footer.ledger.live_out for footer in footers):
             return
         rows = sum(footer.rows for footer in footers if footer)
@@ -486,7 +496,7 @@ class Curation:
 
     @cached_property
     def _copy_model(self) -> Embedder:
-        return open_embedder(self.run.config.copies)
+        return open_embedder(self.run.config.copy_descriptors)
 
     @cached_property
     def _concept_model(self) -> Embedder:
@@ -537,9 +547,9 @@ class Curation:
 
     def _describe(
         self, stage: str, after: str, model: Embedder, fit: FitOnSample | None, side: int, changed: bool
-    ) -> Describe:
-        whitening = fit.fitted if fit else None
-        return Describe(stage, after, model, whitening, side, model.fingerprint(), changed=changed)
+    ) -> Embed:
+        whitening = fit.artifact if fit else None
+        return Embed(stage, after, model, whitening, side, model.fingerprint(), changed=changed)
 
     def _pixels(
         self, collection: Collection, stages: Sequence[PixelStage | SourceStage], model: ModelConfig, side: int

@@ -22,11 +22,11 @@ from curation.decontaminate.write import CleanWork
 from curation.engine.runner import Runner, Task, open_runner
 from curation.errors import ConfigError, RunError
 from curation.formats.dataset import Kind
-from curation.report.thumbnails import Exhibits, keep_exhibits
+from curation.report.thumbnails import Thumbnails, keep_thumbnails
 from curation.run.directory import Run
 from curation.run.parts import Collection, Ledger
 from curation.run.store import Store, is_url
-from curation.stages.dedup.reference_knn import Matches
+from curation.stages.dedup.reference_knn import ReferenceKnn
 from curation.stages.knn.bias import Offsets
 from pipelines.curate import STEPS, Curation, check_inputs
 from pipelines.names import named
@@ -34,7 +34,7 @@ from pipelines.progress import Quiet, Report
 
 __all__ = ["decontaminate", "settings_for"]
 
-SECTIONS = ("seed", "parts", "runner", "image", "hash", "copies", "dedup")
+SECTIONS = ("seed", "parts", "runner", "image", "hash", "copy_descriptors", "dedup")
 """What `--set` may change: the rest of a config has no bearing on this job."""
 NEAREST = 5
 """Dataset images that the certificate names for each reference image."""
@@ -116,10 +116,10 @@ def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] 
 
 def _check_out(out: Store, source: Source) -> None:
     """Refuse a folder that holds something else, or that is part of the dataset."""
-    found = [*out.names(), *out.folders()]
-    strangers = sorted(set(found) - set(FILES))
-    if strangers or (found and not out.exists(f"{RUN}/config.yaml")):
-        what = (strangers or sorted(found))[0]
+    result = [*out.names(), *out.folders()]
+    strangers = sorted(set(result) - set(FILES))
+    if strangers or (result and not out.exists(f"{RUN}/config.yaml")):
+        what = (strangers or sorted(result))[0]
         raise RunError(f"{out.root}: is not empty and holds no run of lvd decontaminate ({what}); choose another --out")
     if out.is_local and not is_url(source.data):
         inside = os.path.realpath(out.path())
@@ -167,7 +167,7 @@ class _Decontamination:
         Curation(self.run, runner, self.report, steps, retry_failed=False).do()
         references = [self.run.references(item.name) for item in self.run.config.references]
         offsets = Offsets.of(self.run.pool, self.run.config.dedup.normalise)
-        matches = Matches(self.run.pool, references, NEAREST, offsets)
+        matches = ReferenceKnn(self.run.pool, references, NEAREST, offsets)
         if not matches.is_current():
             with self.report.stage("nearest images", 0):
                 runner.run_step(matches)
@@ -176,11 +176,11 @@ class _Decontamination:
         passed_over = folder.passed_over(self.source.files[0]) if self.source.kind is Kind.FOLDER else {}
         return make_certificate(self.run, self._clean, self.source, self.action, self.unreadable, passed_over)
 
-    def _exhibit(self, certificate: Certificate) -> Exhibits:
+    def _exhibit(self, certificate: Certificate) -> Thumbnails:
         """What the page shows of the images."""
         pairs = page_pairs(certificate)
         with self.report.stage("certificate", sum(1 + len(others) for others in pairs.values())) as bar:
-            return keep_exhibits(self.run, pairs, lambda images: bar.advance(images, Ledger(images, images)))
+            return keep_thumbnails(self.run, pairs, lambda images: bar.advance(images, Ledger(images, images)))
 
     def _write(self, runner: Runner) -> None:
         """The clean dataset: each part that is not there yet."""

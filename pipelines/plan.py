@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from curation.config import BALANCED, Config, SeedConfig
 from curation.errors import ConfigError, DatasetError
 from curation.formats.dataset import detect, list_rows
-from curation.stages.concepts.hierarchy import tree_counts
+from curation.stages.concepts.hierarchy import level_counts
 
 __all__ = ["Cost", "Machine", "Plan", "PlanRow", "plan", "readable"]
 
@@ -134,12 +134,12 @@ def _sampled(seed: SeedConfig, images: int) -> PlanRow:
 
 def _clustered(config: Config, seed: SeedConfig, images: int) -> PlanRow:
     """Each pool image has one cluster, so what a set retrieves is unique within it."""
-    told = config.plan.clusters.get(seed.name)
-    clusters = images // (seed.min_seed_images + 1) if told is None else told
-    if told is None and config.clusters.count is not None:
+    reported = config.plan.clusters.get(seed.name)
+    clusters = images // (seed.min_seed_images + 1) if reported is None else reported
+    if reported is None and config.clusters.count is not None:
         clusters = min(clusters, config.clusters.count)
     retrieved = clusters * seed.per_cluster
-    return PlanRow(seed.name, "cluster", images, retrieved, min(seed.cap, retrieved), None, exact=told is not None)
+    return PlanRow(seed.name, "cluster", images, retrieved, min(seed.cap, retrieved), None, exact=reported is not None)
 
 
 def _balanced(config: Config, images: float | None) -> PlanRow:
@@ -153,7 +153,7 @@ def _balanced(config: Config, images: float | None) -> PlanRow:
 
 def _tree_work(config: Config, kept: float, lowest: int, dim: int) -> tuple[float, int, str]:
     """Operations for the hierarchy (every k-means of every level, the assignment of all images), bytes an image."""
-    levels = config.hierarchy.levels or tree_counts(lowest)
+    levels = config.hierarchy.levels or level_counts(lowest)
     rounds, iterations = config.hierarchy.resamplings, config.clusters.iterations
     rows = min(kept, levels[0] * config.clusters.sample_per_cluster)
     products = 2.0 * dim * levels[0] * kept
@@ -181,14 +181,14 @@ def _costs(
     queries = sum(row.images for row in rows if row.how == "sample")
     chosen = sum(row.nominal for row in rows)
     line = nodes * machine.network_gbit * GIGA / 8
-    tree, path, told = _tree_work(config, kept, count, machine.dim)
+    tree, path, reported = _tree_work(config, kept, count, machine.dim)
 
     def cost(step: str, count: float, seconds: float, stored: float, how: str) -> Cost:
         return Cost(step, count, seconds / 3600, stored, how)
 
     return [
         cost(
-            "samples",
+            "fetch",
             images,
             images * machine.image_bytes / line,
             images * (machine.image_bytes + 300),
@@ -225,12 +225,12 @@ def _costs(
             f"one over all, {by_cores}",
         ),
         *(
-            [cost("tree", kept, tree / on_cores, kept * path, f"{told}, {by_cores}")]
+            [cost("hierarchy", kept, tree / on_cores, kept * path, f"{reported}, {by_cores}")]
             if config.selection.balances
             else []
         ),
         cost(
-            "neighbours",
+            "seed_knn",
             queries,
             2 * queries * kept * machine.probed * machine.dim / on_cores,
             sum(row.nominal for row in rows if row.how == "sample") * 12,

@@ -125,7 +125,7 @@ def configure(dataset: Dataset) -> Configure:
             "references": [{"name": "test", "data": str(dataset.reference)}],
             "parts": {"rows": 40},
             "runner": {"kind": "inline"},
-            "copies": {"model": "classical/hog-colour-4x4"},  # quicker to fit than 8x8
+            "copy_descriptors": {"model": "classical/hog-colour-4x4"},  # quicker to fit than 8x8
             "embed": {"model": "classical/hog-colour-1x1"},  # textures have no layout
             "export": {"samples_per_shard": 20},
             "quality": {"on": []},  # random textures are neither photos nor safe from false alarms

@@ -12,7 +12,7 @@ from curation.config.concepts import (
     EmbedConfig,
     HierarchyConfig,
     RetrievalConfig,
-    SemanticConfig,
+    SemanticDedupConfig,
 )
 from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig, SeedConfig
 from curation.config.dedup import CopyConfig, DedupConfig, HashConfig, NormaliseConfig
@@ -51,7 +51,7 @@ __all__ = [
     "SafetyConfig",
     "SeedConfig",
     "SelectionConfig",
-    "SemanticConfig",
+    "SemanticDedupConfig",
     "laid_over",
     "load_config",
     "parse_config",

@@ -8,7 +8,7 @@ __all__ = ["ModelConfig", "Name", "Role", "Settings", "Similarity", "Weight"]
 
 Similarity = Annotated[float, Field(ge=-1.0, le=1.0)]
 Weight = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
-Role = Literal["pool", "seeds", "references", "excludes"]
+Role = Literal["pool", "seed", "reference", "exclude"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 

@@ -13,7 +13,7 @@ __all__ = [
     "EmbedConfig",
     "HierarchyConfig",
     "RetrievalConfig",
-    "SemanticConfig",
+    "SemanticDedupConfig",
 ]
 
 CLASSICAL_CONCEPT = "classical/hog-colour-4x4"
@@ -44,12 +44,12 @@ class RetrievalConfig(Settings):
     """Lists of the inverted file that are searched for each image."""
     compressed_from: int = Field(20_000_000, ge=0)
     """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
-    shard: int = Field(5_000_000, ge=1)
+    partition: int = Field(5_000_000, ge=1)
     """Images of the pool, of whole parts, that a worker searches among at a time: what bounds its memory. Each takes 2
     bytes a dimension, with an inverted file twice as many, or a quarter more where that holds codes (docs/dedup.md)."""
 
 
-class SemanticConfig(Settings):
+class SemanticDedupConfig(Settings):
     """Images that show the same thing: one of each component is kept. Off by default."""
 
     enabled: bool = False
@@ -57,7 +57,7 @@ class SemanticConfig(Settings):
     """Cosine similarity of embeddings above which two images are linked. It belongs to the embedding."""
     neighbours: int = Field(64, ge=1, le=1024)
     """k of the kNN graph over embeddings."""
-    widest: float | None = Field(None, ge=-1, le=1)
+    min_similarity_to_kept: float | None = Field(None, ge=-1, le=1)
     """Ends chains: an image is dropped only if its similarity to the one that is kept is at least this. None for no
     limit."""
 

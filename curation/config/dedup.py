@@ -97,22 +97,22 @@ class DedupConfig(Settings):
     """Lists of the inverted file that are searched for each image."""
     compressed_from: int = Field(20_000_000, ge=0)
     """Images from which on the inverted file holds product-quantised codes, and the best are ranked again exactly."""
-    shard: int = Field(5_000_000, ge=1)
+    partition: int = Field(5_000_000, ge=1)
     """Images of the pool, of whole parts, that a worker searches among at a time: what bounds its memory. Each takes 2
     bytes a dimension, with an inverted file twice as many, or a quarter more where that holds codes (docs/dedup.md)."""
     verify: Literal["geometry", "off"] = "off"
     """`off`: two images are linked when they are more similar than a threshold, the paper's rule; `geometry`: when they
-    are more similar than `sure`, or when local features and pixels confirm it."""
-    sure: Similarity = 0.95
+    are more similar than `accept_above`, or when local features and pixels confirm it."""
+    accept_above: Similarity = 0.95
     """Cosine similarity above which two images are linked without a look. It belongs to the descriptor."""
-    floor: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    candidate_above: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Cosine similarity below which no pair is looked at."""
-    top: int = Field(32, ge=1, le=1024)
+    max_candidates: int = Field(32, ge=1, le=1024)
     """Neighbours of each image, the most similar, that are looked at."""
     score: float = Field(1.9, ge=0)
     """Agreement of pixels x ln(8 + inliers) from which on a pair is verified: 5 inliers and an agreement of 0.74 have
     1.9, and so have 30 and 0.52."""
-    widest: float | None = Field(None, ge=-1, le=1)
+    min_similarity_to_kept: float | None = Field(None, ge=-1, le=1)
     """Ends chains of merges: a copy is dropped only if its similarity to the image that stands for it is at least this.
     None for no limit."""
     normalise: NormaliseConfig = NormaliseConfig()
@@ -129,8 +129,8 @@ class DedupConfig(Settings):
 DEDUP_OF: Mapping[str, Mapping[str, Any]] = {
     "lvd": {
         "verify": "geometry",
-        "sure": 0.85,
-        "floor": 0.2,
+        "accept_above": 0.85,
+        "candidate_above": 0.2,
         "relative": {"threshold": 0.2},
     },
     "sscd": {"self": {"threshold": 0.6}},
@@ -138,6 +138,6 @@ DEDUP_OF: Mapping[str, Mapping[str, Any]] = {
 """How images are linked by descriptors of a family. `lvd`: by what `tests/bench/bench_copy_quality.py` shows
 (docs/dedup.md); `sscd`: the paper's rule."""
 NORMALISED_OF: Mapping[str, Mapping[str, Any]] = {
-    "lvd": {"sure": 0.5, "floor": -0.1, "self": {"threshold": 0.45}, "relative": {"threshold": -0.1}},
+    "lvd": {"accept_above": 0.5, "candidate_above": -0.1, "self": {"threshold": 0.45}, "relative": {"threshold": -0.1}},
 }
 """The same where similarities are normalised, with weight 1 and these ranks."""

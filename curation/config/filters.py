@@ -65,7 +65,7 @@ class SafetyConfig(Settings):
     """Collections that unsafe images are dropped from. Seeds and references were curated by somebody who meant them."""
     faces: Literal["blur", "drop", "keep"] = "blur"
     """What becomes of faces: blurred for good, the image dropped, or no face looked for."""
-    faces_on: list[Role] = Field(default=["pool", "seeds", "references", "excludes"])
+    faces_on: list[Role] = Field(default=["pool", "seed", "reference", "exclude"])
     """Collections that faces are treated in. References and unwanted examples too, so that a blurred image is compared
     with a blurred one."""
     face_threshold: float = Field(0.3, ge=0.05, le=1)

@@ -15,7 +15,7 @@ from curation.config.concepts import (
     EmbedConfig,
     HierarchyConfig,
     RetrievalConfig,
-    SemanticConfig,
+    SemanticDedupConfig,
 )
 from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig, SeedConfig
 from curation.config.dedup import COPY_SMALL, DEDUP_OF, NORMALISED_OF, CopyConfig, DedupConfig, HashConfig
@@ -36,7 +36,7 @@ class Config(Settings):
     seeds: list[SeedConfig]
     """What to find more of; `lvd curate` needs at least one, but for `selection.mode: hierarchical`."""
     references: list[ReferenceConfig] = Field(default_factory=list)
-    excludes: list[ExcludeConfig] = Field(default_factory=list)
+    exclude: list[ExcludeConfig] = Field(default_factory=list)
     parts: PartsConfig = PartsConfig()
     runner: RunnerConfig = RunnerConfig()
     crawl: CrawlConfig = CrawlConfig()
@@ -45,10 +45,10 @@ class Config(Settings):
     safety: SafetyConfig = SafetyConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     hash: HashConfig = HashConfig()
-    copies: CopyConfig = CopyConfig()
+    copy_descriptors: CopyConfig = CopyConfig()
     dedup: DedupConfig = DedupConfig()
     embed: EmbedConfig = EmbedConfig()
-    semantic: SemanticConfig = SemanticConfig()
+    semantic_dedup: SemanticDedupConfig = SemanticDedupConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     clusters: ClusterConfig = ClusterConfig()
     hierarchy: HierarchyConfig = HierarchyConfig()
@@ -60,7 +60,9 @@ class Config(Settings):
     @classmethod
     def _linked_as_the_descriptor_needs(cls, values: Any) -> Any:
         """Fill in what `dedup` leaves open; what is malformed is for the checks that follow."""
-        copies, given = (values.get(name, {}) for name in ("copies", "dedup")) if isinstance(values, dict) else (0, 0)
+        copies, given = (
+            (values.get(name, {}) for name in ("copy_descriptors", "dedup")) if isinstance(values, dict) else (0, 0)
+        )
         if not isinstance(copies, dict) or not isinstance(given, dict):
             return values
         model, normalise = str(copies.get("model", COPY_SMALL)), given.get("normalise")
@@ -76,7 +78,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        for field in ("seeds", "references", "excludes"):
+        for field in ("seeds", "references", "exclude"):
             names = [item.name for item in getattr(self, field)]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{field}: the name {twice[0]!r} is used twice; give each set its own")

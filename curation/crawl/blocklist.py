@@ -52,12 +52,12 @@ def read_blocklists(paths: tuple[str, ...]) -> Blocklist:
     """
     domains: dict[bool, set[str]] = {False: set(), True: set()}
     for path in paths:
-        found = [(domain, exception) for domain, exception in map(parse_line, _lines(path)) if domain]
-        if not found:
+        result = [(domain, exception) for domain, exception in map(parse_line, _lines(path)) if domain]
+        if not result:
             raise DatasetError(
                 f"{path}: holds no domain; give a hosts file, a list of domains, or Adblock ||domain^ lines"
             )
-        for domain, exception in found:
+        for domain, exception in result:
             domains[exception].add(domain)
     return Blocklist(domains[False], domains[True])
 

@@ -149,16 +149,16 @@ def _best_source(img: LexborNode, attributes: dict[str, str | None]) -> str:
 
 def _offers(attributes: dict[str, str | None]) -> list[tuple[str, float]]:
     """An `<img>`'s own (URL, size), in order of trust: a lazy attribute beats the `src` that holds its place."""
-    found = []
+    result = []
     for name in LAZY_SRC:
         value = attributes.get(name)
         if value and not is_placeholder(value):
-            found.append((value, 1.0))
-    found.extend(_srcsets(attributes))
+            result.append((value, 1.0))
+    result.extend(_srcsets(attributes))
     src = attributes.get("src")
     if src and not is_placeholder(src):
-        found.append((src, 1.0))
-    return found
+        result.append((src, 1.0))
+    return result
 
 
 def _srcsets(attributes: dict[str, str | None]) -> list[tuple[str, float]]:

@@ -104,13 +104,13 @@ def reserved_paths(body: bytes) -> Patterns:
         return ()
     if not isinstance(rules, list):
         return ()
-    found = []
+    result = []
     for rule in rules[:MAX_RULES]:
         if isinstance(rule, dict) and rule.get("tdm-reservation") in (1, "1", True):
             pattern = rule.get("location")
             if isinstance(pattern, str) and len(pattern) <= MAX_PATTERN:
-                found.append(pattern if pattern.startswith(("/", "*")) else f"/{pattern}")
-    return tuple(found)
+                result.append(pattern if pattern.startswith(("/", "*")) else f"/{pattern}")
+    return tuple(result)
 
 
 def _matches(pattern: str, path: str) -> bool:

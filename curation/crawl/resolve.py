@@ -48,15 +48,15 @@ class GuardedResolver(AbstractResolver):  # type: ignore[misc, unused-ignore]
         target = self._connect_to.get(f"{host}:{port}") or self._connect_to.get(host)
         if target is not None:
             address, port = target
-            found: Addresses = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address)]
+            result: Addresses = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address)]
         else:
-            found = await self._lookups.submit(host)
-        for _, address in found:
+            result = await self._lookups.submit(host)
+        for _, address in result:
             if not self._allow_private and not is_public(address):
                 raise PrivateAddressError(f"{host} is at {address}")
         return [
             ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
-            for kind, address in found
+            for kind, address in result
         ]
 
     async def close(self) -> None:
@@ -127,20 +127,20 @@ class _Lookups:
             host, future = job
             try:
                 answer = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-                found: Addresses = list(dict.fromkeys((info[0], str(info[4][0])) for info in answer))
-                _settle(future, found, None)
+                result: Addresses = list(dict.fromkeys((info[0], str(info[4][0])) for info in answer))
+                _settle(future, result, None)
             except (OSError, UnicodeError) as error:
                 _settle(future, [], error)
 
 
-def _settle(future: "asyncio.Future[Addresses]", found: Addresses, error: Exception | None) -> None:
+def _settle(future: "asyncio.Future[Addresses]", result: Addresses, error: Exception | None) -> None:
     def settle() -> None:
         if future.done():
             return
         if error is not None:
             future.set_exception(error if isinstance(error, OSError) else OSError(str(error)))
         else:
-            future.set_result(found)
+            future.set_result(result)
 
     try:
         future.get_loop().call_soon_threadsafe(settle)

@@ -102,7 +102,7 @@ class ReferenceSet:
     kind: str
     images: int
     unreadable: int
-    found: int
+    result: int
     removed: int
     sha256: str
 
@@ -125,11 +125,11 @@ class Certificate:
     @cached_property
     def removed_by_reference(self) -> Mapping[int, list[Finding]]:
         """The copies of each reference image, by its number, the most similar first."""
-        found: dict[int, list[Finding]] = {}
+        result: dict[int, list[Finding]] = {}
         for item in self.removed:
             if item.reference is not None:
-                found.setdefault(item.reference, []).append(item)
-        return {at: sorted(items, key=lambda item: -(item.similarity or 0)) for at, items in found.items()}
+                result.setdefault(item.reference, []).append(item)
+        return {at: sorted(items, key=lambda item: -(item.similarity or 0)) for at, items in result.items()}
 
     def with_written(self, clean: Collection) -> "Certificate":
         """With what was written: name, size and SHA-256 of each file of a dataset of shards or Parquet files."""
@@ -179,7 +179,7 @@ class Certificate:
         fields: dict[str, Any] = {"set": item.set, "name": item.image.name, "sha256": item.image.sha256}
         if item.unreadable:
             fields["unreadable"] = item.unreadable
-        fields["removed"] = [found.image.name for found in self.removed_by_reference.get(at, ())]
+        fields["removed"] = [result.image.name for result in self.removed_by_reference.get(at, ())]
         fields["nearest"] = [
             {
                 "name": match.image.name,

@@ -12,7 +12,7 @@ import yaml
 
 from curation.decontaminate.certificate import Certificate, Finding, ImageName, Match, ReferenceImage
 from curation.report.pictures import drawing, outline, shown
-from curation.report.thumbnails import Exhibits, Geometry, Place
+from curation.report.thumbnails import Geometry, Place, Thumbnails
 
 __all__ = ["page_of", "page_pairs"]
 
@@ -62,7 +62,7 @@ def page_pairs(certificate: Certificate) -> dict[Place, list[Place]]:
     return pairs
 
 
-def page_of(certificate: Certificate, exhibits: Exhibits) -> str:
+def page_of(certificate: Certificate, exhibits: Thumbnails) -> str:
     """The whole page."""
     pictures = _Pictures(exhibits)
     parts = [
@@ -87,15 +87,15 @@ def page_of(certificate: Certificate, exhibits: Exhibits) -> str:
 class _Pictures:
     """Figures of images, with what is said of them and the outline of the one in the other."""
 
-    def __init__(self, exhibits: Exhibits) -> None:
+    def __init__(self, exhibits: Thumbnails) -> None:
         self._exhibits = exhibits
 
     def row(self, reference: ReferenceImage, others: Sequence[tuple[ImageName, str, str]]) -> str:
         """A reference image, and beside it images with a kind and a caption each."""
-        found = [self._exhibits.matches.get((reference.image.place, image.place)) for image, _, _ in others]
-        inside = [outline(match, inverse=True) for match in found if match and _is_drawn(match)]
+        result = [self._exhibits.matches.get((reference.image.place, image.place)) for image, _, _ in others]
+        inside = [outline(match, inverse=True) for match in result if match and _is_drawn(match)]
         figures = [self._figure(reference.image, "", f"reference, {reference.set}", inside)]
-        for (image, kind, caption), match in zip(others, found, strict=True):
+        for (image, kind, caption), match in zip(others, result, strict=True):
             outlines = [outline(match)] if match and _is_drawn(match) else []
             figures.append(self._figure(image, kind, f"{caption}{_geometry_words(match)}", outlines))
         return "".join(figures)
@@ -131,7 +131,7 @@ def _summary(certificate: Certificate) -> Iterator[str]:
         ],
     )
     rows = [
-        (item.name, item.images, item.unreadable, item.found, item.removed, item.data)
+        (item.name, item.images, item.unreadable, item.result, item.removed, item.data)
         for item in certificate.reference_sets
     ]
     yield "<h2>Reference sets</h2>"
@@ -166,10 +166,10 @@ def _unreadable_words(counts: Any) -> str:
 
 
 def _found_section(certificate: Certificate, pictures: _Pictures) -> Iterator[str]:
-    found = _found(certificate)
-    yield f"<h2>Reference images with copies in the dataset: {len(found):,}</h2>"
-    yield _cut(len(found), SHOWN_FOUND, "those with the most similar copies")
-    for at in found[:SHOWN_FOUND]:
+    result = _found(certificate)
+    yield f"<h2>Reference images with copies in the dataset: {len(result):,}</h2>"
+    yield _cut(len(result), SHOWN_FOUND, "those with the most similar copies")
+    for at in result[:SHOWN_FOUND]:
         reference = certificate.reference_images[at]
         copies = certificate.removed_by_reference[at]
         others = [(item.image, "gone", _copy_words(item)) for item in copies[:SHOWN_COPIES]]

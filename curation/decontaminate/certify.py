@@ -26,7 +26,7 @@ from curation.report.limits import limits_of
 from curation.report.notes import measured_recall
 from curation.run.directory import Run
 from curation.run.parts import Collection
-from curation.stages.knn.knn import NEAR
+from curation.stages.knn.knn import COPY_KNN
 
 __all__ = ["make_certificate"]
 
@@ -146,8 +146,8 @@ class _References:
             matches = () if row["unreadable"] else tuple(self._matches(nearest[part].slice(at, 1).to_pylist()[0]))
             yield row["id"], ReferenceImage(self._set, image, row["unreadable"], matches)
 
-    def _matches(self, found: Mapping[str, Any]) -> Iterator[Match]:
-        places = zip(found["pool_part"], found["pool_row"], found["pool_similarity"], strict=True)
+    def _matches(self, result: Mapping[str, Any]) -> Iterator[Match]:
+        places = zip(result["neighbour_part"], result["neighbour_row"], result["neighbour_similarity"], strict=True)
         for part, row, similarity in places:
             at = self._dataset.at(part, row)
             yield Match(self._dataset.image(at), similarity, not self._dataset.live[at])
@@ -189,7 +189,7 @@ def _positions(table: pa.Table, pool: Collection) -> dict[int, npt.NDArray[np.in
     """Part -> (rows,) where each of its rows is in the table."""
     parts, rows = (table[name].to_numpy() for name in ("pool_part", "pool_row"))
     where = {}
-    for part in pool.parts("listing"):
+    for part in pool.parts("list"):
         mine = np.flatnonzero(parts == part)
         places = np.empty(len(mine), dtype=np.int64)
         places[rows[mine]] = mine
@@ -219,7 +219,7 @@ def _counts(images: _Images, unreadable: Sequence[Finding]) -> dict[str, int]:
 def _of_search(run: Run) -> list[str]:
     """How good the search was, where it was not exact."""
     references = [run.references(item.name) for item in run.config.references]
-    recall = measured_recall([run.pool, *references], NEAR)
+    recall = measured_recall([run.pool, *references], COPY_KNN)
     if recall is None:
         return []
     return [
@@ -230,13 +230,16 @@ def _of_search(run: Run) -> list[str]:
 
 def _settings(run: Run) -> dict[str, Any]:
     recipe = run.config.recipe()
-    return {name: recipe[name] for name in ("seed", "parts", "image", "hash", "copies", "dedup")}
+    return {name: recipe[name] for name in ("seed", "parts", "image", "hash", "copy_descriptors", "dedup")}
 
 
 def _model(run: Run) -> dict[str, Any]:
     from curation.models import open_embedder
 
-    return {"name": run.config.copies.model, "fingerprint": open_embedder(run.config.copies).fingerprint()}
+    return {
+        "name": run.config.copy_descriptors.model,
+        "fingerprint": open_embedder(run.config.copy_descriptors).fingerprint(),
+    }
 
 
 def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -55,7 +55,7 @@ SCHEMA = pa.schema(
 )
 VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, schema=SCHEMA, settings={})
 LISTED = ("tar", "path", "offset", "length", "row")
-BEFORE_DEDUP = ("samples", "decode", "hashes", "copies")
+BEFORE_DEDUP = ("fetch", "decode", "hashes", "copy_descriptors")
 FOLDER_ROWS = 10_000
 
 
@@ -102,9 +102,9 @@ def _refuse(clean: Collection, is_replaced: bool) -> None:
 def ordered_rows(pool: Collection) -> pa.Table:
     """Every image of a collection, in the order of its dataset: a table of `VERDICTS.schema`."""
     tables = []
-    for part in pool.parts("listing"):
-        listing = pool.read("listing", part, LISTED)
-        samples = pool.read("samples", part, ["id", "sha256"])
+    for part in pool.parts("list"):
+        listing = pool.read("list", part, LISTED)
+        samples = pool.read("fetch", part, ["id", "sha256"])
         reasons, details = _refusals(pool, part, len(listing))
         arrays = [
             *(listing[name] for name in LISTED),

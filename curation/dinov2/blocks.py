@@ -6,7 +6,7 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from curation.dinov2.depth import BlockDraw
+from curation.dinov2.depth import BlockPlan
 from curation.dinov2.layout import Layout
 
 __all__ = ["Attention", "Block", "SwiGLU"]
@@ -83,7 +83,7 @@ class Block(nn.Module):
         x = x + self.attend(x, layout)
         return x + self.feed(x)
 
-    def forward_some(self, x: Tensor, layout: Layout, draw: BlockDraw) -> Tensor:
+    def forward_some(self, x: Tensor, layout: Layout, draw: BlockPlan) -> Tensor:
         """The same with stochastic depth: each branch only for the images that `draw` kept."""
         groups = layout.split(x)
         rows, kept = draw.attn.gather(groups)
@@ -92,7 +92,7 @@ class Block(nn.Module):
         groups = draw.mlp.add(groups, self.feed(rows), kept)
         return torch.cat([group.flatten(0, 1) for group in groups])
 
-    def forward_last(self, x: Tensor, layout: Layout, rows: Tensor, draw: BlockDraw | None) -> Tensor:
+    def forward_last(self, x: Tensor, layout: Layout, rows: Tensor, draw: BlockPlan | None) -> Tensor:
         """Only `rows` of the output, `(len(rows), D)`: the other rows serve as keys and values and end there."""
         if draw is None:
             x_rows: Tensor = x[rows] + self.ls1(self.attn.proj(self.attn.mix(self.norm1(x), layout)[rows]))

@@ -407,8 +407,8 @@ def _valid_keys(path: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = PretrainConfig
     for part in path:
         if isinstance(part, str) and part in model.model_fields:
-            found = _section(model.model_fields[part].annotation)
-            model = found or model
+            result = _section(model.model_fields[part].annotation)
+            model = result or model
     return sorted(model.model_fields)
 
 
@@ -416,6 +416,6 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        if (found := _section(argument)) is not None:
-            return found
+        if (result := _section(argument)) is not None:
+            return result
     return None

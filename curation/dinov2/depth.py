@@ -12,11 +12,11 @@ from torch import Tensor
 
 from curation.dinov2.layout import Layout
 
-__all__ = ["BlockDraw", "Draw", "Kept", "draw", "narrow"]
+__all__ = ["BlockPlan", "DropPathPlan", "KeptImages", "draw", "narrow"]
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptImages:
     """The images that one residual branch of one block is computed for."""
 
     images: tuple[Tensor, ...]
@@ -50,14 +50,14 @@ class Kept:
         hit = (place[image] >= 0).nonzero().flatten()
         return KeptRows(hit, place[image[hit]] + token[hit], scale[image[hit]].unsqueeze(1))
 
-    def to(self, device: torch.device) -> "Kept":
+    def to(self, device: torch.device) -> "KeptImages":
         """The same on `device`."""
-        return Kept(tuple(kept.to(device, non_blocking=True) for kept in self.images), self.scales)
+        return KeptImages(tuple(kept.to(device, non_blocking=True) for kept in self.images), self.scales)
 
 
 @dataclass(frozen=True)
 class KeptRows:
-    """A `Kept` narrowed to chosen rows, for the last block."""
+    """A `KeptImages` narrowed to chosen rows, for the last block."""
 
     hit: Tensor
     """Positions among the chosen rows that get the residual."""
@@ -74,59 +74,59 @@ class KeptRows:
 
 
 @dataclass(frozen=True)
-class BlockDraw:
+class BlockPlan:
     """The draws of one block."""
 
-    attn: Kept
-    mlp: Kept
+    attn: KeptImages
+    mlp: KeptImages
     attn_rows: KeptRows
     mlp_rows: KeptRows
 
-    def to(self, device: torch.device) -> "BlockDraw":
+    def to(self, device: torch.device) -> "BlockPlan":
         """The same on `device`."""
-        return BlockDraw(self.attn.to(device), self.mlp.to(device), self.attn_rows.to(device), self.mlp_rows.to(device))
+        return BlockPlan(self.attn.to(device), self.mlp.to(device), self.attn_rows.to(device), self.mlp_rows.to(device))
 
 
-Draw = tuple[BlockDraw | None, ...]
+DropPathPlan = tuple[BlockPlan | None, ...]
 """One entry per block; None where a block drops nothing."""
 
 
-def draw(rates: Sequence[float], layout: Layout, rows: Tensor, generator: torch.Generator) -> Draw:
+def draw(rates: Sequence[float], layout: Layout, rows: Tensor, generator: torch.Generator) -> DropPathPlan:
     """Choose the kept images of every block: int(images x (1 - rate)) of each group, at least one.
 
     `rates` has the drop rate in [0, 1) of each block, `rows` the packed rows that the last block is wanted for.
     """
     none = torch.zeros(0, dtype=torch.long)
-    result: list[BlockDraw | None] = []
+    result: list[BlockPlan | None] = []
     for block, rate in enumerate(rates):
         if rate == 0:
             result.append(None)
             continue
         attn, mlp = (_keep(rate, layout, generator) for _ in range(2))
         wanted = rows if block == len(rates) - 1 else none
-        result.append(BlockDraw(attn, mlp, attn.match(layout, wanted), mlp.match(layout, wanted)))
+        result.append(BlockPlan(attn, mlp, attn.match(layout, wanted), mlp.match(layout, wanted)))
     return tuple(result)
 
 
-def narrow(draws: Draw, layout: Layout, rows: Tensor) -> Draw:
+def narrow(draws: DropPathPlan, layout: Layout, rows: Tensor) -> DropPathPlan:
     """The same draws for the first group alone, whose `layout` is given; `rows` as in `draw`."""
     none = torch.zeros(0, dtype=torch.long)
-    result: list[BlockDraw | None] = []
+    result: list[BlockPlan | None] = []
     for block, entry in enumerate(draws):
         if entry is None:
             result.append(None)
             continue
         device = entry.attn.images[0].device
-        attn, mlp = (Kept((kept.images[0].cpu(),), kept.scales[:1]) for kept in (entry.attn, entry.mlp))
+        attn, mlp = (KeptImages((kept.images[0].cpu(),), kept.scales[:1]) for kept in (entry.attn, entry.mlp))
         wanted = rows if block == len(draws) - 1 else none
-        result.append(BlockDraw(attn, mlp, attn.match(layout, wanted), mlp.match(layout, wanted)).to(device))
+        result.append(BlockPlan(attn, mlp, attn.match(layout, wanted), mlp.match(layout, wanted)).to(device))
     return tuple(result)
 
 
-def _keep(rate: float, layout: Layout, generator: torch.Generator) -> Kept:
+def _keep(rate: float, layout: Layout, generator: torch.Generator) -> KeptImages:
     images, scales = [], []
     for count, _ in layout.groups:
         keep = min(count, max(1, int(count * (1 - rate))))
         images.append(torch.randperm(count, generator=generator)[:keep])
         scales.append(count / max(1, keep))
-    return Kept(tuple(images), tuple(scales))
+    return KeptImages(tuple(images), tuple(scales))

@@ -35,21 +35,21 @@ class Health:
 
     def warnings(self) -> list[str]:
         """What looks wrong, in words; empty if nothing does."""
-        found = []
+        result = []
         if self.neighbour_distance < 1e-3:
-            found.append("collapse: features of different images are the same; lower the learning rate or raise KoLeo")
+            result.append("collapse: features of different images are the same; lower the learning rate or raise KoLeo")
         elif self.rank_limit >= 16 and self.rankme < 0.1 * self.rank_limit:
-            found.append(
+            result.append(
                 f"features use {self.rankme:.1f} of {self.rank_limit} possible dimensions: the run is collapsing"
             )
         if self.images >= 16 and self.prototypes_used == 1:
-            found.append("collapse: every image is assigned to the same prototype; raise the teacher's warm-up")
+            result.append("collapse: every image is assigned to the same prototype; raise the teacher's warm-up")
         elif self.target_entropy > EMPTY * self.prototype_limit:
-            found.append(
+            result.append(
                 f"targets are all but uniform (entropy {self.target_entropy:.3f} of {self.prototype_limit:.3f}): views "
                 "are too hard to tell apart; lower teacher.temperature, or make the crops more alike"
             )
-        return found
+        return result
 
 
 def rankme(features: Tensor) -> float:

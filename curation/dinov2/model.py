@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from curation.dinov2.config import HeadConfig, ModelConfig, PretrainConfig
-from curation.dinov2.depth import Draw
+from curation.dinov2.depth import DropPathPlan
 from curation.dinov2.heads import Head
 from curation.dinov2.losses import Centre
 from curation.dinov2.vit import ARCHITECTURES, Shape, VisionTransformer
@@ -64,7 +64,9 @@ class Network(nn.Module):
         """Backbone and heads by name: what gradients are clipped in."""
         return dict(self.named_children())
 
-    def forward(self, crops: Sequence[Tensor], mask: Tensor | None, wanted: Wanted, draw: Draw | None) -> Output:
+    def forward(
+        self, crops: Sequence[Tensor], mask: Tensor | None, wanted: Wanted, draw: DropPathPlan | None
+    ) -> Output:
         """Outputs for the wanted rows of packed `crops`, each `(B, 3, H, W)`; `mask` is the first one's, `(B, N)`."""
         rows = self.backbone.forward_rows(crops, mask, wanted.rows, draw)
         classes, patches = rows[: wanted.classes], rows[wanted.classes :]

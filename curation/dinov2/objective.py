@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from curation.dinov2.batch import Batch
 from curation.dinov2.config import LossConfig
-from curation.dinov2.depth import Draw, draw, narrow
+from curation.dinov2.depth import DropPathPlan, draw, narrow
 from curation.dinov2.layout import Layout
 from curation.dinov2.losses import Centre, dino_global_loss, dino_local_loss, ibot_loss, koleo_loss, sinkhorn_knopp
 from curation.dinov2.model import Output, SelfDistillation, Wanted
@@ -50,7 +50,7 @@ class _Piece:
     student: Wanted
     teacher: Wanted
     patch_weight: Tensor
-    draw: Draw | None
+    draw: DropPathPlan | None
 
 
 @dataclass(frozen=True)

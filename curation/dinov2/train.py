@@ -219,8 +219,8 @@ def _loop(trainer: Trainer, store: CheckpointStore, loader: Any, guard: Guard, f
     path, began = store.path(first), time.perf_counter()
     warned = loader.broken
     with Recorder(config.out, config.log, total=total, start=first, active=active) as record:
-        for told in loader.describe():
-            record.say(told)
+        for reported in loader.describe():
+            record.say(reported)
         guard.begin(trainer.model, first, record)
         for step in range(first, total):
             trainer.set_heads_only(step < config.start.head_warmup_steps)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.init import normal_, trunc_normal_, zeros_
 
 from curation.dinov2.blocks import Block
-from curation.dinov2.depth import Draw
+from curation.dinov2.depth import DropPathPlan
 from curation.dinov2.layout import Layout
 
 __all__ = ["ARCHITECTURES", "Features", "Shape", "VisionTransformer"]
@@ -139,7 +139,7 @@ class VisionTransformer(nn.Module):
         )
 
     def forward_rows(
-        self, crops: Sequence[Tensor], mask: Tensor | None, rows: Tensor, draw: Draw | None = None
+        self, crops: Sequence[Tensor], mask: Tensor | None, rows: Tensor, draw: DropPathPlan | None = None
     ) -> Tensor:
         """Normalised output of chosen token rows, `(len(rows), D)`, all crops in one packed pass.
 

@@ -106,9 +106,9 @@ def _fit_positions(backbone: VisionTransformer, table: Tensor) -> Tensor:
         return table
     side = round((own.shape[1] - 1) ** 0.5)
     backbone.pos_embed = torch.nn.Parameter(table.float())
-    fitted = backbone.positions(side, side).clone()
+    artifact = backbone.positions(side, side).clone()
     backbone.pos_embed = own
-    return fitted
+    return artifact
 
 
 def _check(path: str | Path, weights: Weights, own: Weights) -> None:

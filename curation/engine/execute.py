@@ -186,7 +186,7 @@ class PixelWork:
                 elif self._check_first and due[0] is self._stages[0]:
                     first.drop(row, image)
                 else:
-                    file = self.collection.file("samples", part)
+                    file = self.collection.file("fetch", part)
                     raise RunError(
                         f"{file}: row {row} decoded before and does not now ({image.detail}); "
                         "its file has changed, so bring it back or make a new run"

@@ -18,7 +18,7 @@ from curation.drops import Dropped
 from curation.engine.locations import PLACE
 from curation.errors import UserError
 from curation.imaging.decode import Pixels, decode, read_image
-from curation.run.artifacts import Arrays, Fitted
+from curation.run.artifacts import Arrays, Artifact
 from curation.run.parts import Collection, digest_of
 
 __all__ = ["SAMPLE", "FitOnSample", "note_sample", "sample_parts"]
@@ -26,7 +26,7 @@ __all__ = ["SAMPLE", "FitOnSample", "note_sample", "sample_parts"]
 SAMPLE = 4096
 """Images that are looked at, at most: several for each dimension that is fitted."""
 
-SAMPLE_FILE = "models/sample.json"
+SAMPLE_FILE = "artifacts/sample.json"
 
 
 class FitOnSample:
@@ -53,12 +53,12 @@ class FitOnSample:
         self._side = side
         self._fit = fit
         self._parts = sample_parts(pool)
-        footers = [pool.footer("samples", part) for part in self._parts]
+        footers = [pool.footer("fetch", part) for part in self._parts]
         sample = [[footer.digest, footer.live] for footer in footers if footer]
-        self.fitted = Fitted(pool.store, name, digest_of([name, dict(settings), side, limits.model_dump(), sample]))
+        self.artifact = Artifact(pool.store, name, digest_of([name, dict(settings), side, limits.model_dump(), sample]))
 
     def is_current(self) -> bool:
-        return self.fitted.load() is not None
+        return self.artifact.load() is not None
 
     def run(self) -> None:
         """Raises UserError where no image of the sample decodes."""
@@ -68,12 +68,12 @@ class FitOnSample:
         if first is None:
             raise UserError("pool: no sample of its first parts is a usable image; see `lvd funnel` for the reasons")
         with _one_thread():  # eigenvectors, as what networks say, differ in their last bits with the number of threads
-            self.fitted.save(self._fit(itertools.islice(itertools.chain([first], images), SAMPLE)))
+            self.artifact.save(self._fit(itertools.islice(itertools.chain([first], images), SAMPLE)))
 
     def _rows(self) -> Iterator[tuple[str, int, int]]:
         """Where the bytes of the sample's images are."""
         for part in self._parts:
-            table = self._pool.read("samples", part, ["live", *PLACE])
+            table = self._pool.read("fetch", part, ["live", *PLACE])
             live = table.filter(table["live"]).select(PLACE)
             yield from zip(*(column.to_pylist() for column in live.columns), strict=True)
 
@@ -92,9 +92,9 @@ def sample_parts(pool: Collection) -> list[int]:
     if pool.store.exists(SAMPLE_FILE):
         return list(json.loads(pool.store.read_bytes(SAMPLE_FILE)))
     chosen, rows = [], 0
-    for part in pool.parts("samples"):
+    for part in pool.parts("fetch"):
         if rows < SAMPLE:
-            footer = pool.footer("samples", part)
+            footer = pool.footer("fetch", part)
             assert footer is not None
             chosen.append(part)
             rows += footer.rows

@@ -35,7 +35,7 @@ CHANGED_BY = "safety"
 
 def image_columns(changed: bool) -> dict[str, Sequence[str]]:
     """What a stage that looks at images reads: as they came, or as the safety stage left them (`changed`)."""
-    return {"samples": PLACE, CHANGED_BY: PLACE} if changed else {"samples": PLACE}
+    return {"fetch": PLACE, CHANGED_BY: PLACE} if changed else {"fetch": PLACE}
 
 
 def read_samples(collection: Collection, part: int, columns: Sequence[str], *, original: bool = False) -> pa.Table:
@@ -44,7 +44,7 @@ def read_samples(collection: Collection, part: int, columns: Sequence[str], *, o
     Args:
         original: leave out what the safety stage changed.
     """
-    table = collection.read("samples", part, columns)
+    table = collection.read("fetch", part, columns)
     changed = [name for name in columns if name in STORED.names]
     if original or not changed or collection.footer(CHANGED_BY, part) is None:
         return table

@@ -115,13 +115,13 @@ def _files(data: str) -> list[str]:
     for pattern in braceexpand.braceexpand(data):
         if is_url(pattern):
             fs, inner = filesystem(pattern)
-            found = sorted(fs.unstrip_protocol(name) for name in fs.glob(inner)) if "*" in inner else [pattern]
-            files += found
-            missing = not found or ("*" not in inner and not fs.exists(inner))
+            result = sorted(fs.unstrip_protocol(name) for name in fs.glob(inner)) if "*" in inner else [pattern]
+            files += result
+            missing = not result or ("*" not in inner and not fs.exists(inner))
         else:
-            found = sorted(glob.glob(pattern)) if any(char in pattern for char in "*?[") else [pattern]
-            files += [os.path.abspath(file) for file in found]
-            missing = not all(os.path.exists(file) for file in found) or not found
+            result = sorted(glob.glob(pattern)) if any(char in pattern for char in "*?[") else [pattern]
+            files += [os.path.abspath(file) for file in result]
+            missing = not all(os.path.exists(file) for file in result) or not result
         if missing:
             raise DatasetError(f"{pattern}: does not exist; check the path of the dataset")
     return files

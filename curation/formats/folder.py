@@ -16,10 +16,10 @@ def list_folder(path: str, source: str) -> Iterator[ListedRow]:
     """
     fs, inner = filesystem(path)
     try:
-        found = fs.find(inner, detail=True)
+        result = fs.find(inner, detail=True)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be listed ({error.strerror or error}); check its permissions") from error
-    for name, entry in sorted(found.items()):
+    for name, entry in sorted(result.items()):
         relative = name[len(inner.rstrip("/")) + 1 :]
         if any(part.startswith(".") for part in relative.split("/")) or entry.get("type") != "file":
             continue

@@ -128,8 +128,8 @@ def read_manifest(store: Store) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads(store.read_bytes(MANIFEST))
-        if (found := manifest.pop("format")) != FORMAT:
-            raise ValueError(f"format {found!r} is not {FORMAT!r}")
+        if (result := manifest.pop("format")) != FORMAT:
+            raise ValueError(f"format {result!r} is not {FORMAT!r}")
         return dict(manifest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(

@@ -90,11 +90,11 @@ class WhitenedEmbedder:
             ModelError: as `setup`.
         """
         self.setup()
-        given, found = iter(images), [np.empty((0, self.dim), np.float32)]
+        given, result = iter(images), [np.empty((0, self.dim), np.float32)]
         while some := list(islice(given, AT_ONCE)):
             vectors = self._embedder.embed(some)
-            found.append(vectors[np.isfinite(vectors).all(axis=1)])
-        sample = np.concatenate(found)
+            result.append(vectors[np.isfinite(vectors).all(axis=1)])
+        sample = np.concatenate(result)
         return fit_whitening(sample if len(sample) else np.zeros((1, self.dim), np.float32), self.dim)
 
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from curation.engine.gather import Gathered, gather
 from curation.errors import UserError
-from curation.run.artifacts import Fitted
+from curation.run.artifacts import Artifact
 from curation.run.directory import Run
 from curation.stages.concepts.hierarchy import PATH
 from curation.stages.select.selection import SELECTION
@@ -117,7 +117,7 @@ def balance(run: Run) -> Balance:
     pool = gather(run.pool, "clusters", {"clusters": ["cluster"]})
     clusters = pool.table["cluster"].to_numpy()
     chosen = selected["cluster"].to_numpy()
-    count = Fitted(run.store, "centroids", "").rows()["centroids"]
+    count = Artifact(run.store, "centroids", "").rows()["centroids"]
     levels = [_level("clusters", count, clusters, chosen)]
     levels += _tree_levels(run, selected)
     reached = np.unique(chosen)
@@ -151,10 +151,10 @@ def _tree_levels(run: Run, selected: pa.Table) -> Iterator[Level]:
     """The levels of the hierarchy, from the lowest, where the run has one."""
     if not run.config.selection.balances:
         return
-    pool: Gathered = gather(run.pool, "clusters", {"tree": [PATH]})
+    pool: Gathered = gather(run.pool, "clusters", {"hierarchy": [PATH]})
     before = level_columns(pool.table)
     after = level_columns(selected) if len(selected) else before[:0]
-    counts = Fitted(run.store, "tree", "").rows()
+    counts = Artifact(run.store, "hierarchy", "").rows()
     for level in range(1, before.shape[1] + 1):
         clusters, chosen = before[:, -level], after[:, -level]
         yield _level(f"level {level}", counts[f"centroids_{level}"], clusters, chosen)
@@ -166,6 +166,6 @@ def _level(name: str, count: int, before: npt.NDArray[np.int32], after: npt.NDAr
 
 def _coverage(run: Run, reached: npt.NDArray[np.int32]) -> Iterator[Coverage]:
     for seed in run.config.seeds:
-        found = gather(run.seeds(seed.name), "clusters", {"clusters": ["cluster"]})
-        clusters = np.unique(found.table["cluster"].to_numpy()) if len(found) else np.empty(0, np.int32)
-        yield Coverage(seed.name, len(found), len(clusters), int(np.isin(clusters, reached).sum()))
+        result = gather(run.seeds(seed.name), "clusters", {"clusters": ["cluster"]})
+        clusters = np.unique(result.table["cluster"].to_numpy()) if len(result) else np.empty(0, np.int32)
+        yield Coverage(seed.name, len(result), len(clusters), int(np.isin(clusters, reached).sum()))

@@ -60,18 +60,18 @@ def _level(level: Level) -> str:
         f"<h2>{shown(level.name)}: {len(level.before):,} clusters</h2>{_curves(level)}"
         "<table><tr><th></th><th>images</th><th>clusters with any</th><th>entropy</th><th>Gini</th>"
         "<th>in the largest 1 %</th><th>in the largest 10 %</th></tr>"
-        f"{''.join(_row(name, found) for name, found in rows)}</table>"
+        f"{''.join(_row(name, result) for name, result in rows)}</table>"
     )
 
 
-def _row(name: str, found: Occupancy) -> str:
+def _row(name: str, result: Occupancy) -> str:
     cells = (
-        f"{found.images:,}",
-        f"{found.occupied:,}",
-        f"{found.entropy:.3f}",
-        f"{found.gini:.3f}",
-        f"{found.top_1:.1%}",
-        f"{found.top_10:.1%}",
+        f"{result.images:,}",
+        f"{result.occupied:,}",
+        f"{result.entropy:.3f}",
+        f"{result.gini:.3f}",
+        f"{result.top_1:.1%}",
+        f"{result.top_10:.1%}",
     )
     return f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

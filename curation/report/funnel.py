@@ -8,29 +8,29 @@ from curation.run.parts import Collection, Ledger
 
 __all__ = ["CRAWL_STAGES", "STAGES", "FunnelRow", "all_collections", "funnel"]
 
-CRAWL_STAGES = ("links", "unique")
+CRAWL_STAGES = ("extract_urls", "dedup_urls")
 STAGES = (
-    "listing",
-    "samples",
+    "list",
+    "fetch",
     "decode",
     "quality",
     "safety",
     "hashes",
-    "copies",
-    "near",
-    "features",
-    "verified",
+    "copy_descriptors",
+    "copy_knn",
+    "local_features",
+    "verify_copies",
     "dedup",
     "embeddings",
-    "unwanted",
-    "alike",
-    "semantic",
+    "exclude",
+    "embedding_knn",
+    "semantic_dedup",
     "clusters",
-    "tree",
-    "neighbours",
+    "hierarchy",
+    "seed_knn",
 )
 SELECTION_STAGES = ("selection", "export")
-LOOKS = ("features", "verified")
+LOOKS = ("local_features", "verify_copies")
 """Kept for hours of work when `dedup.verify` is turned off, but no part of what the run then is."""
 
 

@@ -7,11 +7,12 @@ __all__ = ["limits_of"]
 
 def limits_of(config: Config) -> list[str]:
     """Sentences for people who have to trust the result."""
+    copies = config.copy_descriptors
     return [
-        f"Images are compared by their copy descriptor, {config.copies.model}{', whitened' * config.copies.whiten}.",
+        f"Images are compared by their copy descriptor, {copies.model}{', whitened' * copies.whiten}.",
         *_of_similarities(config),
         _of_links(config),
-        *_of_model(config.copies.model),
+        *_of_model(copies.model),
         "Nothing is said of images that show the same thing in another photograph: another view, another moment, "
         "another exemplar. They are no copies, even where a benchmark would call them the same.",
         "Files that no decoder takes could not be compared. They are listed, and kept or removed as the settings say.",
@@ -30,7 +31,8 @@ def _of_links(config: Config) -> str:
             f"{dedup.relative.threshold:g}, or when a chain of such links leads to one."
         )
     return (
-        f"A dataset image is removed when its {_similarity(config)} to a reference image is above {dedup.sure:g}, when "
+        f"A dataset image is removed when its {_similarity(config)} to a reference image is above "
+        f"{dedup.accept_above:g}, when "
         f"that is above {dedup.relative.threshold:g} and geometry confirms it, or when a chain of such links leads to "
         "one. Geometry: local features of the two images are matched, also with one of them mirrored, and the pixels "
         "compared where one transform lays one over the other."

@@ -137,7 +137,7 @@ def read_merges(run: Run) -> Merges:
     references = [run.references(item.name) for item in run.config.references]
     offsets = Offsets.of(run.pool, settings.normalise)
     for collection in (run.pool, *references):
-        for stage in (*([] if offsets is None else [BIAS]), "near", *(["verified"] if looked else [])):
+        for stage in (*([] if offsets is None else [BIAS]), "copy_knn", *(["verify_copies"] if looked else [])):
             _need(run, collection.path, stage)
     evidence = read_evidence(
         run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
@@ -147,7 +147,7 @@ def read_merges(run: Run) -> Merges:
     rules = [trial.by_similarity(threshold) for threshold in sorted({*THRESHOLDS, *trial.thresholds})]
     verdicts = trial.as_set()
     if looked:
-        linked = (trial.pairs.similarity > settings.sure) | trial.pairs.verified
+        linked = (trial.pairs.similarity > settings.accept_above) | trial.pairs.verified
         rules.append(_rule("geometry", None, "dedup.verify", trial.pairs, linked, verdicts, verdicts))
     hash_duplicates = sum(reason is DropReason.HASH_DUPLICATE for reason in verdicts.reason)
     return Merges(evidence, settings, trial.pairs, rules, _largest(evidence, verdicts), hash_duplicates)
@@ -156,10 +156,10 @@ def read_merges(run: Run) -> Merges:
 def _need(run: Run, path: str, stage: str) -> None:
     """Each part of a stage is there, and was made from the rows that are live today."""
     collection = run.collection(path)
-    parts = collection.parts("copies")
+    parts = collection.parts("copy_descriptors")
     for part in parts:
-        found, before = collection.footer(stage, part), collection.footer("copies", part)
-        if found is None or before is None or found.live != before.live:
+        result, before = collection.footer(stage, part), collection.footer("copy_descriptors", part)
+        if result is None or before is None or result.live != before.live:
             raise RunError(f"{run.store.root}: {path} is not finished up to {stage}; run `lvd curate --until {stage}`")
     if not parts:
         raise RunError(f"{run.store.root}: {path} has no copy descriptors; run `lvd curate --until {stage}`")
@@ -208,7 +208,7 @@ def _down_to(settings: DedupConfig, low: float) -> DedupConfig:
     """Settings by which every pair more similar than `low` is linked."""
     lower = {"threshold": low}
     own, relative = (part.model_copy(update=lower) for part in (settings.self_, settings.relative))
-    return settings.model_copy(update={"sure": low, "self_": own, "relative": relative})
+    return settings.model_copy(update={"accept_above": low, "self_": own, "relative": relative})
 
 
 def _each_once(edges: Edges, score: float) -> Pairs:

@@ -85,12 +85,12 @@ class _Pictures:
 
     def _pair(self, one: int, other: int, similarity: float) -> str:
         first, second = self._look(one), self._look(other)
-        found = match(first[1], second[1]) if first and second else None
-        is_copy = found is not None and found.score >= self._merges.settings.score
-        lines = ([outline(found, inverse=True)], [outline(found)]) if found is not None and is_copy else ([], [])
+        result = match(first[1], second[1]) if first and second else None
+        is_copy = result is not None and result.score >= self._merges.settings.score
+        lines = ([outline(result, inverse=True)], [outline(result)]) if result is not None and is_copy else ([], [])
         figures = "".join(self._figure(at, drawn) for at, drawn in zip((one, other), lines, strict=True))
-        kind = "" if found is None else "copy" if is_copy else "other"
-        return f'<div class="pair {kind}"><p>{similarity:.3f}; {_words(found, is_copy)}</p>{figures}</div>'
+        kind = "" if result is None else "copy" if is_copy else "other"
+        return f'<div class="pair {kind}"><p>{similarity:.3f}; {_words(result, is_copy)}</p>{figures}</div>'
 
     def groups(self) -> str:
         """The largest components by the rule that is set: what is kept, then what is least like it."""
@@ -113,12 +113,12 @@ class _Pictures:
         return f"<figure>{picture}<figcaption>{caption}{key}</figcaption></figure>"
 
 
-def _words(found: Match | None, is_copy: bool) -> str:
-    if found is None:
+def _words(result: Match | None, is_copy: bool) -> str:
+    if result is None:
         return "not looked at"
-    mirrored = ", mirrored" if found.mirrored else ""
+    mirrored = ", mirrored" if result.mirrored else ""
     verdict = "a copy" if is_copy else "no copy"
-    return f"geometry: {verdict}, score {found.score:.2f}, {found.inliers} matched points{mirrored}"
+    return f"geometry: {verdict}, score {result.score:.2f}, {result.inliers} matched points{mirrored}"
 
 
 def _plot(rules: Sequence[Rule]) -> bytes:

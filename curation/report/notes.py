@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from curation.drops import DropReason
 from curation.run.directory import Run
 from curation.run.parts import Collection
-from curation.stages.knn.knn import ALIKE, NEAR, NEIGHBOURS, NearStage
+from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnStage
 
 __all__ = ["Chains", "Recall", "find_chains", "measured_recall", "notes"]
 
@@ -47,7 +47,7 @@ def notes(run: Run) -> list[str]:
     """Lines to be shown beneath a funnel; none where there is nothing to say."""
     lines = []
     collections = [run.collection(path) for path in run.collections()]
-    for stage in (NEAR, ALIKE, NEIGHBOURS):
+    for stage in (COPY_KNN, EMBEDDING_KNN, SEED_KNN):
         if (recall := measured_recall(collections, stage)) is not None:
             lines.append(
                 f"{stage.name}: the index found {recall.share:.2%} of the true neighbours of {recall.images:,} images "
@@ -60,22 +60,22 @@ def notes(run: Run) -> list[str]:
             f"warning: dedup chained {chains.images:,} image(s) to others they are little like (similarity below "
             f"{limit:g}, the least {chains.least:.2f}) in {chains.components:,} component(s) of up to "
             f"{chains.largest:,}; look at `lvd thresholds RUN --filter dedup`, and set a higher threshold or "
-            "dedup.widest"
+            "dedup.min_similarity_to_kept"
         )
     return lines
 
 
-def measured_recall(collections: Sequence[Collection], stage: NearStage) -> Recall | None:
+def measured_recall(collections: Sequence[Collection], stage: KnnStage) -> Recall | None:
     """Of all images that a stage has searched in both ways; None where it needed no index."""
-    name = f"{stage.prefix}_recall"
+    name = "neighbour_recall"
     shares = [np.empty(0, np.float32)]
     for collection in collections:
         for part in collection.parts(stage.name):
             footer = collection.footer(stage.name, part)
             if footer is not None and footer.version == stage.version:
                 shares.append(collection.read(stage.name, part, [name])[name].drop_null().to_numpy())
-    found = np.concatenate(shares)
-    return Recall(len(found), float(found.mean(dtype=np.float64))) if len(found) else None
+    result = np.concatenate(shares)
+    return Recall(len(result), float(result.mean(dtype=np.float64))) if len(result) else None
 
 
 def find_chains(pool: Collection, limit: float) -> Chains | None:

@@ -84,16 +84,16 @@ def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]
     if not where.parts(stage):
         raise RunError(f"{run.store.root}: {collection} has no {stage} scores; run `lvd curate` with that filter on")
     if filter == "nsfw":
-        found = _nsfw(where, run)
+        result = _nsfw(where, run)
     elif filter == "faces":
-        found = [Scores("faces", *_faces(where), run.config.safety.face_threshold, above=True)]
+        result = [Scores("faces", *_faces(where), run.config.safety.face_threshold, above=True)]
     else:
         setting, above = QUALITY[filter]
         settings = run.config.quality.head if filter == "score" else run.config.quality
-        found = [Scores(filter, *_measures(where, filter), getattr(settings, setting, None), above)]
-    if not any(len(scores.values) for scores in found):
+        result = [Scores(filter, *_measures(where, filter), getattr(settings, setting, None), above)]
+    if not any(len(scores.values) for scores in result):
         raise RunError(f"{run.store.root}: {collection} has no {filter} scores; run `lvd curate` with that filter on")
-    return [scores for scores in found if len(scores.values)]
+    return [scores for scores in result if len(scores.values)]
 
 
 def _nsfw(where: Collection, run: Run) -> list[Scores]:
@@ -118,16 +118,16 @@ def _faces(where: Collection) -> tuple[Floats, Places]:
 
 
 def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
-    found = []
+    result = []
     for part in where.parts("quality"):
         values = where.read("quality", part, [measure])[measure].to_pylist()
-        found += [(value, (part, row)) for row, value in enumerate(values) if value is not None]
-    return _arrays(found)
+        result += [(value, (part, row)) for row, value in enumerate(values) if value is not None]
+    return _arrays(result)
 
 
-def _arrays(found: Sequence[tuple[float, Place]]) -> tuple[Floats, Places]:
-    values = np.array([value for value, _ in found], dtype=np.float64)
-    return values, np.array([place for _, place in found], dtype=np.int64).reshape(-1, 2)
+def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Floats, Places]:
+    values = np.array([value for value, _ in result], dtype=np.float64)
+    return values, np.array([place for _, place in result], dtype=np.int64).reshape(-1, 2)
 
 
 def scores_text(scores: Scores) -> str:

@@ -22,7 +22,7 @@ from curation.imaging.matching import MATCHING_VERSION, match
 from curation.run.directory import Run
 from curation.run.parts import digest_of
 
-__all__ = ["Exhibits", "Geometry", "Place", "keep_exhibits", "look_at"]
+__all__ = ["Geometry", "Place", "Thumbnails", "keep_thumbnails", "look_at"]
 
 Place = tuple[str, int, int]
 """Collection, part and row."""
@@ -69,14 +69,14 @@ GEOMETRIES = _spec("geometries", [*OF, *TO, *GEOMETRY])
 
 
 @dataclass(frozen=True)
-class Exhibits:
+class Thumbnails:
     """JPEGs of at most 128 x 128 pixels, and the geometry of (reference, image) pairs; nothing of what was gone."""
 
     thumbnails: Mapping[Place, bytes]
     matches: Mapping[Pair, Geometry]
 
 
-def keep_exhibits(run: Run, pairs: Mapping[Place, Sequence[Place]], done: Callable[[int], None]) -> Exhibits:
+def keep_thumbnails(run: Run, pairs: Mapping[Place, Sequence[Place]], done: Callable[[int], None]) -> Thumbnails:
     """Make what is not in the run yet.
 
     Args:
@@ -94,10 +94,12 @@ def keep_exhibits(run: Run, pairs: Mapping[Place, Sequence[Place]], done: Callab
             if (reference, other) not in matches:
                 first, second = look(reference), look(other)
                 if first is not None and second is not None:
-                    found = match(first[1], second[1])
-                    matches[reference, other] = Geometry(found.inliers, found.score, found.mirrored, found.transform)
+                    result = match(first[1], second[1])
+                    matches[reference, other] = Geometry(
+                        result.inliers, result.score, result.mirrored, result.transform
+                    )
         done(1 + len(others))
-    exhibits = Exhibits(dict(sorted(thumbnails.items())), dict(sorted(matches.items())))
+    exhibits = Thumbnails(dict(sorted(thumbnails.items())), dict(sorted(matches.items())))
     if (exhibits.thumbnails.keys(), exhibits.matches.keys()) != (known.thumbnails.keys(), known.matches.keys()):
         _store(run, exhibits)
     return exhibits
@@ -112,13 +114,13 @@ def look_at(run: Run, place: Place) -> tuple[bytes, Features] | None:
     with contextlib.suppress(RunError):
         image = decode_image(read_image(run.store, collection, *(samples[name] for name in PLACE)), NO_LIMITS, LOOK)
         if not isinstance(image, Dropped):
-            found = extract(np.asarray(image))
+            result = extract(np.asarray(image))
             image.thumbnail((SIDE, SIDE))
-            return encode_jpeg(image, 80), found
+            return encode_jpeg(image, 80), result
     return None
 
 
-def _stored(run: Run) -> Exhibits:
+def _stored(run: Run) -> Thumbnails:
     store = run.collection("certificate")
     thumbnails, matches = {}, {}
     if (footer := store.footer(THUMBNAILS.name, 0)) and footer.version == VERSION:
@@ -129,12 +131,12 @@ def _stored(run: Run) -> Exhibits:
             of, to = (tuple(row[name] for name, _ in names) for names in (OF, TO))
             values = {name: row[name] for name, _ in GEOMETRY}
             matches[of, to] = Geometry(**values | {"transform": tuple(values["transform"])})
-    return Exhibits(thumbnails, matches)
+    return Thumbnails(thumbnails, matches)
 
 
-def _store(run: Run, exhibits: Exhibits) -> None:
+def _store(run: Run, exhibits: Thumbnails) -> None:
     pictures = [[*place, jpeg] for place, jpeg in exhibits.thumbnails.items()]
-    geometries = [[*of, *to, *asdict(found).values()] for (of, to), found in exhibits.matches.items()]
+    geometries = [[*of, *to, *asdict(result).values()] for (of, to), result in exhibits.matches.items()]
     for spec, rows in ((THUMBNAILS, pictures), (GEOMETRIES, geometries)):
         columns = {field.name: pa.array([row[at] for row in rows], field.type) for at, field in enumerate(spec.schema)}
         live = np.ones(len(rows), dtype=bool)

@@ -62,7 +62,7 @@ def _check_changed_images(collection: Collection) -> Iterator[Breach]:
 
 
 def _check_originals(collection: Collection, stages: tuple[str, ...]) -> Iterator[Breach]:
-    for part in collection.parts("samples"):
+    for part in collection.parts("fetch"):
         for tar, ranges in originals_left(collection, stages, part).items():
             yield Breach(
                 collection.store.url(f"{collection.path}/{tar}"),
@@ -124,12 +124,12 @@ def _check_shards(run: Run) -> Iterator[Breach]:
     if manifest["samples"] != sum(shard["samples"] for shard in manifest["shards"]):
         yield Breach(run.store.url("shards/manifest.json"), "its number of samples is not the sum over its shards")
     with contextlib.suppress(RunError):  # a damaged file is a breach of its own
-        told = {
+        reported = {
             "funnel": [row.to_dict() for row in funnel(run)],
             "composition": [row.to_dict() for row in read_composition(run)],
             "config": run.config.recipe(),
         }
-        for name, value in told.items():
+        for name, value in reported.items():
             if manifest.get(name) != json.loads(json.dumps(value)):
                 where = run.store.url("shards/manifest.json")
                 yield Breach(where, f"its {name} is not the run's; run `lvd curate` again")
@@ -183,10 +183,10 @@ def _check_samples_source(
             continue
         file.seek(offset)
         try:
-            found = run.config.selection.source_of(json.loads(file.read(length))["seed_set"])
+            result = run.config.selection.source_of(json.loads(file.read(length))["seed_set"])
         except (ValueError, TypeError, KeyError):
             yield Breach(where, f"{name} does not tell which seed set chose the sample")
             return
-        if found != shard.get("source"):
-            yield Breach(where, f"{name} is of the source {found}, but the manifest says {shard.get('source')}")
+        if result != shard.get("source"):
+            yield Breach(where, f"{name} is of the source {result}, but the manifest says {shard.get('source')}")
             return

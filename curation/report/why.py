@@ -15,7 +15,7 @@ from curation.stages.ingest.extract_urls import url_key
 
 __all__ = ["Event", "Trail", "why"]
 
-UNSHOWN = ("near", "features", "verified", "alike")
+UNSHOWN = ("copy_knn", "local_features", "verify_copies", "embedding_knn")
 """Working columns of many values; what came of them is in `dedup` and `semantic`."""
 HIDDEN = frozenset({"live", "drop_reason", "drop_detail", "vector", "key"})
 
@@ -70,18 +70,18 @@ def why(run: Run, key: str) -> list[Trail]:
 def _places(key: str) -> Iterator[tuple[str, str, pa.Scalar]]:
     """Stages, columns and values that a key can stand for."""
     text = pa.scalar(key.strip())
-    yield from (("samples", "path", text), ("selection", "path", text), ("export", "key", text))
+    yield from (("fetch", "path", text), ("selection", "path", text), ("export", "key", text))
     if (url := canonical_url(key)) is not None:
-        yield from ((stage, "url", pa.scalar(url)) for stage in ("links", "samples", "selection"))
+        yield from ((stage, "url", pa.scalar(url)) for stage in ("extract_urls", "fetch", "selection"))
         key = url_key(url).hex()
     try:
         value = bytes.fromhex(key)
     except ValueError:
         return
     if len(value) == 16:
-        yield from ((stage, "id", pa.scalar(value, pa.binary(16))) for stage in ("samples", "selection"))
+        yield from ((stage, "id", pa.scalar(value, pa.binary(16))) for stage in ("fetch", "selection"))
     if len(value) == 32:
-        yield from ((stage, "sha256", pa.scalar(value, pa.binary(32))) for stage in ("samples", "selection"))
+        yield from ((stage, "sha256", pa.scalar(value, pa.binary(32))) for stage in ("fetch", "selection"))
 
 
 def _find(collection: Collection, stage: str, column: str, value: pa.Scalar) -> Iterator[tuple[int, int]]:

@@ -17,13 +17,13 @@ from safetensors.numpy import load, save
 from curation.errors import RunError
 from curation.run.store import Store
 
-__all__ = ["Arrays", "Fitted"]
+__all__ = ["Arrays", "Artifact"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Artifact:
     """A place for fitted arrays: where, under which name, and from what (`digest`)."""
 
     store: Store
@@ -32,7 +32,7 @@ class Fitted:
 
     @property
     def file(self) -> str:
-        return f"models/{self.name}.safetensors"
+        return f"artifacts/{self.name}.safetensors"
 
     def save(self, arrays: Arrays) -> None:
         """Write the arrays in one atomic step."""

@@ -105,7 +105,7 @@ class Run:
         """What a collection is for, by its path."""
         if path == "pool":
             return "pool"
-        roles: dict[str, Role] = {"seeds": "seeds", "references": "references", "excludes": "excludes"}
+        roles: dict[str, Role] = {"seeds": "seed", "references": "reference", "excludes": "exclude"}
         return roles[path.split("/")[0]]
 
     def collections(self) -> dict[str, list[str]]:
@@ -113,7 +113,7 @@ class Run:
         datasets = {"pool": list(self.config.pool)}
         datasets.update({f"seeds/{seed.name}": [seed.data] for seed in self.config.seeds})
         datasets.update({f"references/{reference.name}": [reference.data] for reference in self.config.references})
-        datasets.update({f"excludes/{exclude.name}": [exclude.data] for exclude in self.config.excludes})
+        datasets.update({f"excludes/{exclude.name}": [exclude.data] for exclude in self.config.exclude})
         return datasets
 
     def _refuse_other(self, stored: Config) -> None:
@@ -130,12 +130,12 @@ class Run:
                     f"{root}: holds a run made with another `{field}` ({_plain(stored, field)}, "
                     f"now {_plain(self.config, field)}); choose another --out"
                 )
-        for field in ("seeds", "references", "excludes"):
+        for field, folder in (("seeds", "seeds"), ("references", "references"), ("exclude", "excludes")):
             before = {item.name: item.data for item in getattr(stored, field)}
             for item in getattr(self.config, field):
-                if before.get(item.name, item.data) != item.data and self._has_rows(f"{field}/{item.name}"):
+                if before.get(item.name, item.data) != item.data and self._has_rows(f"{folder}/{item.name}"):
                     raise RunError(
-                        f"{root}: {field}/{item.name} was made from {before[item.name]}, not {item.data}; "
+                        f"{root}: {folder}/{item.name} was made from {before[item.name]}, not {item.data}; "
                         "give the new set another name, or choose another --out"
                     )
 

@@ -65,9 +65,9 @@ def balanced(
     above, shares = np.zeros(1, np.int64), np.array([size])
     over = np.zeros(len(paths), np.int64)
     for clusters in paths.T.astype(np.int64):
-        found, first, sizes = np.unique(clusters, return_index=True, return_counts=True)
+        result, first, sizes = np.unique(clusters, return_index=True, return_counts=True)
         shares = water_fill(sizes, np.searchsorted(above, over[first]), shares, rng)
-        above, over = found, clusters
+        above, over = result, clusters
     lowest = np.searchsorted(above, over)
     order = np.lexsort((rng.random(len(paths)) if similarities is None else -similarities, lowest))
     return np.sort(order[_ranks(lowest[order]) < shares[lowest[order]]])

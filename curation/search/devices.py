@@ -31,10 +31,10 @@ def knn(queries: Floats, base: Floats, k: int) -> tuple[Floats, Ints]:
     """The k rows of the base with the largest inner products, the largest first."""
     number = gpu()
     if number is None or k > MOST:
-        found = faiss.knn(queries, base, k, metric=faiss.METRIC_INNER_PRODUCT)
+        result = faiss.knn(queries, base, k, metric=faiss.METRIC_INNER_PRODUCT)
     else:
-        found = faiss.knn_gpu(_resources(number), queries, base, k, metric=faiss.METRIC_INNER_PRODUCT, device=number)
-    return found[0], found[1]
+        result = faiss.knn_gpu(_resources(number), queries, base, k, metric=faiss.METRIC_INNER_PRODUCT, device=number)
+    return result[0], result[1]
 
 
 class Placed:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.search.kmeans import Progress, fit, kmeans, unit
-from curation.search.partition import BLOCK, Change, Share
-from curation.search.worker_group import Gang, LocalGang
+from curation.search.partition import BLOCK, Change, KMeansPartition
+from curation.search.worker_group import LocalGroup, WorkerGroup
 
 __all__ = ["Growth", "Nearest", "Points", "Rounds", "grow", "parents", "resample"]
 
@@ -67,7 +67,7 @@ class Points:
     """A member that holds rows, and the few of them that k-means is run on again.
 
     Args:
-        rows: (N, D) fp16, as `Share` takes them.
+        rows: (N, D) fp16, as `KMeansPartition` takes them.
         sizes: rows of each part that these are; by default they are one part.
         first: the number of the first of them among the rows of all members.
     """
@@ -79,7 +79,7 @@ class Points:
 
     def setup(self, threads: int) -> None:
         self._threads = threads
-        self._share = Share(self._rows, self._sizes, threads=threads)
+        self._share = KMeansPartition(self._rows, self._sizes, threads=threads)
 
     def update(self, centroids: Floats, every: int) -> Change:
         return self._share.update(centroids, every)
@@ -105,7 +105,7 @@ class Points:
         here = self._here(numbers)
         edges = np.cumsum([0, *self._sizes])
         sizes = np.diff(np.searchsorted(here, edges)).tolist()
-        self._narrowed = Share(self._rows[here], sizes, threads=self._threads)
+        self._narrowed = KMeansPartition(self._rows[here], sizes, threads=self._threads)
 
     def update_narrowed(self, centroids: Floats, every: int) -> Change:
         if len(self._narrowed):
@@ -120,8 +120,8 @@ class Points:
 class _Narrowed:
     """A gang of which `fit` sees the narrowed rows."""
 
-    def __init__(self, gang: Gang) -> None:
-        self._gang = gang
+    def __init__(self, group: WorkerGroup) -> None:
+        self._gang = group
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         return self._gang.call(f"{method}_narrowed", *arguments)
@@ -140,7 +140,7 @@ def _first_of_each(rows: Nearest, most: int) -> Nearest:
     return Nearest(rows.numbers[chosen], rows.clusters[chosen], rows.similarities[chosen])
 
 
-def resample(gang: Gang, rows: int, centroids: Floats, rounds: Rounds, rng: np.random.Generator) -> Floats:
+def resample(group: WorkerGroup, rows: int, centroids: Floats, rounds: Rounds, rng: np.random.Generator) -> Floats:
     """One round: new centroids from the rows nearest to each of the old ones.
 
     Args:
@@ -152,20 +152,20 @@ def resample(gang: Gang, rows: int, centroids: Floats, rounds: Rounds, rng: np.r
     """
     count = len(centroids)
     most = rounds.nearest or max(1, rows // (2 * count))
-    answers = gang.call("nearest", centroids, most)
-    found = _first_of_each(Nearest(*map(np.concatenate, zip(*answers, strict=True))), most)
-    if len(found.numbers) < count:
+    answers = group.call("nearest", centroids, most)
+    result = _first_of_each(Nearest(*map(np.concatenate, zip(*answers, strict=True))), most)
+    if len(result.numbers) < count:
         return centroids
-    gang.call("narrow", found.numbers)
-    first = found.numbers[np.sort(rng.choice(len(found.numbers), count, replace=False))]
-    start = np.concatenate(gang.call("take", first)).astype(np.float64)
+    group.call("narrow", result.numbers)
+    first = result.numbers[np.sort(rng.choice(len(result.numbers), count, replace=False))]
+    start = np.concatenate(group.call("take", first)).astype(np.float64)
     begun = Progress(unit(start, otherwise=start.astype(np.float32)))
-    done = fit(_Narrowed(gang), len(found.numbers), begun, rounds.iterations, growing=rounds.growing)
+    done = fit(_Narrowed(group), len(result.numbers), begun, rounds.iterations, growing=rounds.growing)
     return done.centroids
 
 
 def grow(
-    gang: Gang,
+    group: WorkerGroup,
     rows: int,
     growth: Growth,
     counts: tuple[int, ...],
@@ -196,10 +196,10 @@ def grow(
         assert len(growth.centroids[-1]) == counts[level - 1], f"level {level}: not {counts[level - 1]} clusters"
         if growth.resampled < rounds.count and level > 1:
             below = growth.centroids[-2].astype(np.float16)
-            gang, rows = LocalGang([Points(below)], threads), len(below)
+            group, rows = LocalGroup([Points(below)], threads), len(below)
         while growth.resampled < rounds.count:
             number = growth.resampled + 1
-            centroids = resample(gang, rows, growth.centroids[-1], rounds, rng_for(level, number))
+            centroids = resample(group, rows, growth.centroids[-1], rounds, rng_for(level, number))
             growth = put_by(Growth((*growth.centroids[:-1], centroids), number))
         if level == len(counts):
             return growth
@@ -216,9 +216,9 @@ def grow(
 
 def parents(growth: Growth) -> list[npt.NDArray[np.int32]]:
     """For each level but the top: the cluster of the level above that each of its clusters is in."""
-    found = []
+    result = []
     for lower, upper in zip(growth.centroids[:-1], growth.centroids[1:], strict=True):
-        share = Share(lower.astype(np.float16), bounds=False)
+        share = KMeansPartition(lower.astype(np.float16), bounds=False)
         share.update(upper)
-        found.append(share.clusters)
-    return found
+        result.append(share.clusters)
+    return result

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from curation.search.partition import Change, Share
+from curation.search.partition import Change, KMeansPartition
 from curation.search.seeding import plus_plus
-from curation.search.worker_group import Gang, LocalGang
+from curation.search.worker_group import LocalGroup, WorkerGroup
 
 __all__ = ["Held", "Progress", "fit", "kmeans", "one_in", "unit"]
 
@@ -55,7 +55,7 @@ def one_in(iteration: int, iterations: int, rows: int, clusters: int, growing: b
 
 
 def fit(
-    gang: Gang,
+    group: WorkerGroup,
     rows: int,
     progress: Progress,
     iterations: int,
@@ -66,7 +66,8 @@ def fit(
     """Make what is left of the iterations.
 
     Args:
-        gang: members with `update`, as `Share` has it, over so many rows in all; new, whatever `progress` says.
+        group: partitions with `update`, as `KMeansPartition` has it, of so many rows in all; new, whatever `progress`
+            says.
         progress: first centroids, or what was saved.
         save: called after each iteration.
     """
@@ -74,7 +75,7 @@ def fit(
     while len(progress.objectives) < iterations and not progress.done:
         number = len(progress.objectives)
         every = one_in(number, iterations, rows, len(progress.centroids), growing)
-        change: Change = gang.total("update", progress.centroids, every)
+        change: Change = group.total("update", progress.centroids, every)
         total = change if total is None else total + change
         seen = int(total.counts.sum())
         objective = float(np.einsum("kd,kd->", total.sums, progress.centroids.astype(np.float64))) / seen
@@ -127,7 +128,7 @@ class Held:
         self._sizes = sizes
 
     def setup(self, threads: int) -> None:
-        self._share = Share(self._rows, self._sizes, threads=threads)
+        self._share = KMeansPartition(self._rows, self._sizes, threads=threads)
 
     def update(self, centroids: Floats, every: int) -> Change:
         return self._share.update(centroids, every)
@@ -157,4 +158,4 @@ def kmeans(
     else:
         first = plus_plus(halves, count, rng)
     first = unit(first.astype(np.float64), otherwise=first)
-    return fit(LocalGang([Held(halves)], threads), len(halves), Progress(first), iterations, growing=growing)
+    return fit(LocalGroup([Held(halves)], threads), len(halves), Progress(first), iterations, growing=growing)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from curation.run.parts import random_for
 from curation.search import devices
 from curation.search.kmeans import kmeans
-from curation.search.partition import Share, single
+from curation.search.partition import KMeansPartition, single
 
 __all__ = ["Rows", "Searcher", "build_index", "similarities_of"]
 
@@ -80,8 +80,8 @@ class Searcher:
         k = min(k, len(self._base))
         if not k or not len(queries):
             return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        found = [self._chunk(_single(queries[at : at + CHUNK]), k, exact) for at in range(0, len(queries), CHUNK)]
-        return np.concatenate([similar for similar, _ in found]), np.concatenate([rows for _, rows in found])
+        result = [self._chunk(_single(queries[at : at + CHUNK]), k, exact) for at in range(0, len(queries), CHUNK)]
+        return np.concatenate([similar for similar, _ in result]), np.concatenate([rows for _, rows in result])
 
     def _chunk(self, queries: Floats, k: int, exact: bool) -> tuple[Floats, Ints]:
         if exact or self._index is None:
@@ -102,8 +102,8 @@ class Searcher:
         for at in range(0, len(rows), step):
             for first in range(0, rows.shape[1], PAIRS):
                 block = np.s_[at : at + step, first : first + PAIRS]
-                found = _single(self._base[rows[block]])  # of row -1, any
-                similar[block] = np.einsum("qd,qkd->qk", queries[at : at + step], found)
+                result = _single(self._base[rows[block]])  # of row -1, any
+                similar[block] = np.einsum("qd,qkd->qk", queries[at : at + step], result)
         similar[rows < 0] = -2
         return similar
 
@@ -127,8 +127,8 @@ class Searcher:
         best, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         for first in range(0, len(self._base), BLOCK):
             block = _single(self._base[first : first + BLOCK])
-            similar, found = devices.knn(queries, block, min(wanted, len(block)))
-            best, rows = np.concatenate([best, similar], axis=1), np.concatenate([rows, found + first], axis=1)
+            similar, result = devices.knn(queries, block, min(wanted, len(block)))
+            best, rows = np.concatenate([best, similar], axis=1), np.concatenate([rows, result + first], axis=1)
             order = np.argsort(-best, axis=1, kind="stable")[:, :wanted]
             best, rows = np.take_along_axis(best, order, axis=1), np.take_along_axis(rows, order, axis=1)
         return best[:, -1], rows
@@ -136,7 +136,7 @@ class Searcher:
 
 def similarities_of(first: Rows, second: Rows, rows: Ints, others: Ints, step: int = PAIRS) -> Floats:
     """Cosine similarity of pairs of rows, (E,); the same for a pair in either order."""
-    found = [
+    result = [
         np.einsum(
             "nd,nd->n",
             _single(first[rows[at : at + step]]),
@@ -145,7 +145,7 @@ def similarities_of(first: Rows, second: Rows, rows: Ints, others: Ints, step: i
         )
         for at in range(0, len(rows), step)
     ]
-    return np.concatenate(found) if found else np.empty(0, np.float32)
+    return np.concatenate(result) if result else np.empty(0, np.float32)
 
 
 def build_index(vectors: Rows, *, compressed: bool, seed: int, threads: int = 1) -> Any:
@@ -190,7 +190,7 @@ def build_index(vectors: Rows, *, compressed: bool, seed: int, threads: int = 1)
 
 
 def _fill(index: Any, halves: Halves, centroids: Floats, threads: int) -> None:
-    share = Share(halves, threads=threads, bounds=False)
+    share = KMeansPartition(halves, threads=threads, bounds=False)
     share.update(centroids)
     lists = share.clusters.astype(np.int64)
     for first in range(0, len(halves), BLOCK):

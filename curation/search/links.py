@@ -82,22 +82,22 @@ def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
     unpacked = np.unpackbits(distinct, axis=1)
     words = np.zeros((len(distinct), -(-distinct.shape[1] // 8) * 8), np.uint8)
     words[:, : distinct.shape[1]] = distinct
-    found: list[Ints] = []
+    result: list[Ints] = []
     for chunk in chunks:
         keys = np.packbits(unpacked[:, chunk], axis=1)
         order = np.lexsort(keys.T[::-1]) if len(chunk) else np.arange(len(distinct))
         bounds = np.flatnonzero((keys[order][1:] != keys[order][:-1]).any(axis=1)) + 1
         starts = np.concatenate([[0], bounds])
         sizes = np.diff(np.concatenate([starts, [len(order)]]))
-        found += [
+        result += [
             _pairs_in(distinct, order[start : start + size], radius)
             for start, size in zip(starts, sizes, strict=True)
             if size > CROWDED
         ]
         few = sizes <= CROWDED
         sparse = order[np.repeat(few, sizes)]
-        found.append(_pairs_between(words.view(np.uint64), sparse, np.repeat(np.flatnonzero(few), sizes[few]), radius))
-    return np.unique(np.concatenate(found), axis=0)
+        result.append(_pairs_between(words.view(np.uint64), sparse, np.repeat(np.flatnonzero(few), sizes[few]), radius))
+    return np.unique(np.concatenate(result), axis=0)
 
 
 def _pairs_between(words: npt.NDArray[np.uint64], members: Ints, bucket: Ints, radius: int) -> Ints:
@@ -107,7 +107,7 @@ def _pairs_between(words: npt.NDArray[np.uint64], members: Ints, bucket: Ints, r
         members: one bucket after the other.
         bucket: (M,) the bucket of each.
     """
-    found = [np.empty((0, 2), np.int64)]
+    result = [np.empty((0, 2), np.int64)]
     first = np.arange(len(members))
     for step in range(1, CROWDED):
         first = first[first + step < len(members)]
@@ -116,8 +116,8 @@ def _pairs_between(words: npt.NDArray[np.uint64], members: Ints, bucket: Ints, r
             break
         one, other = members[first], members[first + step]
         near = np.bitwise_count(words[one] ^ words[other]).sum(axis=1) <= radius
-        found.append(np.sort(np.stack([one[near], other[near]], axis=1), axis=1))
-    return np.concatenate(found)
+        result.append(np.sort(np.stack([one[near], other[near]], axis=1), axis=1))
+    return np.concatenate(result)
 
 
 def _pairs_in(distinct: npt.NDArray[np.uint8], bucket: Ints, radius: int) -> Ints:

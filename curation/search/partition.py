@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy import sparse
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["BLOCK", "Change", "Share", "single", "torch_threads"]
+__all__ = ["BLOCK", "Change", "KMeansPartition", "single", "torch_threads"]
 
 BLOCK = 1024
 """Rows multiplied at once: their scores against 1,024 centroids are 4 MB, which stay in cache until they are read."""
@@ -74,7 +74,7 @@ def single(rows: Halves) -> Floats:
     return np.asarray(torch.from_numpy(rows).float().numpy())
 
 
-class Share:
+class KMeansPartition:
     """Rows in memory once, in fp16, and what is known of each row.
 
     Args:
@@ -186,14 +186,14 @@ class Share:
         inside = np.flatnonzero((clusters >= 0) & (rank < width))
         scores[inside, rank[inside]] = -np.inf
         there = scores.argmax(axis=1)
-        found = scores[every, there]
-        better = np.flatnonzero(found > own)
+        result = scores[every, there]
+        better = np.flatnonzero(result > own)
         scores[better, there[better]] = -np.inf
-        second = found.copy()
+        second = result.copy()
         second[better] = np.maximum(scores[better].max(axis=1), own[better])
         limits = np.maximum(limits, second)
         clusters[better] = moves.order[there[better]]
-        best = np.maximum(own, found)
+        best = np.maximum(own, result)
         close = np.flatnonzero(limits + NEAR >= best)
         if len(close):
             doubles = np.matmul(rows[close].astype(np.float64), moves.doubled().T)

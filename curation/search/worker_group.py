@@ -4,17 +4,17 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-__all__ = ["Gang", "LocalGang", "Member", "added_up", "deal"]
+__all__ = ["LocalGroup", "Partition", "WorkerGroup", "added_up", "deal"]
 
 
-class Member(Protocol):
+class Partition(Protocol):
     """One of a gang: made small, so that it travels, and loaded where it stays. Its methods are what is called."""
 
     def setup(self, threads: int) -> None:
         """Load what it holds; `threads` is how many cores it may use."""
 
 
-class Gang(Protocol):
+class WorkerGroup(Protocol):
     """Members that live as long as the step."""
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
@@ -24,16 +24,16 @@ class Gang(Protocol):
         """Call a method of all members at once, and return the sum of their answers, added in pairs as a tree."""
 
 
-class LocalGang:
+class LocalGroup:
     """Members in this process, called one after the other."""
 
-    def __init__(self, members: Sequence[Member], threads: int) -> None:
-        self._members = members
-        for member in members:
-            member.setup(threads)
+    def __init__(self, partitions: Sequence[Partition], threads: int) -> None:
+        self._partitions = partitions
+        for partition in partitions:
+            partition.setup(threads)
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
-        return [getattr(member, method)(*arguments) for member in self._members]
+        return [getattr(partition, method)(*arguments) for partition in self._partitions]
 
     def total(self, method: str, *arguments: Any) -> Any:
         return added_up(self.call(method, *arguments))
@@ -47,8 +47,8 @@ def added_up(answers: list[Any]) -> Any:
     return answers[0]
 
 
-def deal(parts: Sequence[int], members: int) -> list[list[int]]:
+def deal(parts: Sequence[int], partitions: int) -> list[list[int]]:
     """Parts for each of at most so many members: runs of equal length, but for one part."""
-    members = max(1, min(members, len(parts)))
-    edges = [at * len(parts) // members for at in range(members + 1)]
+    partitions = max(1, min(partitions, len(parts)))
+    edges = [at * len(parts) // partitions for at in range(partitions + 1)]
     return [list(parts[start:stop]) for start, stop in itertools.pairwise(edges)]

@@ -13,7 +13,8 @@ __all__: list[str] = []
 @app.command(
     "train-copy-descriptor",
     epilog="Example: [bold]lvd train-copy-descriptor photos/ --out copy.safetensors[/]\n\n"
-    "Then: [bold]lvd curate config.yaml --set copies.model=lvd/copy-small-v1 --set copies.weights=copy.safetensors[/]",
+    "Then: [bold]lvd curate config.yaml --set copy_descriptors.model=lvd/copy-small-v1 "
+    "--set copy_descriptors.weights=copy.safetensors[/]",
 )
 def train_copy_descriptor_command(
     datasets: Annotated[

@@ -202,7 +202,7 @@ def _settings(
         "pool": pool,
         "seeds": [{"name": name, "data": data} for name, data in named(seeds or [])],
         "references": [{"name": name, "data": data} for name, data in named(against or [])],
-        "excludes": _examples(excludes or []),
+        "exclude": _examples(excludes or []),
     }
     return parse_config({**values, **changes}, where="lvd curate")
 

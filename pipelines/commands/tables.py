@@ -65,10 +65,10 @@ def print_balance(report: Balance) -> None:
         table.add_column(header, justify="left" if header in ("level", "") else "right")
     for level in report.levels:
         for when, counts in (("before", level.before), ("after", level.after)):
-            found = occupancy_of(counts)
-            numbers = (f"{found.images:,}", f"{found.occupied:,}", f"{found.entropy:.3f}", f"{found.gini:.3f}")
+            result = occupancy_of(counts)
+            numbers = (f"{result.images:,}", f"{result.occupied:,}", f"{result.entropy:.3f}", f"{result.gini:.3f}")
             names = (level.name, f"{len(counts):,}") if when == "before" else ("", "")
-            table.add_row(*names, when, *numbers, f"{found.top_1:.1%}", f"{found.top_10:.1%}")
+            table.add_row(*names, when, *numbers, f"{result.top_1:.1%}", f"{result.top_10:.1%}")
     console.print(table)
     if not report.coverage:
         return

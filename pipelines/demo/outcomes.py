@@ -14,9 +14,9 @@ Place = tuple[int, int]
 def outcomes_of(run: Run) -> Iterator[Outcome]:
     """One outcome per row of the pool, in order."""
     selected = _selected(run)
-    for part in run.pool.parts("samples"):
+    for part in run.pool.parts("fetch"):
         drops = _drops(run, part)
-        for row, url in enumerate(run.pool.read("samples", part, ["url"])["url"].to_pylist()):
+        for row, url in enumerate(run.pool.read("fetch", part, ["url"])["url"].to_pylist()):
             stage, reason = drops.get(row, (None, None))
             how, label = selected.get((part, row), (None, None))
             yield Outcome(url, stage, reason, how, label)
@@ -48,7 +48,7 @@ def _seed_labels(run: Run) -> dict[bytes, str]:
     labels: dict[bytes, str] = {}
     for seed in run.config.seeds:
         collection = run.seeds(seed.name)
-        for part in collection.parts("samples"):
-            table = collection.read("samples", part, ["id", "label"])
+        for part in collection.parts("fetch"):
+            table = collection.read("fetch", part, ["id", "label"])
             labels.update(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
     return labels

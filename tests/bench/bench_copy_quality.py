@@ -9,9 +9,9 @@ the lowest threshold whose precision is at least 0.99. `--top 0` leaves geometry
 `--sources` takes the copies of so many sources only, the base stays whole. imagededup's PHash is ranked by Hamming
 distance over the same pairs.
 
-The last lines are the rule that dedup applies: linked where the similarity is `dedup.sure` or more, or the score of
-geometry is `dedup.score` or more among the `--top` most similar above `dedup.floor`. `--pairs FILE` keeps what was
-found, as npz; `--from FILE` reads it instead of looking again.
+The last lines are the rule that dedup applies: linked where the similarity is `dedup.accept_above` or more, or the
+score of geometry is `dedup.score` or more among the `--top` most similar above `dedup.candidate_above`. `--pairs FILE`
+keeps the result, as npz; `--from FILE` reads it instead of looking again.
 
 `--background PHOTOS` adds what whitening and similarity normalisation make of the descriptor, by the settings
 `copies.whiten` and `dedup.normalise` (`--weight`, `--ranks`). PHOTOS is the folder that SET was made of; the whitening
@@ -107,24 +107,24 @@ def main() -> None:
     order = np.argsort(-similar, axis=1, kind="stable")
     place = np.argmax(order == source[:, None], axis=1)
     rows = {"descriptor alone": at_precision(similar, source), "among 64 nearest": place < 64}
-    told = {"": similar}
+    reported = {"": similar}
     if len(background):
         whitened, behind = map(fit_whitening(background, vectors.shape[1]).apply, (vectors, background))
         plain = whitened[len(base) :] @ whitened[: len(base)].T
         plain[doubtful] = NOT_LOOKED_AT
         at = np.argmax(np.argsort(-plain, axis=1, kind="stable") == source[:, None], axis=1)
         rows["whitened, among 64 nearest"] = at < 64
-        told[", whitened"] = plain
-        told[", normalised"] = similar - offsets(arguments, vectors, background, len(base))
-        told[", whitened and normalised"] = plain - offsets(arguments, whitened, behind, len(base))
-        for name in list(told)[1:]:
-            rows[f"descriptor{name}"] = at_precision(told[name], source)
+        reported[", whitened"] = plain
+        reported[", normalised"] = similar - offsets(arguments, vectors, background, len(base))
+        reported[", whitened and normalised"] = plain - offsets(arguments, whitened, behind, len(base))
+        for name in list(reported)[1:]:
+            rows[f"descriptor{name}"] = at_precision(reported[name], source)
     distances = hashed(arguments.set, files, len(base))
     distances[doubtful] = NOT_LOOKED_AT
     rows["imagededup PHash"] = at_precision(distances, source)
-    said = [line for name, values in told.items() for line in by_threshold(name, values, source)]
+    said = [line for name, values in reported.items() for line in by_threshold(name, values, source)]
     if arguments.top:
-        said += confirmed(arguments, files, similar, told.get(", normalised"), order, source, rows)
+        said += confirmed(arguments, files, similar, reported.get(", normalised"), order, source, rows)
 
     names = sorted(set(edits))
     for name, hit in rows.items():
@@ -152,7 +152,9 @@ def confirmed(
     rows["whole path"] = at_precision(scores, source)
     rows["whole path, inliers alone"] = at_precision(inliers, source)
     place = np.argsort(np.argsort(-similar, axis=1, kind="stable"), axis=1)
-    settings = parse_config({"pool": ["-"], "seeds": [], "copies": {"model": arguments.model}}, where="bench").dedup
+    settings = parse_config(
+        {"pool": ["-"], "seeds": [], "copy_descriptors": {"model": arguments.model}}, where="bench"
+    ).dedup
     said.append(f"linked above sure ({settings.sure:g}), or with score {settings.score:g} or more, and precision:")
     for top, floor in ((arguments.top, settings.floor), (16, 0.2), (8, 0.2), (32, 0.3), (32, 0.4), (32, 0.5)):
         said.append(
@@ -178,8 +180,8 @@ def applied(
     seen = near & (similar >= floor)
     linked = (similar >= sure) | (seen & (scores >= score))
     own = linked[np.arange(len(source)), source]
-    found = f"recall {own.mean():.3f}, precision {own.sum() / max(1, linked.sum()):.4f}"
-    return f"floor {floor:g}: {found}, {seen.sum() / len(source):.1f} pairs a copy"
+    result = f"recall {own.mean():.3f}, precision {own.sum() / max(1, linked.sum()):.4f}"
+    return f"floor {floor:g}: {result}, {seen.sum() / len(source):.1f} pairs a copy"
 
 
 def by_threshold(name: str, similar: np.ndarray, source: np.ndarray) -> list[str]:
@@ -210,8 +212,8 @@ def looked_at(
     """Scores and inliers (Q, B), and what it took."""
     queries, base = order.shape
     needed = sorted({*order[:, : arguments.top].ravel().tolist(), *range(base, len(files))})
-    found, extraction = in_parallel(arguments.workers, extracted, [arguments.set / files[at] for at in needed])
-    FEATURES.update(zip(needed, found, strict=True))
+    result, extraction = in_parallel(arguments.workers, extracted, [arguments.set / files[at] for at in needed])
+    FEATURES.update(zip(needed, result, strict=True))
     pairs = [(base + query, at) for query in range(queries) for at in order[query, : arguments.top].tolist()]
     matches, per_pair = in_parallel(arguments.workers, matched, pairs)
     scores, inliers = (np.full(order.shape, NOT_LOOKED_AT) for _ in range(2))
@@ -226,8 +228,8 @@ def looked_at(
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path) as found:
-        return found["scores"], found["inliers"]
+    with np.load(path) as result:
+        return result["scores"], result["inliers"]
 
 
 FEATURES: dict[int, Any] = {}
@@ -239,8 +241,8 @@ def extracted(path: Path) -> Any:
 
 
 def matched(pair: tuple[int, int]) -> tuple[float, int]:
-    found = match(FEATURES[pair[0]], FEATURES[pair[1]])
-    return found.score, found.inliers
+    result = match(FEATURES[pair[0]], FEATURES[pair[1]])
+    return result.score, result.inliers
 
 
 def timed(work: tuple[Callable[[Any], Any], Any]) -> tuple[Any, float]:
@@ -292,8 +294,8 @@ def of_other_classes(photos: Path) -> list[Path]:
     """Photos of classes that are not measured on, as many as a run is fitted on."""
     folders = [folder for folder in photos.iterdir() if folder.is_dir()]
     measured = set(held_out_classes(photos))
-    found = sorted(path for folder in folders if folder.name not in measured for path in folder.iterdir())
-    return random.Random(0).sample(found, min(SAMPLE, len(found)))
+    result = sorted(path for folder in folders if folder.name not in measured for path in folder.iterdir())
+    return random.Random(0).sample(result, min(SAMPLE, len(result)))
 
 
 def same_picture(base: list[str], source: np.ndarray) -> np.ndarray:

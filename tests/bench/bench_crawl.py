@@ -170,7 +170,7 @@ def run_ours(folder: Path, urls: Path, case: str) -> Result:
     }
     if case != "kept":
         settings |= {"image.max_side": str(SIDE), "image.quality": "95"}
-    command = [LVD, "curate", "--pool", str(urls), "--seed", str(folder / "seeds"), "--until", "samples"]
+    command = [LVD, "curate", "--pool", str(urls), "--seed", str(folder / "seeds"), "--until", "fetch"]
     command += ["--out", str(out), *(f"--set={key}={value}" for key, value in settings.items())]
     return measured(command, out, lambda: ours_stored(out))
 
@@ -179,7 +179,7 @@ def ours_stored(out: Path) -> int:
     text = subprocess.run([LVD, "funnel", str(out), "--json"], check=True, capture_output=True, text=True).stdout
     rows = json.loads(text)
     rows = rows if isinstance(rows, list) else rows["rows"]
-    return next(int(row["live_out"]) for row in rows if row["collection"] == "pool" and row["stage"] == "samples")
+    return next(int(row["live_out"]) for row in rows if row["collection"] == "pool" and row["stage"] == "fetch")
 
 
 def run_theirs(folder: Path, urls: Path, case: str, peer: Path) -> Result:

@@ -71,19 +71,19 @@ def print_funnel(out: Path) -> None:
 def purity(out: Path) -> float:
     """Share of picks, nominal, whose label is that of the seed image that picked them, seeds themselves left out."""
     run = Run.load(str(out))
-    pool = gather(run.pool, "clusters", {"samples": ["label", "sha256"]})
+    pool = gather(run.pool, "clusters", {"fetch": ["label", "sha256"]})
     places = zip(pool.part.tolist(), pool.row.tolist(), pool.table.to_pylist(), strict=True)
     by_place = {(part, row): fields for part, row, fields in places}
     counts: Counter[bool] = Counter()
     (seed,) = run.config.seeds
-    columns = {"samples": ["label", "sha256"], "neighbours": ["pool_part", "pool_row"]}
-    seeds = gather(run.seeds(seed.name), "neighbours", columns).table.to_pylist()
+    columns = {"fetch": ["label", "sha256"], "seed_knn": ["neighbour_part", "neighbour_row"]}
+    seeds = gather(run.seeds(seed.name), "seed_knn", columns).table.to_pylist()
     own = {fields["sha256"] for fields in seeds}
     for fields in seeds:
-        for place in zip(fields["pool_part"], fields["pool_row"], strict=True):
-            found = by_place[place]
-            if found["sha256"] not in own:
-                counts[found["label"] == fields["label"]] += 1
+        for place in zip(fields["neighbour_part"], fields["neighbour_row"], strict=True):
+            result = by_place[place]
+            if result["sha256"] not in own:
+                counts[result["label"] == fields["label"]] += 1
     return counts[True] / max(1, sum(counts.values()))
 
 

@@ -191,16 +191,18 @@ def evaluate(out: Path, planted: dict[str, tuple[str, str]], seconds: float) -> 
     counts = certificate["counts"]
     removed = {item["name"]: item["reference"] for item in certificate["removed"]}
     listed = {name for item in certificate["reference_images"] for name in item["removed"]}
-    hidden, found, right = Counter(), Counter(), Counter()
+    hidden, result, right = Counter(), Counter(), Counter()
     for name, (reference, edit) in planted.items():
         hidden[edit] += 1
-        found[edit] += name in removed
+        result[edit] += name in removed
         right[edit] += removed.get(name) == reference
-    print(f"\n{'edit':<28} {'hidden':>7} {'found':>7} {'recall':>7} {'of its reference':>17}")
+    print(f"\n{'edit':<28} {'hidden':>7} {'result':>7} {'recall':>7} {'of its reference':>17}")
     for group, edits in (("light", LIGHT), ("heavy", HEAVY)):
         for edit in edits:
-            print(f"{edit:<28} {hidden[edit]:>7} {found[edit]:>7} {found[edit] / hidden[edit]:>7.3f} {right[edit]:>17}")
-        total, got = sum(hidden[edit] for edit in edits), sum(found[edit] for edit in edits)
+            print(
+                f"{edit:<28} {hidden[edit]:>7} {result[edit]:>7} {result[edit] / hidden[edit]:>7.3f} {right[edit]:>17}"
+            )
+        total, got = sum(hidden[edit] for edit in edits), sum(result[edit] for edit in edits)
         print(f"{f'all {group} edits':<28} {total:>7} {got:>7} {got / total:>7.3f}\n")
     false = sorted(set(removed) - set(planted))
     print(f"false removals: {len(false)} of {counts['read'] - len(planted):,} images that are no copies {false[:5]}")

@@ -36,9 +36,9 @@ from curation.models import open_embedder
 from curation.models.timm_model import TimmEmbedder
 from curation.run.parts import Collection
 from curation.run.store import Store
-from curation.stages.concepts.embed import Describe
+from curation.stages.concepts.embed import Embed
 from curation.stages.filters.decode import DecodeCheck
-from curation.stages.ingest.fetch import Samples
+from curation.stages.ingest.fetch import Fetch
 from curation.stages.ingest.list import append_parts
 from curation.stages.knn.vectors import VECTOR
 
@@ -115,22 +115,22 @@ def ours(runner: Runner, folder: Path, scratch: Path, settings: ModelConfig, wor
     collection, limits = Collection(Store(str(scratch)), "pool"), ImageConfig()
     rows = list(list_rows(str(folder)))
     append_parts(collection, tables_of(iter(rows)), -(-len(rows) // (2 * workers)), seed=0)
-    before = ColumnWork(collection, Samples(CrawlConfig(), limits), 0)
-    for part in collection.parts("listing"):
+    before = ColumnWork(collection, Fetch(CrawlConfig(), limits), 0)
+    for part in collection.parts("list"):
         before.run(part)
     embedder = open_embedder(settings)
-    stage = Describe("embeddings", "decode", embedder, None, embedder.side, embedder.fingerprint())
+    stage = Embed("embeddings", "decode", embedder, None, embedder.side, embedder.fingerprint())
     work = PixelWork(collection, [DecodeCheck(limits), stage], limits, side=embedder.side, check_first=True)
     started = time.perf_counter()
-    done = list(runner.run_tasks([Task(work, part) for part in collection.parts("listing")]))
+    done = list(runner.run_tasks([Task(work, part) for part in collection.parts("list")]))
     seconds = time.perf_counter() - started
-    assert len(done) == len(collection.parts("listing"))
+    assert len(done) == len(collection.parts("list"))
     vectors: Vectors = {}
     for part in collection.parts("embeddings"):
-        names = [Path(path).name for path in collection.read("samples", part, ["path"])["path"].to_pylist()]
+        names = [Path(path).name for path in collection.read("fetch", part, ["path"])["path"].to_pylist()]
         column = collection.read("embeddings", part, [VECTOR])[VECTOR].combine_chunks()
-        found = column.flatten().to_numpy(zero_copy_only=False).reshape(len(names), -1).astype(np.float32)
-        vectors |= dict(zip(names, found, strict=True))
+        result = column.flatten().to_numpy(zero_copy_only=False).reshape(len(names), -1).astype(np.float32)
+        vectors |= dict(zip(names, result, strict=True))
     return seconds, vectors
 
 
@@ -207,7 +207,7 @@ def compare(options: argparse.Namespace, scratch: Path) -> None:
         ways["plain, batch 64"] = of_64
     times: dict[str, list[float]] = {name: [] for name in ("ours", *ways)}
     cpu: dict[str, list[float]] = {name: [] for name in times}
-    found: dict[str, Vectors] = {}
+    result: dict[str, Vectors] = {}
     runner_settings = RunnerConfig(kind="processes", workers=options.threads, threads=1)
     with open_runner(runner_settings) as runner:
         few = scratch / "few"
@@ -217,9 +217,9 @@ def compare(options: argparse.Namespace, scratch: Path) -> None:
         for turn, name in enumerate([*times, *reversed(times)] * options.rounds):
             used = cpu_seconds()
             if name == "ours":
-                seconds, found[name] = ours(runner, photos, scratch / f"run{turn}", settings, options.threads)
+                seconds, result[name] = ours(runner, photos, scratch / f"run{turn}", settings, options.threads)
             else:
-                seconds, found[name] = plain.run(paths, *ways[name])
+                seconds, result[name] = plain.run(paths, *ways[name])
             times[name].append(seconds)
             cpu[name].append(cpu_seconds() - used)
     rates = {name: len(paths) / statistics.median(seconds) for name, seconds in times.items()}
@@ -241,7 +241,7 @@ def compare(options: argparse.Namespace, scratch: Path) -> None:
     for name, value in limits.items():
         print(f"{name:<44}{'':>21}{value:>11.2f}{by_cpu['ours'] / value:>11.2f}")
     for name in ways:
-        lowest, centred = agreement(found["ours"], found[name])
+        lowest, centred = agreement(result["ours"], result[name])
         print(f"ours and {name}: lowest cosine {lowest:.5f}; mean cosine without the common mean vector {centred:.4f}")
 
 

@@ -46,9 +46,9 @@ def compare(name: str, images: int, rounds: int) -> None:
             network, is_half = ways[way]
             with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
                 started = time.process_time()
-                found = network(pixels)
+                result = network(pixels)
                 times[way].append(time.process_time() - started)
-            difference[way] = float((unit(found) - expected).abs().max())
+            difference[way] = float((unit(result) - expected).abs().max())
     rates = {way: images / statistics.median(seconds) for way, seconds in times.items()}
     for way, rate in rates.items():
         seconds = f"{compiling:.0f} s" if way == "compiled" else ""

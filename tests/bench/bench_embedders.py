@@ -126,9 +126,9 @@ def cluster_purity(vectors: Floats, classes: NDArray[np.int64], places: NDArray[
     of_pool, of_seeds = (np.argmax(vectors[rows] @ centroids.T, axis=1) for rows in (order, seeds))
     right = members = 0
     for cluster in np.flatnonzero(np.bincount(of_seeds, minlength=CLUSTERS) > 1):
-        found = classes[order[of_pool == cluster]]
-        right += int(np.isin(found, classes[seeds[of_seeds == cluster]]).sum())
-        members += len(found)
+        result = classes[order[of_pool == cluster]]
+        right += int(np.isin(result, classes[seeds[of_seeds == cluster]]).sum())
+        members += len(result)
     return right / max(1, members), members
 
 

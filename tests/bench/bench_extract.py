@@ -148,15 +148,15 @@ def installed_parsers() -> Iterable[tuple[str, Callable[[str], int]]]:
     from html.parser import HTMLParser
 
     class Counter(HTMLParser):
-        found = 0
+        result = 0
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            self.found += tag == "img" and any(name == "src" for name, _ in attrs)
+            self.result += tag == "img" and any(name == "src" for name, _ in attrs)
 
     def standard(page: str) -> int:
         counter = Counter()
         counter.feed(page)
-        return counter.found
+        return counter.result
 
     yield "html.parser", standard
 

@@ -80,13 +80,13 @@ def main() -> None:
     table = Table(
         "", "wall s", "CPU s", "images/s", "would drop", f"of {len(truth):,} copies found", "in a wrong group"
     )
-    for name, found in results.items():
-        seconds = statistics.median(item.seconds for item in found)
-        groups = found[0].groups
+    for name, result in results.items():
+        seconds = statistics.median(item.seconds for item in result)
+        groups = result[0].groups
         table.add_row(
             name,
             f"{seconds:.1f}",
-            f"{statistics.median(item.cpu_seconds for item in found):.1f}",
+            f"{statistics.median(item.cpu_seconds for item in result):.1f}",
             f"{len(files) / seconds:.0f}",
             f"{len(groups) - len(set(groups.values())):,}",
             f"{sum(groups[copy] == groups[source] for copy, source in truth):,}",
@@ -106,8 +106,8 @@ def ours(folder: Path, files: list[str], work: Path, settings: list[str]) -> Res
     name_of: dict[bytes, str] = {}
     stands: dict[str, bytes] = {}
     for part in pool.parts("dedup"):
-        keys = pool.read("listing", part, ["path"])["path"].to_pylist()
-        ids = pool.read("samples", part, ["id"])["id"].to_pylist()
+        keys = pool.read("list", part, ["path"])["path"].to_pylist()
+        ids = pool.read("fetch", part, ["id"])["id"].to_pylist()
         components = pool.read("dedup", part, ["component"])["component"].to_pylist()
         name_of.update(zip(ids, keys, strict=True))
         stands.update({key: component for key, component in zip(keys, components, strict=True) if component})
@@ -119,8 +119,8 @@ def theirs(folder: Path, files: list[str], work: Path, peer: str) -> Result:
     answer = work / "pairs.json"
     command = [peer, "-c", PEER, str(folder), str(work / "fastdup"), str(THRESHOLD), str(answer)]
     seconds, cpu = timed(command)
-    found = json.loads(answer.read_text())
-    pairs = [tuple(str(Path(name).relative_to(folder)) for name in pair) for pair in zip(*found, strict=True)]
+    result = json.loads(answer.read_text())
+    pairs = [tuple(str(Path(name).relative_to(folder)) for name in pair) for pair in zip(*result, strict=True)]
     return Result(seconds, cpu, grouped(files, pairs))
 
 

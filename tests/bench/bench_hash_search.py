@@ -40,7 +40,7 @@ def main() -> None:
             links = hash_links(hashes, arguments.radius)
             ours.append(time.monotonic() - started)
         else:
-            found = HashEval(
+            result = HashEval(
                 texts,
                 queries,
                 PHash.hamming_distance,
@@ -51,7 +51,7 @@ def main() -> None:
             ).retrieve_results(scores=False)
             theirs.append((time.monotonic() - started) * arguments.hashes / arguments.slice)
     pairs = {(min(a, b), max(a, b)) for a, b in links.tolist()}
-    want = {(min(int(a), int(b)), max(int(a), int(b))) for a, others in found.items() for b in others if a != b}
+    want = {(min(int(a), int(b)), max(int(a), int(b))) for a, others in result.items() for b in others if a != b}
     mine = {pair for pair in pairs if pair[0] < arguments.slice}
     groups = components_of(arguments.hashes, links)
     linked = all(groups[a] == groups[b] for a, b in want)

@@ -33,8 +33,8 @@ import numpy as np  # noqa: E402, as the number of threads is read when it is lo
 from curation.search.balanced import balanced  # noqa: E402
 from curation.search.hierarchical import Growth, Points, Rounds, grow, parents  # noqa: E402
 from curation.search.kmeans import kmeans  # noqa: E402
-from curation.search.partition import Share  # noqa: E402
-from curation.search.worker_group import LocalGang  # noqa: E402
+from curation.search.partition import KMeansPartition  # noqa: E402
+from curation.search.worker_group import LocalGroup  # noqa: E402
 
 WAYS = {
     "flat k-means": (1, 0),
@@ -57,15 +57,15 @@ def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paths(rows: np.ndarray, growth: Growth) -> np.ndarray:
-    share = Share(rows, threads=options.threads, bounds=False)
+    share = KMeansPartition(rows, threads=options.threads, bounds=False)
     share.update(growth.centroids[0])
-    found = [share.clusters]
+    result = [share.clusters]
     for level in parents(growth):
-        found.insert(0, level[found[0]])
-    return np.stack(found, axis=1)
+        result.insert(0, level[result[0]])
+    return np.stack(result, axis=1)
 
 
-def measure(seed: int, found: dict[str, list[tuple[float, int, float]]]) -> None:
+def measure(seed: int, result: dict[str, list[tuple[float, int, float]]]) -> None:
     rows, concepts = make(np.random.default_rng(seed))
 
     def note(way: str, chosen: np.ndarray, seconds: float) -> None:
@@ -73,7 +73,7 @@ def measure(seed: int, found: dict[str, list[tuple[float, int, float]]]) -> None
         shares = np.bincount(concepts[chosen], minlength=options.concepts) / options.sample
         shares = shares[shares > 0]
         entropy = float(-(shares * np.log(shares)).sum() / np.log(options.concepts))
-        found.setdefault(way, []).append((entropy, len(shares), seconds))
+        result.setdefault(way, []).append((entropy, len(shares), seconds))
 
     rng = np.random.default_rng(seed + 1)
     note("random", rng.choice(options.rows, options.sample, replace=False), 0.0)
@@ -85,7 +85,7 @@ def measure(seed: int, found: dict[str, list[tuple[float, int, float]]]) -> None
         settings = Rounds(resamplings, iterations=options.iterations)
         started = time.perf_counter()
         growth = grow(
-            LocalGang([Points(rows)], options.threads),
+            LocalGroup([Points(rows)], options.threads),
             len(rows),
             Growth((flat,)),
             counts,
@@ -100,9 +100,9 @@ def measure(seed: int, found: dict[str, list[tuple[float, int, float]]]) -> None
 
 
 def main() -> None:
-    found: dict[str, list[tuple[float, int, float]]] = {}
+    result: dict[str, list[tuple[float, int, float]]] = {}
     for seed in range(options.rounds):
-        measure(10 * seed, found)
+        measure(10 * seed, result)
     print(
         f"{options.rows:,} x {options.dim}, {options.concepts:,} concepts, sizes as rank^-{options.zipf:g}, noise "
         f"{options.noise:g}; {options.sample:,} chosen; {options.clusters:,} lowest clusters, {options.iterations} "
@@ -110,7 +110,7 @@ def main() -> None:
     )
     print("| way | entropy | concepts found | seconds |")
     print("|---|---|---|---|")
-    for way, results in found.items():
+    for way, results in result.items():
         entropy, there, seconds = (median(values) for values in zip(*results, strict=True))
         print(f"| {way} | {entropy:.3f} | {there:,.0f} | {seconds:.1f} |")
 

@@ -37,7 +37,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from curation.search.kmeans import Held, Progress, fit, kmeans, unit  # noqa: E402
-from curation.search.worker_group import LocalGang  # noqa: E402
+from curation.search.worker_group import LocalGroup  # noqa: E402
 
 torch.set_num_threads(options.threads)
 faiss.omp_set_num_threads(options.threads)
@@ -144,11 +144,11 @@ def big() -> None:
     first = halves[:: options.big // options.clusters][: options.clusters].astype(np.float32)
     sample = halves[:100_000].astype(np.float32)
     limit = products(sample, first) * options.big / len(sample)
-    gang = LocalGang([Held(halves, [10_000] * (options.big // 10_000))], options.threads)
+    gang = LocalGroup([Held(halves, [10_000] * (options.big // 10_000))], options.threads)
     started = [time.perf_counter()]
     print(f"{options.big:,} x {options.dim} in fp16; products alone, from 100,000 rows: {limit:.1f} s an iteration")
 
-    def told(progress: Progress) -> None:
+    def reported(progress: Progress) -> None:
         started.append(time.perf_counter())
         seconds = started[-1] - started[-2]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -156,7 +156,7 @@ def big() -> None:
         print(f"{done}, objective {progress.objectives[-1]:.5f}, peak memory {peak:.2f} GiB", flush=True)
 
     start = Progress(unit(first.astype(np.float64), otherwise=first))
-    fit(gang, options.big, start, options.iterations, growing=False, save=told)
+    fit(gang, options.big, start, options.iterations, growing=False, save=reported)
     sample = halves[:100_000].astype(np.float32)
     print(f"products alone, again: {products(sample, first) * options.big / len(sample):.1f} s an iteration")
 

@@ -1,7 +1,7 @@
 """The kNN graph of a large pool, by its inverted file and by exact search: time, recall and memory.
 
     python -m tests.bench.bench_knn_graph [--images 1000000] [--probes 32 64 128] [--blocks 4] [--compressed]
-    python -m tests.bench.bench_knn_graph --shards 1 4 [--exact] ...
+    python -m tests.bench.bench_knn_graph --partitions 1 4 [--exact] ...
 
 Vectors are made: a mixture of uneven clusters, and for three in ten images copies at cosine similarities of 0.5 to
 0.99, each as likely. The index is built once, and that is part of its time. Blocks of 2,048 random images are then
@@ -10,9 +10,9 @@ searched exactly and with the index, in turn, and the medians are multiplied to 
 A link of the graph is found when either of its images lists the other, as dedup joins them; its recall is told for
 links above `--threshold`, beside that of each image's own list.
 
-With `--shards`, the stage itself searches a pool that is cut into so many, for `--blocks` parts of 10,000 images:
+With `--partitions`, the stage itself searches a pool that is cut into so many, for `--blocks` parts of 10,000 images:
 what a worker holds at its peak while it builds and while it searches, each in a process of its own, and how long it
-takes. Searches of all numbers of shards are made in turn, forwards and backwards.
+takes. Searches of all numbers of partitions are made in turn, forwards and backwards.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from curation.engine.contract import Output, StageSpec, commit_output
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.search.knn import Searcher, build_index
-from curation.stages.knn.knn import NEAR, NearWork
+from curation.stages.knn.knn import COPY_KNN, KnnWork
 from curation.stages.knn.pool_index import PoolIndex
 from curation.stages.knn.vectors import VECTOR
 
@@ -58,15 +58,15 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--compressed", action="store_true", help="product-quantised codes, ranked again")
     parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--shards", type=int, nargs="+", help="numbers of shards to cut the pool into")
-    parser.add_argument("--exact", action="store_true", help="with --shards: no index")
+    parser.add_argument("--partitions", type=int, nargs="+", help="numbers of partitions to cut the pool into")
+    parser.add_argument("--exact", action="store_true", help="with --partitions: no index")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
     if options.worker:
         work(options, *options.worker)
         return
-    if options.shards:
+    if options.partitions:
         compare_shards(options)
         return
     vectors = made(options.images, options.dim)
@@ -90,7 +90,7 @@ def main() -> None:
         search = graph.seconds(probes)
         print(
             f"{probes:>4} probes: {build:.0f} + {search:,.0f} s, {exact / (build + search):.1f} times as fast; recall "
-            f"of links {graph.found[probes] / graph.links:.4f}, of each list {graph.listed[probes] / graph.links:.4f}"
+            f"of links {graph.result[probes] / graph.links:.4f}, of each list {graph.listed[probes] / graph.links:.4f}"
         )
     print(f"peak memory: {peak():.2f} GiB")
 
@@ -106,7 +106,7 @@ class Graph:
         self._times: dict[int, list[float]] = {}
         self.links = 0
         self.listed: dict[int, int] = {}
-        self.found: dict[int, int] = {}
+        self.result: dict[int, int] = {}
 
     def seconds(self, way: int) -> float:
         """Of the whole graph."""
@@ -125,42 +125,43 @@ class Graph:
         for way, (_, got) in lists.items():
             listed = (got[at] == others[:, None]).any(axis=1)
             back = self._search(others[~listed], way)[1]
-            found = (back == rows[at[~listed]][:, None]).any(axis=1)
+            result = (back == rows[at[~listed]][:, None]).any(axis=1)
             self.listed[way] = self.listed.get(way, 0) + int(listed.sum())
-            self.found[way] = self.found.get(way, 0) + int(listed.sum() + found.sum())
+            self.result[way] = self.result.get(way, 0) + int(listed.sum() + result.sum())
 
     def _search(self, rows: np.ndarray, way: int) -> tuple[np.ndarray, np.ndarray]:
         return Searcher(self._vectors, self._index, way or 1).search(self._vectors[rows], self._k, exact=way == EXACT)
 
 
 def compare_shards(options: argparse.Namespace) -> None:
-    """A table: memory of a worker, and time, by the number of shards."""
+    """A table: memory of a worker, and time, by the number of partitions."""
     with tempfile.TemporaryDirectory() as folder:
         vectors = made(options.images, options.dim)
         for part in range(-(-len(vectors) // PART)):
             store_part(Collection(Store(folder), "pool"), part, vectors[part * PART : (part + 1) * PART])
         size = vectors.nbytes / 2**30
         del vectors
-        built = {number: ask("build", folder, number) for number in options.shards}
-        turns = [*options.shards, *reversed(options.shards)]
-        found: dict[int, list[dict[str, float]]] = {number: [] for number in options.shards}
+        built = {number: ask("build", folder, number) for number in options.partitions}
+        turns = [*options.partitions, *reversed(options.partitions)]
+        result: dict[int, list[dict[str, float]]] = {number: [] for number in options.partitions}
         for number in turns:
-            found[number].append(ask("search", folder, number))
+            result[number].append(ask("search", folder, number))
     how = "exact" if options.exact else f"{options.probes[0]} probes" + (", codes" if options.compressed else "")
     print(f"{options.images:,} x {options.dim} fp16, {size:.2f} GiB; k = {options.neighbours}, {how}, 1 thread")
-    print("| shards | build s | peak GiB | search of all, s | ratio | peak GiB | before, GiB | recall |")
+    print("| partitions | build s | peak GiB | search of all, s | ratio | peak GiB | before, GiB | recall |")
     print("|---|---|---|---|---|---|---|---|")
-    one = statistics.median(each["seconds"] for each in found[options.shards[0]])
-    for number in options.shards:
-        seconds = statistics.median(each["seconds"] for each in found[number])
-        worst = max(each["peak"] for each in found[number])
+    one = statistics.median(each["seconds"] for each in result[options.partitions[0]])
+    for number in options.partitions:
+        seconds = statistics.median(each["seconds"] for each in result[number])
+        worst = max(each["peak"] for each in result[number])
         print(
             f"| {number} | {built[number]['seconds']:.1f} | {built[number]['peak']:.2f} | {seconds:,.0f} | "
-            f"{seconds / one:.2f} | {worst:.2f} | {found[number][0]['before']:.2f} | {found[number][0]['recall']:.4f} |"
+            f"{seconds / one:.2f} | {worst:.2f} | {result[number][0]['before']:.2f} | "
+            f"{result[number][0]['recall']:.4f} |"
         )
 
 
-def ask(what: str, folder: str, shards: int) -> dict[str, float]:
+def ask(what: str, folder: str, partitions: int) -> dict[str, float]:
     """Have a process of its own do it."""
     command = [
         sys.executable,
@@ -170,28 +171,30 @@ def ask(what: str, folder: str, shards: int) -> dict[str, float]:
         "--worker",
         what,
         folder,
-        str(shards),
+        str(partitions),
     ]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def work(options: argparse.Namespace, what: str, folder: str, shards: str) -> None:
-    """In that process: build all indexes of the pool, or search for some of its parts in all shards."""
+def work(options: argparse.Namespace, what: str, folder: str, partitions: str) -> None:
+    """In that process: build all indexes of the pool, or search for some of its parts in all partitions."""
     settings = DedupConfig(
         neighbours=options.neighbours,
         probes=options.probes[0],
         exact_up_to=options.images if options.exact else 0,
         compressed_from=0 if options.compressed else options.images + 1,
-        shard=math.ceil(options.images / PART / int(shards)) * PART,
+        partition=math.ceil(options.images / PART / int(partitions)) * PART,
     )
     before = peak()
     pool = Collection(Store(folder), "pool")
-    index = PoolIndex(pool, "copies", settings, 0, folder=f"models/{shards}")
-    assert len(index.shards) == int(shards), f"{options.images} images are no {shards} shards of whole parts"
-    near = NearWork(NEAR, pool, index, after="copies", neighbours=options.neighbours)
-    parts = pool.parts("copies")[: options.blocks]
+    index = PoolIndex(pool, "copy_descriptors", settings, 0, folder=f"models/{partitions}")
+    assert len(index.partitions) == int(partitions), (
+        f"{options.images} images are no {partitions} partitions of whole parts"
+    )
+    near = KnnWork(COPY_KNN, pool, index, after="copy_descriptors", neighbours=options.neighbours)
+    parts = pool.parts("copy_descriptors")[: options.blocks]
     for part in parts:
-        pool.remove(NEAR.name, part)
+        pool.remove(COPY_KNN.name, part)
     started = time.monotonic()
     if what == "build":
         if not index.is_current():
@@ -203,9 +206,11 @@ def work(options: argparse.Namespace, what: str, folder: str, shards: str) -> No
                 each.setup()
                 for part in parts:
                     each.run(part)
-        seconds = (time.monotonic() - started) * len(pool.parts("copies")) / len(parts)
-        told = [pool.read(NEAR.name, part, ["near_recall"])["near_recall"].to_pylist() for part in parts]
-        values = [value for each in told for value in each if value is not None]
+        seconds = (time.monotonic() - started) * len(pool.parts("copy_descriptors")) / len(parts)
+        reported = [
+            pool.read(COPY_KNN.name, part, ["neighbour_recall"])["neighbour_recall"].to_pylist() for part in parts
+        ]
+        values = [value for each in reported for value in each if value is not None]
         recall = statistics.mean(values) if values else 1.0
     print(json.dumps({"seconds": seconds, "peak": peak(), "before": before, "recall": recall}))
 
@@ -213,7 +218,7 @@ def work(options: argparse.Namespace, what: str, folder: str, shards: str) -> No
 def store_part(pool: Collection, part: int, vectors: np.ndarray) -> None:
     kind = pa.list_(pa.float16(), vectors.shape[1])
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    spec = StageSpec("copies", 1, None, {}, pa.schema([(VECTOR, kind)]), {})
+    spec = StageSpec("copy_descriptors", 1, None, {}, pa.schema([(VECTOR, kind)]), {})
     commit_output(spec, pool, part, np.ones(len(vectors), bool), Output({VECTOR: column}), digest=f"made {part}")
 
 
@@ -244,8 +249,8 @@ def moved(rng: np.random.Generator, rows: np.ndarray, similarity: np.ndarray) ->
 
 
 def directions(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
-    found = rng.standard_normal((count, dim), dtype=np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    result = rng.standard_normal((count, dim), dtype=np.float32)
+    return result / np.linalg.norm(result, axis=1, keepdims=True)
 
 
 def now() -> float:

@@ -35,15 +35,15 @@ Run = tuple[Callable[[], object], int]
 
 def rates(runs: Mapping[str, Run], order: Sequence[str], rounds: int) -> dict[str, float]:
     """Median images per second of each run, after one turn that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    result: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + 1):
         for name in order:
             run, images = runs[name]
             start = time.perf_counter()
             run()
             if turn:
-                found[name].append(images / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in found.items()}
+                result[name].append(images / (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in result.items()}
 
 
 def repeated(make: Callable[[], object], images: int) -> Run:

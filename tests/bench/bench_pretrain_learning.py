@@ -120,7 +120,7 @@ def print_table(out: Path, config: PretrainConfig) -> None:
 
 def row(backbone: VisionTransformer, images: LabelledImages) -> str:
     """Accuracies by pooling."""
-    return "  ".join(f"{accuracy(found, images):.3f}" for found in tokens(backbone, images.pixels).values())
+    return "  ".join(f"{accuracy(result, images):.3f}" for result in tokens(backbone, images.pixels).values())
 
 
 def accuracy(features: Tensor, images: LabelledImages) -> float:

@@ -32,11 +32,11 @@ from curation.imaging.decode import Pixels, decode
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
 from curation.search.kmeans import kmeans
 from curation.search.links import nearest
-from curation.search.partition import Share
+from curation.search.partition import KMeansPartition
 from curation.stages.select.nearest_seed import members_of, nearest_in_cluster
 from curation.stages.select.selection import picks_by_cluster
 
-CLASSES, SEEDS, NEIGHBOURS, PER_CLUSTER = 20, 5, 4, 50
+CLASSES, SEEDS, SEED_KNN, PER_CLUSTER = 20, 5, 4, 50
 FITTED_ON = 4096
 """Photos that a model which needs fitting is fitted to, as in a run."""
 DECODED_AT_ONCE = 64
@@ -122,8 +122,8 @@ def score(vectors: Halves, labels: Ints, seeds: Ints, seed: int) -> Score:
     """Both modes of retrieval for one round."""
     pool = np.setdiff1d(np.arange(len(labels)), seeds)
     rows, queries = vectors[pool], vectors[seeds]
-    _, found = nearest(queries.astype(np.float32), rows.astype(np.float32), NEIGHBOURS)
-    hits = labels[pool][found] == labels[seeds][:, None]
+    _, result = nearest(queries.astype(np.float32), rows.astype(np.float32), SEED_KNN)
+    hits = labels[pool][result] == labels[seeds][:, None]
     chance = statistics.mean(float(np.mean(labels[pool] == label)) for label in labels[seeds].tolist())
     share, reasons = by_cluster(rows, queries, seed)
     right = labels[pool][share] == labels[seeds][reasons]
@@ -144,8 +144,8 @@ def by_cluster(rows: Halves, queries: Halves, seed: int) -> tuple[Ints, Ints]:
     return picked, nearest_in_cluster(rows[picked], clusters[0].clusters[picked], queries, members)
 
 
-def assigned(rows: Halves, centroids: NDArray[np.float32]) -> Share:
-    share = Share(rows)
+def assigned(rows: Halves, centroids: NDArray[np.float32]) -> KMeansPartition:
+    share = KMeansPartition(rows)
     share.update(centroids)
     return share
 

@@ -76,7 +76,7 @@ def measure(rows: int) -> dict[str, Any]:
     index = build_index(pool, compressed=options.compressed, seed=0, threads=options.threads)
     built = time.perf_counter() - started
     memory = {"pool": pool.nbytes / 2**30, "index": size(index) / 2**30, "peak": peak(), "before": held}
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    result: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     ways: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {}
     exact = Searcher(pool)
     ways["exact"] = lambda: exact.search(queries, k, exact=True)
@@ -95,9 +95,9 @@ def measure(rows: int) -> dict[str, Any]:
     for turn in range(options.rounds):
         for name in list(ways) if turn % 2 == 0 else reversed(list(ways)):
             started = time.perf_counter()
-            found[name] = ways[name]()
+            result[name] = ways[name]()
             seconds[name].append(time.perf_counter() - started)
-    truth = found["exact"][1]
+    truth = result["exact"][1]
     return {
         "rows": rows,
         "dim": options.dim,
@@ -106,12 +106,12 @@ def measure(rows: int) -> dict[str, Any]:
         "build": built,
         "memory": memory,
         "rates": {name: options.queries / median(taken) for name, taken in seconds.items()},
-        "recall": {name: recall(truth, rows_found) for name, (_, rows_found) in found.items()},
+        "recall": {name: recall(truth, rows_found) for name, (_, rows_found) in result.items()},
     }
 
 
-def recall(truth: np.ndarray, found: np.ndarray) -> float:
-    return float(np.mean([np.isin(true, own).mean() for true, own in zip(truth, found, strict=True)]))
+def recall(truth: np.ndarray, result: np.ndarray) -> float:
+    return float(np.mean([np.isin(true, own).mean() for true, own in zip(truth, result, strict=True)]))
 
 
 def size(index: Any) -> int:
@@ -135,10 +135,10 @@ def show(results: list[dict[str, Any]]) -> None:
                 f"{memory['pool']:.2f}",
                 f"{memory['peak']:.2f}",
             ]
-            told = built if name.startswith("index") else [""] * 4
+            reported = built if name.startswith("index") else [""] * 4
             print(
                 f"| {result['rows']:,} | {kind} | {result['recall'][name]:.4f} | {rate:,.0f} | "
-                f"{rate / result['rates']['exact']:.1f} | {' | '.join(told)} |"
+                f"{rate / result['rates']['exact']:.1f} | {' | '.join(reported)} |"
             )
 
 

@@ -75,13 +75,13 @@ def faces(files: Sequence[Path]) -> None:
     stage.setup()
     detector = CenterFace(settings.face_side, FACE_FLOOR)
     detector.setup()
-    found: dict[str, list[list[float]]] = {}
+    result: dict[str, list[list[float]]] = {}
     blurred = on_faces = elsewhere = 0
     for paths, sources, images in batches([path for path in files if group_of(path) != "other Caltech"]):
         output = stage.process_sources(images, sources)
         all_boxes = output.columns["faces"].to_pylist()
         for path, boxes in zip(paths, all_boxes, strict=True):
-            found.setdefault(group_of(path), []).append([box["score"] for box in boxes])
+            result.setdefault(group_of(path), []).append([box["score"] for box in boxes])
         blurred += sum(output.columns["blurred"].to_pylist())
         changed = {at: decode(data, LIMITS) for at, data in output.images.items()}
         again = detector.detect([image for image in changed.values() if not isinstance(image, Dropped)])
@@ -93,7 +93,7 @@ def faces(files: Sequence[Path]) -> None:
     thresholds = (0.2, 0.3, 0.4, 0.5, 0.6)
     print(f"faces at {settings.face_side} px; default threshold {settings.face_threshold}")
     print(f"{'':14}{'images':>8}" + "".join(f"{f'>= {t}':>18}" for t in thresholds) + "   (images with a box / boxes)")
-    for group, scores in sorted(found.items()):
+    for group, scores in sorted(result.items()):
         cells = (
             f"{sum(max(row, default=0) >= t for row in scores)} / {sum(score >= t for row in scores for score in row)}"
             for t in thresholds

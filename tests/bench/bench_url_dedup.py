@@ -24,7 +24,7 @@ from curation.engine.contract import Output, commit_output
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.stages.ingest.dedup_urls import find_repeats
-from curation.stages.ingest.extract_urls import LINKS, listed_links, url_key
+from curation.stages.ingest.extract_urls import EXTRACT_URLS, listed_links, url_key
 from curation.stages.ingest.list import append_parts
 
 REPEATED = 0.4
@@ -67,7 +67,7 @@ def write_links(folder: Path, urls: int, parts: int) -> None:
             "source": pa.array([f"crawl-{part}.warc.gz"] * len(texts), pa.string()),
             "archived": pa.nulls(len(texts), pa.int64()),
         }
-        commit_output(LINKS, links, part, np.ones(len(texts), dtype=bool), Output(columns), digest=str(part))
+        commit_output(EXTRACT_URLS, links, part, np.ones(len(texts), dtype=bool), Output(columns), digest=str(part))
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -77,8 +77,12 @@ def measure(folder: Path) -> dict[str, float]:
     find_repeats(links)
     between = time.perf_counter()
     tables = (
-        listed_links(links.read("links", part, LINKS.schema.names).filter(links.read("unique", part, ["live"])["live"]))
-        for part in links.parts("unique")
+        listed_links(
+            links.read("extract_urls", part, EXTRACT_URLS.schema.names).filter(
+                links.read("dedup_urls", part, ["live"])["live"]
+            )
+        )
+        for part in links.parts("dedup_urls")
     )
     distinct = append_parts(Collection(store, "pool"), tables, 10_000, seed=0)
     ended = time.perf_counter()

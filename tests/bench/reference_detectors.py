@@ -36,9 +36,9 @@ def photos():
 
 
 def nudenet(detector, photo):
-    found = detector.detect(np.ascontiguousarray(photo[:, :, ::-1]))  # it wants OpenCV's BGR
-    found = sorted(found, key=lambda item: -item["score"])
-    return [[item["class"], round(item["score"], 4), *item["box"]] for item in found]
+    result = detector.detect(np.ascontiguousarray(photo[:, :, ::-1]))  # it wants OpenCV's BGR
+    result = sorted(result, key=lambda item: -item["score"])
+    return [[item["class"], round(item["score"], 4), *item["box"]] for item in result]
 
 
 def centerface(photo, side):

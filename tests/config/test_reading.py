@@ -81,11 +81,21 @@ def test_a_mistake_says_where_it_is_and_what_would_be_right(changes, message):
 
 def test_normalised_similarities_have_thresholds_of_their_own_where_these_are_measured():
     plain = parse_config(LEAST).dedup
-    assert (plain.normalise.weight, plain.sure, plain.floor, plain.relative.threshold) == (0, 0.85, 0.2, 0.2)
-    chosen = parse_config(LEAST | {"dedup": {"normalise": {"weight": 1}, "floor": 0, "relative": {}}}).dedup
-    assert (chosen.verify, chosen.sure, chosen.floor, chosen.relative.threshold) == ("geometry", 0.5, 0, -0.1)
+    assert (plain.normalise.weight, plain.accept_above, plain.candidate_above, plain.relative.threshold) == (
+        0,
+        0.85,
+        0.2,
+        0.2,
+    )
+    chosen = parse_config(LEAST | {"dedup": {"normalise": {"weight": 1}, "candidate_above": 0, "relative": {}}}).dedup
+    assert (chosen.verify, chosen.accept_above, chosen.candidate_above, chosen.relative.threshold) == (
+        "geometry",
+        0.5,
+        0,
+        -0.1,
+    )
     assert parse_config(LEAST | {"dedup": chosen.model_dump(by_alias=True)}).dedup == chosen
-    sscd = LEAST | {"copies": {"model": "sscd/disc_mixup"}, "dedup": {"normalise": {"weight": 1}}}
+    sscd = LEAST | {"copy_descriptors": {"model": "sscd/disc_mixup"}, "dedup": {"normalise": {"weight": 1}}}
     assert parse_config(sscd).dedup.self_.threshold == 0.6
 
 
@@ -175,7 +185,7 @@ def test_a_set_that_chooses_nothing_has_no_weight_and_sources_names_are_its_own(
 
 def test_a_checkpoint_is_no_copy_descriptor_of_the_familys_kind():
     def dedup(**copies):
-        return parse_config({**LEAST, "copies": copies}).dedup
+        return parse_config({**LEAST, "copy_descriptors": copies}).dedup
 
     assert dedup(model="lvd/pretrain", weights="x.pt") == dedup(model="timm/resnet50", weights="x.pt")
     assert dedup(model="lvd/pretrain", weights="x.pt") != dedup()

@@ -24,9 +24,9 @@ def picture(body: bytes = JPEG, url: str = URL, status: str = "200 OK", **header
 
 def held(path: Path) -> dict[str, int]:
     """Canonical URLs of the pictures that a file holds, and where."""
-    found: dict[str, int] = {}
-    list(read_links(str(path), held=found))
-    return found
+    result: dict[str, int] = {}
+    list(read_links(str(path), held=result))
+    return result
 
 
 def take(folder: Path, records: list[bytes], urls: list[str], **changes: object) -> dict[int, Fetched | Dropped]:
@@ -35,16 +35,16 @@ def take(folder: Path, records: list[bytes], urls: list[str], **changes: object)
     positions = held(path)
     asked = {at: positions[key] for at, url in enumerate(urls) if (key := canonical_url(url) or "") in positions}
     places = [(urls[at], position) for at, position in asked.items()]
-    found = list(take_archived(str(path), places, CrawlConfig.model_validate(changes)))
-    assert len(found) == len(dict(found))
-    return {list(asked)[index]: outcome for index, outcome in found}
+    result = list(take_archived(str(path), places, CrawlConfig.model_validate(changes)))
+    assert len(result) == len(dict(result))
+    return {list(asked)[index]: outcome for index, outcome in result}
 
 
 def test_a_picture_is_taken_for_every_row_that_asks_for_it(tmp_path: Path) -> None:
     urls = ["http://pics.test/missing.jpg", URL, "HTTP://pics.test:80/x/../a.jpg#top", "nonsense"]
-    found = take(tmp_path, [picture(), picture(JPEG + b"later")], urls)
-    assert set(found) == {1, 2}
-    assert found[1] == Fetched(JPEG, URL, 200, 0.0)
+    result = take(tmp_path, [picture(), picture(JPEG + b"later")], urls)
+    assert set(result) == {1, 2}
+    assert result[1] == Fetched(JPEG, URL, 200, 0.0)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -117,6 +117,6 @@ SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "warc" / "aut" / "warc"
 def test_a_real_crawl_holds_many_of_its_own_pictures() -> None:
     positions: dict[str, int] = {}
     urls = {link.url for link in read_links(str(SAMPLE), held=positions)}
-    found = dict(take_archived(str(SAMPLE), [item for item in positions.items() if item[0] in urls], CrawlConfig()))
-    assert len(found) >= 45
-    assert all(isinstance(outcome, Fetched) for outcome in found.values())
+    result = dict(take_archived(str(SAMPLE), [item for item in positions.items() if item[0] in urls], CrawlConfig()))
+    assert len(result) >= 45
+    assert all(isinstance(outcome, Fetched) for outcome in result.values())

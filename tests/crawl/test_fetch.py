@@ -38,9 +38,9 @@ def fetch_threads() -> list[str]:
 
 def test_each_url_comes_back_once_with_its_own_bytes(site: Web) -> None:
     asked = urls(400)
-    found = list(fetch_all(asked, settings(site, HOST)))
-    assert sorted(index for index, _ in found) == list(range(400))
-    for index, outcome in found:
+    result = list(fetch_all(asked, settings(site, HOST)))
+    assert sorted(index for index, _ in result) == list(range(400))
+    for index, outcome in result:
         assert isinstance(outcome, Fetched)
         assert outcome.body == JPEG + f"/{index}.jpg".encode()
         assert (outcome.final_url, outcome.status) == (asked[index], 200)

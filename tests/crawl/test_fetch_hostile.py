@@ -136,13 +136,13 @@ def outcomes(web: Web) -> dict[str, Fetched | Dropped]:
         web.on(f"{name}.test/a.jpg", handler)
     config = settings(web, *(f"{name}.test" for name in names))
     start = time.monotonic()
-    found: dict[str, Fetched | Dropped] = {}
+    result: dict[str, Fetched | Dropped] = {}
     for index, outcome in fetch_all([f"http://{name}.test/a.jpg" for name in names], config):
-        assert names[index] not in found
-        found[names[index]] = outcome
+        assert names[index] not in result
+        result[names[index]] = outcome
     assert time.monotonic() - start < 5 * config.timeout_seconds
-    assert set(found) == set(names)
-    return found
+    assert set(result) == set(names)
+    return result
 
 
 def test_every_kind_of_misbehaviour_ends_in_its_own_state(outcomes: dict[str, Fetched | Dropped]) -> None:

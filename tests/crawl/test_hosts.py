@@ -25,10 +25,10 @@ def bad(url: str, reason: DropReason = DropReason.TIMEOUT, retry_after: float | 
 
 
 def drain(turns: Schedule, now: float) -> list[int]:
-    found = []
+    result = []
     while (index := turns.take(now)) is not None:
-        found.append(index)
-    return found
+        result.append(index)
+    return result
 
 
 def test_a_host_has_one_connection_until_it_answers_and_then_its_share() -> None:

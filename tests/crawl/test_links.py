@@ -68,9 +68,9 @@ WAT_LINKS = [
 def test_warc_and_wat_of_the_same_page_give_the_same_links(tmp_path: Path) -> None:
     wat = wat_record({"Head": {"Base": "/pics/"}, "Links": WAT_LINKS})
     warc = warc_record(http_message(PAGE))
-    found = [list(read_links(write(tmp_path, warc_file([record])))) for record in (warc, wat)]
-    assert found[0] == found[1]
-    assert [link.url for link in found[0]] == URLS
+    result = [list(read_links(write(tmp_path, warc_file([record])))) for record in (warc, wat)]
+    assert result[0] == result[1]
+    assert [link.url for link in result[0]] == URLS
 
 
 WRONG_SHAPES = [
@@ -142,8 +142,8 @@ def test_what_a_page_or_its_server_reserves_is_marked(tmp_path: Path) -> None:
         wat_record({"Links": WAT_LINKS[:1], "Head": {"Metas": [{"name": "robots", "content": "noindex"}]}}),
         wat_record({"Links": WAT_LINKS[:1]}, {"X-Robots-Tag": "noimageindex"}),
     ]
-    found = [link.opted_out for link in read_links(write(tmp_path, warc_file(records)))]
-    assert found == ["noai", "noimageai", "tdm-reservation", "", "noindex", "noimageindex"]
+    result = [link.opted_out for link in read_links(write(tmp_path, warc_file(records)))]
+    assert result == ["noai", "noimageai", "tdm-reservation", "", "noindex", "noimageindex"]
 
 
 DAMAGE = {
@@ -162,9 +162,9 @@ DAMAGE = {
 @pytest.mark.parametrize("packed", [True, False])
 def test_damage_costs_no_more_than_its_neighbours(tmp_path: Path, damage: str, packed: bool) -> None:
     records = [page(1), DAMAGE[damage], page(2), page(3), page(4)]
-    found = urls(write(tmp_path, warc_file(records, packed)))
-    assert found[0] == "http://page.test/1/1.jpg"
-    assert found[-2:] == ["http://page.test/3/3.jpg", "http://page.test/4/4.jpg"]
+    result = urls(write(tmp_path, warc_file(records, packed)))
+    assert result[0] == "http://page.test/1/1.jpg"
+    assert result[-2:] == ["http://page.test/3/3.jpg", "http://page.test/4/4.jpg"]
 
 
 @pytest.mark.slow
@@ -190,8 +190,8 @@ def test_damaged_gzip_members_are_counted_and_skipped(tmp_path: Path) -> None:
     members[1] = members[1][:30] + bytes(20) + members[1][50:]
     members[3] = members[3][: len(members[3]) // 2]
     tally = Tally()
-    found = urls(write(tmp_path, b"".join(members)), tally)
-    assert {f"http://page.test/{number}/{number}.jpg" for number in (0, 2, 4)} <= set(found)
+    result = urls(write(tmp_path, b"".join(members)), tally)
+    assert {f"http://page.test/{number}/{number}.jpg" for number in (0, 2, 4)} <= set(result)
     assert tally["broken"] >= 1
 
 
@@ -199,8 +199,8 @@ def test_a_wrong_length_in_an_arc_does_not_hide_the_next_record(tmp_path: Path) 
     content = arc_file([(f"http://page.test/{n}/", http_message(b"<img src=%d.jpg>" % n)) for n in range(4)])
     length = b"text/html %d\n" % len(http_message(b"<img src=1.jpg>"))
     wrong = content.replace(length, b"text/html 150\n", 2)
-    found = urls(write(tmp_path, wrong, "crawl.arc"))
-    assert found == [f"http://page.test/{n}/{n}.jpg" for n in range(4)]
+    result = urls(write(tmp_path, wrong, "crawl.arc"))
+    assert result == [f"http://page.test/{n}/{n}.jpg" for n in range(4)]
 
 
 @pytest.mark.parametrize("cut", [10, 200, 333, 500])
@@ -208,8 +208,8 @@ def test_a_file_cut_off_anywhere_gives_what_came_before(tmp_path: Path, cut: int
     whole = [f"http://page.test/{n}/{n}.jpg" for n in range(3)]
     for packed in (True, False):
         content = warc_file([page(n) for n in range(3)], packed)
-        found = urls(write(tmp_path, content[:-cut]))
-        assert found == whole[: len(found)]
+        result = urls(write(tmp_path, content[:-cut]))
+        assert result == whole[: len(result)]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ class Oracle(HTMLParser):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self.base, self.found = url, list[str]()
+        self.base, self.result = url, list[str]()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(reversed(attrs))
@@ -299,7 +299,7 @@ class Oracle(HTMLParser):
             self.base = urljoin(self.base, values["href"] or "")
         src = (values.get("src") or "").strip(" \t\n\r\f")
         if tag == "img" and src and not src.startswith("data:"):
-            self.found.append(urljoin(self.base, src).partition("#")[0])
+            self.result.append(urljoin(self.base, src).partition("#")[0])
 
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "warc"
@@ -322,9 +322,9 @@ def test_links_agree_with_an_independent_parse(name: str) -> None:
     for record in read_records(path, lambda kind: kind.startswith(("text/html", "application/xhtml"))):
         oracle = Oracle(record.url)
         oracle.feed(record.content.decode("latin-1"))
-        expected.update(oracle.found)
-    found = {link.url for link in read_links(path)}
-    assert _comparable(found) == _comparable(expected)
+        expected.update(oracle.result)
+    result = {link.url for link in read_links(path)}
+    assert _comparable(result) == _comparable(expected)
 
 
 def _comparable(urls: set[str]) -> set[str]:

@@ -23,8 +23,8 @@ def reasons(web: Web, *paths: str, **changes: object) -> list[DropReason | None]
     for path in paths:
         web.on(f"{HOST}{path.partition('?')[0]}", answer())
     outcomes = dict(fetch_all([f"http://{HOST}{path}" for path in paths], settings(web, HOST, **changes)))
-    found = [outcomes[index] for index in range(len(paths))]
-    return [outcome.reason if isinstance(outcome, Dropped) else None for outcome in found]
+    result = [outcomes[index] for index in range(len(paths))]
+    return [outcome.reason if isinstance(outcome, Dropped) else None for outcome in result]
 
 
 RULES = [

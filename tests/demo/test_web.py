@@ -21,14 +21,14 @@ from pipelines.demo.web import make_web
 def bodies(web, *kinds):
     """URL to bytes, redirects followed."""
     site = Site.load(web.site)
-    found = {}
+    result = {}
     for item in web.truth:
         if item.kind in kinds:
             route = site.routes[item.url]
             while route.location is not None:
                 route = site.routes[route.location]
-            found[item.url] = site.body(route)
-    return found
+            result[item.url] = site.body(route)
+    return result
 
 
 def opened(data):

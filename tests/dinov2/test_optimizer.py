@@ -59,10 +59,10 @@ def test_settings_reach_the_groups() -> None:
     student = build_model(CONFIG).student
     optimizer = build_optimizer(parameter_groups(student, layerwise_decay=1.0, patch_embed_lr=0.2), (0.9, 0.999))
     apply_settings(optimizer, Settings(1e-3, 0.0, 0.04, 0.99, 0.07))
-    found = {(g["is_last_layer"], g["wd_multiplier"], g["lr_multiplier"]): g for g in optimizer.param_groups}
-    assert found[True, 1.0, 1.0]["lr"] == 0
-    assert found[False, 1.0, 0.2]["lr"] == pytest.approx(2e-4)
-    assert found[False, 0.0, 1.0]["weight_decay"] == 0
+    result = {(g["is_last_layer"], g["wd_multiplier"], g["lr_multiplier"]): g for g in optimizer.param_groups}
+    assert result[True, 1.0, 1.0]["lr"] == 0
+    assert result[False, 1.0, 0.2]["lr"] == pytest.approx(2e-4)
+    assert result[False, 0.0, 1.0]["weight_decay"] == 0
 
 
 def test_clipping_scales_one_module_and_returns_the_norm_before() -> None:

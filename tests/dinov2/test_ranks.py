@@ -55,8 +55,8 @@ def gradients(batch: Batch, settings: PretrainConfig, accumulate: int, parallel:
     for _ in range(2):
         model.student.zero_grad()
         losses = objective.forward_backward(batch, 0.05, torch.Generator())
-    found = {name: p.grad for name, p in model.student.named_parameters() if p.grad is not None}
-    return found | {f"loss/{name}": value for name, value in losses.as_dict().items()}
+    result = {name: p.grad for name, p in model.student.named_parameters() if p.grad is not None}
+    return result | {f"loss/{name}": value for name, value in losses.as_dict().items()}
 
 
 CASES = [
@@ -72,20 +72,20 @@ def work(rank: int) -> dict[str, Tensor]:
     start = sum(SPLIT[:rank])
     mine = slice(start, start + SPLIT[rank])
     centre = Centre((1, 12))
-    found = {"sinkhorn": sinkhorn_knopp(LOGITS[mine], 0.07)}
-    found["empty"] = sinkhorn_knopp(LOGITS if rank == 0 else LOGITS[:0], 0.07)
+    result = {"sinkhorn": sinkhorn_knopp(LOGITS[mine], 0.07)}
+    result["empty"] = sinkhorn_knopp(LOGITS if rank == 0 else LOGITS[:0], 0.07)
     centre.assign(LOGITS[mine], 0.07)
-    found["centre"] = centre.center
+    result["centre"] = centre.center
     x = FEATURES[mine].clone().requires_grad_()
-    found["koleo"] = koleo_loss(x, all_ranks=True).detach()
-    (found["koleo gradient"],) = torch.autograd.grad(koleo_loss(x, all_ranks=True), x)
+    result["koleo"] = koleo_loss(x, all_ranks=True).detach()
+    (result["koleo gradient"],) = torch.autograd.grad(koleo_loss(x, all_ranks=True), x)
     rows, first = ranks.gather_rows(FEATURES[mine])
-    found |= {"rows": rows, "first": torch.tensor(first)}
+    result |= {"rows": rows, "first": torch.tensor(first)}
     (piece,) = [p for i, p in enumerate(whole_batch().pieces(WORLD)) if i == rank]
     for centering, shared, pieces in CASES:
         made = gradients(piece, config(centering, shared), pieces, parallel=True)
-        found |= {f"{centering}/{pieces}/{name}": value.detach() for name, value in made.items()}
-    return found
+        result |= {f"{centering}/{pieces}/{name}": value.detach() for name, value in made.items()}
+    return result
 
 
 def main(folder: str) -> None:
@@ -126,7 +126,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_sinkhorn_knopp_balances_over_all_ranks(by_rank: list[dict[str, Tensor]]) -> None:
-    together = torch.cat([found["sinkhorn"] for found in by_rank])
+    together = torch.cat([result["sinkhorn"] for result in by_rank])
     torch.testing.assert_close(together, sinkhorn_knopp(LOGITS, 0.07), rtol=1e-4, atol=1e-7)
 
 
@@ -138,22 +138,22 @@ def test_a_rank_without_samples_does_not_hang_or_count(by_rank: list[dict[str, T
 def test_the_centre_is_the_mean_over_all_ranks(by_rank: list[dict[str, Tensor]]) -> None:
     centre = Centre((1, 12))
     centre.assign(LOGITS, 0.07)
-    for found in by_rank:
-        torch.testing.assert_close(found["centre"], centre.center)
+    for result in by_rank:
+        torch.testing.assert_close(result["centre"], centre.center)
 
 
 def test_koleo_over_all_ranks_is_that_of_one_batch(by_rank: list[dict[str, Tensor]]) -> None:
     x = FEATURES.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(koleo_loss(x), x)
-    together = torch.cat([found["koleo gradient"] for found in by_rank])
-    for found in by_rank:
-        torch.testing.assert_close(found["koleo"], koleo_loss(FEATURES))
+    together = torch.cat([result["koleo gradient"] for result in by_rank])
+    for result in by_rank:
+        torch.testing.assert_close(result["koleo"], koleo_loss(FEATURES))
     torch.testing.assert_close(together / WORLD, gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_rows_are_gathered_in_rank_order(by_rank: list[dict[str, Tensor]]) -> None:
-    assert [int(found["first"]) for found in by_rank] == [0, SPLIT[0]]
-    assert all(torch.equal(found["rows"], FEATURES) for found in by_rank)
+    assert [int(result["first"]) for result in by_rank] == [0, SPLIT[0]]
+    assert all(torch.equal(result["rows"], FEATURES) for result in by_rank)
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
@@ -162,8 +162,8 @@ def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(
     by_rank: list[dict[str, Tensor]], centering: str, pieces: int
 ) -> None:
     for name, value in gradients(whole_batch(), config(centering, True), 1, parallel=False).items():
-        found = [rank[f"{centering}/{pieces}/{name}"] for rank in by_rank]
-        mean = torch.stack(found).mean(dim=0) if name.startswith("loss/") else found[0]
+        result = [rank[f"{centering}/{pieces}/{name}"] for rank in by_rank]
+        mean = torch.stack(result).mean(dim=0) if name.startswith("loss/") else result[0]
         torch.testing.assert_close(mean, value.detach(), rtol=1e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 

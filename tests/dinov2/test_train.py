@@ -160,9 +160,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update_and_can_be_re
         train(settings)
     assert "\n" not in str(caught.value)
     path = next((tmp_path / "run" / "failures").iterdir())
-    found = replay(path, device="cpu")
-    assert found.step == 3
-    assert found.cause == found.kept_cause
+    result = replay(path, device="cpu")
+    assert result.step == 3
+    assert result.cause == result.kept_cause
     assert sorted(losses(settings)) == [0, 1, 2]
 
 
@@ -178,10 +178,10 @@ def test_a_replayed_step_has_the_losses_of_the_step(tmp_path: Path, monkeypatch:
     with pytest.raises(LvdError, match="step 0: loss ibot is inf"):
         train(settings)
     monkeypatch.undo()
-    found = replay(next((tmp_path / "run" / "failures").iterdir()), device="cpu")
-    assert found.cause is None
+    result = replay(next((tmp_path / "run" / "failures").iterdir()), device="cpu")
+    assert result.cause is None
     train(settings)
-    assert found.losses["total"] == lines(settings)[0]["loss/total"]
+    assert result.losses["total"] == lines(settings)[0]["loss/total"]
 
 
 def test_replay_of_another_file_is_refused(tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ def test_a_run_tells_its_sources_and_goes_on_with_no_others(tmp_path: Path, caps
     raw["sources"] = {"a": {"samples": 10, "weight": 1}, "b": {"samples": 7, "weight": 3}}
     manifest.write_text(json.dumps(raw))
     train(settings)
-    told = capsys.readouterr().err.splitlines()
-    assert told[:2] == [
+    reported = capsys.readouterr().err.splitlines()
+    assert reported[:2] == [
         f"{tmp_path}/shards [a]: 10 images, 25.0% of the images",
         f"{tmp_path}/shards [b]: 7 images, 75.0% of the images",
     ]

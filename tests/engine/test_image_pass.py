@@ -13,13 +13,13 @@ from curation.engine.contract import Output, StageSpec, commit_output
 from curation.engine.execute import GpuWork, PixelWork
 from curation.errors import RunError
 from curation.imaging.decode import decode
-from curation.run.artifacts import Fitted
+from curation.run.artifacts import Artifact
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.stages.dedup.hashes import Hashes, fit_basis, thumbnails
 from curation.stages.filters.decode import DecodeCheck
 
-PLACE = {"samples": ["tar", "offset", "length"]}
+PLACE = {"fetch": ["tar", "offset", "length"]}
 LIMITS = ImageConfig(min_side=8)
 
 
@@ -54,7 +54,7 @@ def collection(tmp_path, photo, encoded):
         paths.append(path)
     columns = {"tar": [str(p) for p in paths], "offset": [0] * 25, "length": [p.stat().st_size for p in paths]}
     schema = pa.schema([("tar", pa.string()), ("offset", pa.int64()), ("length", pa.int64())])
-    spec = StageSpec("samples", 1, None, {}, schema, {})
+    spec = StageSpec("fetch", 1, None, {}, schema, {})
     live = np.arange(25) != 7
     output = Output({name: pa.array(values).filter(pa.array(live)) for name, values in columns.items()})
     commit_output(spec, collection, 0, live, output, digest="s")
@@ -96,7 +96,7 @@ def test_images_come_in_order_and_in_full_batches_whatever_else_runs(collection,
     assert one.batches == [4] * 5 + [1]
     assert set(two.batches[:-1]) == {4}
     table = collection.read("bright", 0).to_pydict()
-    samples = collection.read("samples", 0).to_pydict()
+    samples = collection.read("fetch", 0).to_pydict()
     for row, mean in enumerate(table["mean"]):
         if mean is not None:
             data = Path(samples["tar"][row]).read_bytes()
@@ -123,7 +123,7 @@ def test_only_the_stage_that_is_out_of_date_is_redone(collection):
     stages = (DecodeCheck(LIMITS), Brightness(darkest=30), Brightness("second", "bright"))
     work(collection, *stages).run(0)
     before = {name: collection.footer(name, 0) for name in ("decode", "bright", "second")}
-    kept = [Path(collection.store.path(collection.file(name, 0))) for name in ("samples", "decode", "bright")]
+    kept = [Path(collection.store.path(collection.file(name, 0))) for name in ("fetch", "decode", "bright")]
     written = [path.stat().st_mtime_ns for path in kept]
     collection.remove("second", 0)
     again = (DecodeCheck(LIMITS), Brightness(darkest=30), Brightness("second", "bright"))
@@ -175,7 +175,7 @@ def test_a_basis_can_be_fitted_on_nothing_and_does_not_depend_on_the_order_of_th
 
 def test_hashes_survive_brightness_contrast_and_size_and_tell_pictures_apart(tmp_path, photo):
     images = [np.asarray(photo(number)) for number in range(40)]
-    basis = Fitted(Store(str(tmp_path)), "basis", "digest")
+    basis = Artifact(Store(str(tmp_path)), "basis", "digest")
     basis.save(fit_basis(thumbnails(images), 64))
     stage = Hashes(HashConfig(), basis, 32)
     stage.setup()

@@ -143,17 +143,17 @@ class SumStep:
     def __init__(self, method: str, *arguments: object) -> None:
         self.call = (method, *arguments)
 
-    def members(self, most: int) -> list[Sums]:
+    def partitions(self, most: int) -> list[Sums]:
         return [Sums([1, 2]), Sums([10])][:most]
 
-    def run(self, gang) -> None:
-        self.answers, self.total = gang.call("times", 2), gang.total(*self.call)
+    def run(self, group) -> None:
+        self.answers, self.total = group.call("times", 2), group.total(*self.call)
 
 
 def test_a_gang_of_processes_adds_up_what_its_members_say():
     step = SumStep("times", 3)
     with open_runner(POOL) as runner:
-        runner.run_gang(step)
+        runner.run_group(step)
     assert (step.answers, step.total) == ([6, 20], 39)
 
 
@@ -166,7 +166,7 @@ def test_a_gang_of_processes_adds_up_what_its_members_say():
 )
 def test_what_ends_a_gang_of_processes_is_said(method, message):
     with open_runner(POOL) as runner, pytest.raises(LvdError, match=message):
-        runner.run_gang(SumStep(method))
+        runner.run_group(SumStep(method))
 
 
 ENDLESS = """

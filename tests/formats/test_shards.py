@@ -25,8 +25,8 @@ def written(members=MEMBERS):
 def test_offsets_are_where_the_standard_library_finds_the_members():
     data, offsets, writer = written()
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        found = [(member.name, member.offset_data, tar.extractfile(member).read()) for member in tar]
-    assert found == [(name, at, content) for (name, content), at in zip(MEMBERS, offsets, strict=True)]
+        result = [(member.name, member.offset_data, tar.extractfile(member).read()) for member in tar]
+    assert result == [(name, at, content) for (name, content), at in zip(MEMBERS, offsets, strict=True)]
     assert list(tar_members(io.BytesIO(data))) == [
         (name, at, len(content)) for (name, content), at in zip(MEMBERS, offsets, strict=True)
     ]

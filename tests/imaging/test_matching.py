@@ -51,17 +51,17 @@ def test_only_a_mirrored_copy_is_said_to_be_mirrored(photo):
 
 
 def test_the_transform_takes_the_corners_of_a_crop_to_where_they_were_cut(photo):
-    found = compare(EDITS["middle"](photo), photo)
-    matrix = np.array(found.transform).reshape(2, 3)
+    result = compare(EDITS["middle"](photo), photo)
+    matrix = np.array(result.transform).reshape(2, 3)
     corners = np.array([[0, 0, 1], [1, 1, 1]]) @ matrix.T
     np.testing.assert_allclose(corners, [[0.25, 0.25], [0.75, 0.75]], atol=0.01)
 
 
 def test_a_transform_of_a_mirrored_crop_counts_from_the_mirrored_image(photo):
     left = photo.crop((0, 0, photo.width // 2, photo.height)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    found = compare(left, photo)
-    assert found.mirrored
-    np.testing.assert_allclose(np.array(found.transform).reshape(2, 3), [[0.5, 0, 0], [0, 1, 0]], atol=0.01)
+    result = compare(left, photo)
+    assert result.mirrored
+    np.testing.assert_allclose(np.array(result.transform).reshape(2, 3), [[0.5, 0, 0], [0, 1, 0]], atol=0.01)
 
 
 def test_equal_pictures_give_equal_matches_whatever_ran_before(photo, other):

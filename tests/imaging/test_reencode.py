@@ -16,7 +16,7 @@ from curation.drops import Dropped, DropReason
 from curation.imaging.decode import decode, identify
 from curation.imaging.reencode import storable
 from curation.run.directory import Run
-from curation.stages.ingest.fetch import Samples
+from curation.stages.ingest.fetch import Fetch
 from pipelines.curate import curate
 
 LIMITS = ImageConfig(min_side=1)
@@ -130,7 +130,7 @@ def parquet(tmp_path, pictures):
 
 
 def rows_of(run: Run):
-    table = run.pool.read("samples", 0)
+    table = run.pool.read("fetch", 0)
     assert table["drop_reason"].null_count == table.num_rows
     return table.to_pylist()
 
@@ -145,7 +145,7 @@ def test_rows_of_a_parquet_file_are_stored_small_and_keep_their_ids(parquet, pic
     runs = []
     for name, image in (("as-they-came", {"metadata": "keep"}), ("stripped", {}), ("small", {"max_side": 80})):
         config = configure(pool=[parquet], references=[], image={"min_side": 1} | image)
-        runs.append(curate(config, str(tmp_path / name), until="samples"))
+        runs.append(curate(config, str(tmp_path / name), until="fetch"))
     came, stripped, small = (rows_of(run) for run in runs)
     assert sorted(stored_bytes(runs[0], row) for row in came) == sorted(pictures)
     assert {row["id"] for row in came} == {hashlib.sha256(data).digest()[:16] for data in pictures}
@@ -164,14 +164,14 @@ def test_rows_of_a_parquet_file_are_stored_small_and_keep_their_ids(parquet, pic
 
 
 def test_files_that_are_read_where_they_lie_are_not_touched(dataset, configure, tmp_path):
-    plain = curate(configure(references=[]), str(tmp_path / "plain"), until="samples")
-    small = curate(configure(references=[], image={"max_side": 32}), str(tmp_path / "small"), until="samples")
-    assert plain.pool.read("samples", 0).equals(small.pool.read("samples", 0))
+    plain = curate(configure(references=[]), str(tmp_path / "plain"), until="fetch")
+    small = curate(configure(references=[], image={"max_side": 32}), str(tmp_path / "small"), until="fetch")
+    assert plain.pool.read("fetch", 0).equals(small.pool.read("fetch", 0))
 
 
 def test_the_settings_of_what_is_stored_are_part_of_the_digest():
     def settings(**changes):
-        return Samples(CrawlConfig(), ImageConfig(**changes)).spec.settings
+        return Fetch(CrawlConfig(), ImageConfig(**changes)).spec.settings
 
     assert settings() == settings(min_side=7, max_pixels=10, quality=3)  # of no matter while nothing is scaled
     assert len({str(settings(**each)) for each in ({}, {"max_side": 99}, {"metadata": "keep"})}) == 3
@@ -199,8 +199,8 @@ def test_what_is_scaled_beside_the_fetch_comes_out_in_the_order_of_arrival(
         image={"min_side": 1, "max_side": 64},
         crawl={"user_agent": "test (a@b.test)", "decode_threads": threads},
     )
-    run = curate(config, str(tmp_path / "run"), until="samples")
-    rows = run.pool.read("samples", 0).to_pylist()
+    run = curate(config, str(tmp_path / "run"), until="fetch")
+    rows = run.pool.read("fetch", 0).to_pylist()
     reasons = {row["url"]: row["drop_reason"] for row in rows if row["drop_reason"]}
     assert reasons == {urls[3]: "not_an_image", urls[5]: "timeout"}
     offsets = [row["offset"] for row in rows if row["live"]]

@@ -35,8 +35,8 @@ class Memory:
         return list(range(part.start, part.stop))
 
 
-def rows(found):
-    return [row for part, answer in found for row in answer if part.start <= row < part.stop]
+def rows(result):
+    return [row for part, answer in result for row in answer if part.start <= row < part.stop]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])

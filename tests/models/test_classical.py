@@ -22,7 +22,7 @@ def crops(photograph, count, seed=0, side=100):
     return [photograph[top : top + side, left : left + side] for top, left in corners]
 
 
-def fitted(name, images):
+def artifact(name, images):
     embedder = open_embedder(ModelConfig(model=name))
     assert embedder.needs_fit
     embedder = embedder.with_whitening(embedder.fit(images))
@@ -39,7 +39,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def embedders(pictures):
-    return {name: fitted(name, pictures) for name in (LAYOUT, CONTENT)}
+    return {name: artifact(name, pictures) for name in (LAYOUT, CONTENT)}
 
 
 @pytest.mark.parametrize(("name", "width", "dim"), [(LAYOUT, 960, 320), (CONTENT, 884, 48)])

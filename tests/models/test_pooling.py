@@ -45,11 +45,11 @@ def test_tokens_are_those_that_timm_gives(name, arguments):
         tokens = model.forward_features(pixels)
         norm = getattr(model, "fc_norm", None) or torch.nn.Identity()
         first, mean = norm(tokens[:, 0]), norm(tokens[:, -layer.shape[1] :].mean(dim=1))  # the last are the patches
-        found = {pool: pooled_timm_model(name, model, pool)(pixels) for pool in ("patches", "both", "class", None)}
-    torch.testing.assert_close(found[None], own, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found["class"], first, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found["patches"], mean, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found["both"], torch.cat([unit(first), unit(mean)], dim=1), rtol=1e-4, atol=1e-5)
+        result = {pool: pooled_timm_model(name, model, pool)(pixels) for pool in ("patches", "both", "class", None)}
+    torch.testing.assert_close(result[None], own, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result["class"], first, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result["patches"], mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result["both"], torch.cat([unit(first), unit(mean)], dim=1), rtol=1e-4, atol=1e-5)
 
 
 def test_timms_own_pooling_is_one_of_them():

@@ -37,12 +37,12 @@ def test_pixels_are_those_of_timms_own_transform(changes):
     smooth = [Image.fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).resize(size[::-1]) for size in SIZES]
     images = [np.asarray(image) for image in smooth]
     images += [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in SIZES]
-    found = Preprocessing(data)(images, torch.device("cpu"))
+    result = Preprocessing(data)(images, torch.device("cpu"))
     transform = create_transform(**data)
     expected = torch.stack([transform(Image.fromarray(image)) for image in images])
-    assert found.shape == expected.shape
-    assert found.dtype == torch.float32
-    levels = (found - expected).abs() * torch.tensor(DATA["std"]).view(3, 1, 1) * 255
+    assert result.shape == expected.shape
+    assert result.dtype == torch.float32
+    levels = (result - expected).abs() * torch.tensor(DATA["std"]).view(3, 1, 1) * 255
     assert levels.max() < 1.01  # of 255: one rounding up that was one down
     assert (levels > 0.01).float().mean() < 0.02
 
@@ -50,10 +50,10 @@ def test_pixels_are_those_of_timms_own_transform(changes):
 def test_very_long_images_are_cut_from_the_same_place():
     gradient = np.add.outer(np.arange(1000) % 200, np.arange(70)).astype(np.uint8)
     images = [np.stack([gradient] * 3, axis=2), np.stack([gradient.T] * 3, axis=2)]
-    found = Preprocessing(DATA)(images, torch.device("cpu"))
+    result = Preprocessing(DATA)(images, torch.device("cpu"))
     transform = create_transform(**DATA)
     expected = torch.stack([transform(Image.fromarray(image)) for image in images])
-    levels = (found - expected).abs() * torch.tensor(DATA["std"]).view(3, 1, 1) * 255
+    levels = (result - expected).abs() * torch.tensor(DATA["std"]).view(3, 1, 1) * 255
     assert levels.mean() < 0.5
 
 

@@ -32,10 +32,10 @@ def hub(monkeypatch, tmp_path):
 
     def download(repository, name, revision=None):
         state.asked.append(name)
-        found = state.files.get(name, EntryNotFoundError(name))
-        if isinstance(found, Exception):
-            raise found
-        return found
+        result = state.files.get(name, EntryNotFoundError(name))
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     monkeypatch.setattr(weights, "try_to_load_from_cache", from_cache)
     monkeypatch.setattr(weights, "hf_hub_download", download)

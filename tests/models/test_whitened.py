@@ -36,32 +36,32 @@ def images():
 
 
 @pytest.fixture
-def fitted(images):
+def artifact(images):
     embedder = WhitenedEmbedder(Means())
     return embedder.with_whitening(embedder.fit(iter(images)))
 
 
-def test_whitened_vectors_have_length_one_no_mean_and_no_correlation(images, fitted):
+def test_whitened_vectors_have_length_one_no_mean_and_no_correlation(images, artifact):
     raw = Means()
     raw.setup()
     vectors = raw.embed(images).astype(np.float64)
-    fitted.setup()
-    found = fitted.embed(images)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    artifact.setup()
+    result = artifact.embed(images)
+    np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-6)
     centred = vectors - vectors.mean(axis=0)
     # the covariance is shrunk a little, so a plain whitening gives nearly the same similarities
     plain = centred @ np.linalg.inv(np.linalg.cholesky(np.cov(centred.T) + 1e-9 * np.eye(DIM))).T
     plain /= np.linalg.norm(plain, axis=1, keepdims=True)
-    assert np.corrcoef((plain @ plain.T).ravel(), (found @ found.T).ravel())[0, 1] > 0.95
+    assert np.corrcoef((plain @ plain.T).ravel(), (result @ result.T).ravel())[0, 1] > 0.95
     unlike = ~np.eye(len(images), dtype=bool)
     assert (vectors @ vectors.T)[unlike].mean() > 0.7
-    assert abs((found @ found.T)[unlike].mean()) < 0.02
+    assert abs((result @ result.T)[unlike].mean()) < 0.02
 
 
-def test_batches_change_nothing_and_the_same_sample_gives_the_same_bytes(images, fitted):
-    fitted.setup()
-    together = fitted.embed(images)
-    one_by_one = np.concatenate([fitted.embed([image]) for image in images])
+def test_batches_change_nothing_and_the_same_sample_gives_the_same_bytes(images, artifact):
+    artifact.setup()
+    together = artifact.embed(images)
+    one_by_one = np.concatenate([artifact.embed([image]) for image in images])
     assert together.tobytes() == one_by_one.tobytes()
     again = WhitenedEmbedder(Means())
     again = again.with_whitening(again.fit(images))
@@ -69,15 +69,15 @@ def test_batches_change_nothing_and_the_same_sample_gives_the_same_bytes(images,
     assert again.embed(images).tobytes() == together.tobytes()
 
 
-def test_an_image_without_a_vector_counts_for_nothing_and_stays_without_one(images, fitted):
+def test_an_image_without_a_vector_counts_for_nothing_and_stays_without_one(images, artifact):
     black = np.zeros((8, 4, 3), np.uint8)
     embedder = WhitenedEmbedder(Means())
     embedder = embedder.with_whitening(embedder.fit([black, *images]))
     embedder.setup()
-    fitted.setup()
-    found = embedder.embed([images[0], black])
-    assert np.isnan(found[1]).all()
-    assert found[:1].tobytes() == fitted.embed(images[:1]).tobytes()
+    artifact.setup()
+    result = embedder.embed([images[0], black])
+    assert np.isnan(result[1]).all()
+    assert result[:1].tobytes() == artifact.embed(images[:1]).tobytes()
 
 
 def test_its_fingerprint_says_that_it_is_whitened():

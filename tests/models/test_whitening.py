@@ -15,10 +15,10 @@ def sample(rows, width, seed=0):
 
 def test_a_whitened_sample_has_the_covariance_that_shrinkage_leaves():
     raw = sample(500, 20)
-    fitted = fit_whitening(raw, 20)
+    artifact = fit_whitening(raw, 20)
     shrunk, _ = oas(raw.astype(np.float64))  # scikit-learn's, an independent computation
-    np.testing.assert_allclose(fitted.projection.T @ shrunk @ fitted.projection, np.eye(20), atol=1e-3)
-    np.testing.assert_allclose(fitted.mean, raw.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(artifact.projection.T @ shrunk @ artifact.projection, np.eye(20), atol=1e-3)
+    np.testing.assert_allclose(artifact.mean, raw.mean(axis=0), rtol=1e-5)
 
 
 def test_the_directions_kept_are_those_of_largest_variance():
@@ -55,17 +55,17 @@ def test_the_same_sample_gives_the_same_bytes_and_signs_are_fixed():
 @pytest.mark.parametrize("rows", [1, 2, 3, 16])
 def test_a_tiny_sample_keeps_every_direction_and_stays_finite(rows):
     raw = sample(rows, 40)
-    fitted = fit_whitening(raw, 16)
-    assert fitted.projection.shape == (40, 40)
-    assert np.isfinite(fitted.projection).all()
-    vectors = fitted.apply(raw)
+    artifact = fit_whitening(raw, 16)
+    assert artifact.projection.shape == (40, 40)
+    assert np.isfinite(artifact.projection).all()
+    vectors = artifact.apply(raw)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.ones(rows), rtol=1e-5)
 
 
 def test_pictures_that_a_tiny_sample_has_not_seen_are_told_apart():
     pictures = sample(30, 40, seed=1)
-    fitted = fit_whitening(pictures[:3], 16)
-    similarity = fitted.apply(pictures) @ fitted.apply(pictures).T
+    artifact = fit_whitening(pictures[:3], 16)
+    similarity = artifact.apply(pictures) @ artifact.apply(pictures).T
     np.fill_diagonal(similarity, 0)
     assert similarity.max() < 0.95
 
@@ -79,12 +79,12 @@ def test_a_sample_of_one_picture_alone_still_knows_that_picture(rows):
 
 def test_a_vector_does_not_depend_on_its_batch_in_a_single_bit():
     raw = sample(64, 50)
-    fitted = fit_whitening(sample(400, 50, seed=2), 20)
-    together = fitted.apply(raw)
-    alone = np.concatenate([fitted.apply(raw[row : row + 1]) for row in range(64)])
+    artifact = fit_whitening(sample(400, 50, seed=2), 20)
+    together = artifact.apply(raw)
+    alone = np.concatenate([artifact.apply(raw[row : row + 1]) for row in range(64)])
     assert together.tobytes() == alone.tobytes()
 
 
 def test_a_row_at_the_mean_is_zero_not_nan():
-    fitted = Whitening(np.ones(3, np.float32), np.eye(3, 2, dtype=np.float32))
-    np.testing.assert_array_equal(fitted.apply(np.ones((1, 3), np.float32)), np.zeros((1, 2), np.float32))
+    artifact = Whitening(np.ones(3, np.float32), np.eye(3, 2, dtype=np.float32))
+    np.testing.assert_array_equal(artifact.apply(np.ones((1, 3), np.float32)), np.zeros((1, 2), np.float32))

@@ -55,16 +55,16 @@ SETTINGS = [
     ("=3", "--set =3: expected KEY=VALUE"),
     ("a..b=3", "--set a..b=3: expected KEY=VALUE"),
     ("pool=[a", "--set pool=[a: the value is not valid YAML"),
-    ("excludes=[{name: x}]", "excludes.0.data: missing; add it"),
-    ("excludes=[{name: x, data: d, threshold: 2}]", "excludes.0.threshold: input should be"),
+    ("exclude=[{name: x}]", "exclude.0.data: missing; add it"),
+    ("exclude=[{name: x, data: d, threshold: 2}]", "exclude.0.threshold: input should be"),
     (
-        "excludes=[{name: x, data: d}, {name: x, data: e}]",
+        "exclude=[{name: x, data: d}, {name: x, data: e}]",
         "excludes: the name 'x' is used twice; give each set its own",
     ),
     ("retrieval.probes=0", "retrieval.probes: input should be greater than or equal to 1 (got 0)"),
     (
-        "semantic.thresold=0.9",
-        "semantic.thresold: unknown key; valid keys here: enabled, threshold, neighbours, widest",
+        "semantic_dedup.thresold=0.9",
+        "semantic_dedup.thresold: unknown key; valid keys here: enabled, threshold, neighbours, min_similarity_to_kept",
     ),
 ]
 
@@ -142,11 +142,11 @@ MISSING = [
     ({"pool": ["{a,b}.tar"]}, "a.tar: does not exist; check the path of the dataset"),
     ({"seeds": [{"name": "s", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
     ({"references": [{"name": "r", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
-    ({"excludes": [{"name": "e", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
+    ({"exclude": [{"name": "e", "data": "typo"}]}, "typo: does not exist; check the path of the dataset"),
     ({"pool": ["notes.md"]}, "notes.md: is no dataset that lvd knows; it should be a folder of images, .tar shards"),
     ({"pool": ["bad.parquet"]}, "is not a readable Parquet file"),
     ({"pool": ["other.parquet"]}, "has no column of images (image, jpg"),
-    ({"copies": {"model": "sscd"}}, "model 'sscd': unknown; name timm/<model>"),
+    ({"copy_descriptors": {"model": "sscd"}}, "model 'sscd': unknown; name timm/<model>"),
     ({"embed": {"model": "classical/hog"}}, "model 'classical/hog': unknown classical descriptor"),
     ({"embed": {"model": "timm/no_such_model"}}, "no_such_model"),
     (
@@ -154,7 +154,7 @@ MISSING = [
         "weights no.safetensors is no file; give the path of a checkpoint file",
     ),
     (
-        {"copies": {"model": "timm/resnet18", "weights": "notes.md"}},
+        {"copy_descriptors": {"model": "timm/resnet18", "weights": "notes.md"}},
         "weights notes.md are of no kind that is read here",
     ),
 ]
@@ -177,7 +177,7 @@ def test_a_tar_that_is_none(lvd, config_file, tmp_path):
     assert line.endswith("; mend or leave out this shard")
 
 
-@pytest.mark.parametrize("role", ["pool", "seeds", "references", "excludes"])
+@pytest.mark.parametrize("role", ["pool", "seeds", "references", "exclude"])
 def test_an_empty_dataset(lvd, config_file, tmp_path, role):
     (tmp_path / "empty").mkdir()
     data = str(tmp_path / "empty")
@@ -187,7 +187,7 @@ def test_an_empty_dataset(lvd, config_file, tmp_path, role):
     assert line == f"{path}: no images found in {data}; check that this is the dataset"
 
 
-@pytest.mark.parametrize("role", ["pool", "seeds", "references", "excludes"])
+@pytest.mark.parametrize("role", ["pool", "seeds", "references", "exclude"])
 def test_a_dataset_whose_images_all_fail(lvd, config_file, dataset, tmp_path, role):
     (tmp_path / "bad").mkdir()
     shutil.copy(dataset.pool / "bad" / "garbage.jpg", tmp_path / "bad")
@@ -214,7 +214,7 @@ def test_more_clusters_than_images(lvd, config_file, tmp_path):
 
 
 def test_more_neighbours_than_images(lvd, config_file, dataset, finished):
-    for folder in ("seeds/seeds/neighbours", "selection", "export", "shards"):
+    for folder in ("seeds/seeds/seed_knn", "selection", "export", "shards"):
         shutil.rmtree(finished / folder)
     seeds = [{"name": "seeds", "data": str(dataset.seeds), "neighbours": 101}]
     answer = lvd("curate", config_file(seeds=seeds), "--out", finished)
@@ -222,7 +222,7 @@ def test_more_neighbours_than_images(lvd, config_file, dataset, finished):
     assert answer.err.splitlines()[-1] == (
         "lvd: seeds/seeds: 101 neighbours cannot be found in a pool of 100 images; set its neighbours to 100 or less"
     )
-    assert not (finished / "seeds" / "seeds" / "neighbours").exists()
+    assert not (finished / "seeds" / "seeds" / "seed_knn").exists()
     assert not (finished / "selection").exists()
 
 
@@ -279,7 +279,7 @@ def test_embeddings_that_are_not_finite(lvd, config_file, finished, where):
     if table["vector"].null_count:
         column = column.take(_numbers(table["vector"]))
     pq.write_table(table.set_column(0, "vector", column.cast(kind)), file)
-    for folder in (f"{where}/clusters", "seeds/seeds/neighbours", "selection", "shards"):
+    for folder in (f"{where}/clusters", "seeds/seeds/seed_knn", "selection", "shards"):
         shutil.rmtree(finished / folder)
     answer = lvd("curate", config_file(), "--out", finished)
     assert answer.code == 2
@@ -380,11 +380,11 @@ def test_a_run_that_another_process_works_on(lvd, config_file, finished, snapsho
 
 
 PARTS = [
-    "pool/listing/part-00001.parquet",
-    "pool/samples/part-00000.parquet",
-    "pool/copies/part-00002.parquet",
+    "pool/list/part-00001.parquet",
+    "pool/fetch/part-00000.parquet",
+    "pool/copy_descriptors/part-00002.parquet",
     "pool/dedup/part-00000.parquet",
-    "seeds/seeds/neighbours/part-00000.parquet",
+    "seeds/seeds/seed_knn/part-00000.parquet",
     "selection/part-00001.parquet",
     "export/part-00000.parquet",
 ]
@@ -414,7 +414,7 @@ def test_a_damaged_part_file_names_itself_and_is_remade_once_deleted(
 @pytest.mark.parametrize("name", ["pca_hash", "copies_whitening", "embeddings_whitening", "centroids"])
 def test_a_damaged_fitted_model(lvd, config_file, finished, shards_of, name):
     shards = shards_of(finished)
-    path = finished / "models" / f"{name}.safetensors"
+    path = finished / "artifacts" / f"{name}.safetensors"
     for data in (b"", b"\x08\0\0\0\0\0\0\0{}      ", path.read_bytes()[:-10]):
         path.write_bytes(data)
         line = one_line(lvd("curate", config_file(), "--out", finished))
@@ -449,7 +449,7 @@ def test_a_damaged_composition_table(lvd, config_file, finished, data):
 def test_a_pool_file_that_is_gone_is_a_drop_and_not_an_error(lvd, config_file, dataset, tmp_path):
     pool = shutil.copytree(dataset.pool, tmp_path / "pool")
     run = ("curate", config_file(pool=[str(pool)]), "--out", tmp_path / "run")
-    assert lvd(*run, "--until", "listing").code == 0
+    assert lvd(*run, "--until", "list").code == 0
     (pool / "c0" / "000.jpg").unlink()
-    assert lvd(*run, "--until", "samples").code == 0
+    assert lvd(*run, "--until", "fetch").code == 0
     assert "1 unreadable_file" in lvd("funnel", tmp_path / "run").out

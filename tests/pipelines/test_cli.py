@@ -61,7 +61,7 @@ def test_why_as_text_and_as_json(lvd, finished_run):
     (trail,) = json.loads(lvd("why", root, "bad/small.jpg", "--json").out)
     assert trail["collection"] == "pool"
     assert trail["events"][-1]["drop_reason"] == "too_small"
-    assert [event["stage"] for event in trail["events"]] == ["listing", "samples", "decode"]
+    assert [event["stage"] for event in trail["events"]] == ["list", "fetch", "decode"]
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
@@ -104,9 +104,9 @@ def test_the_version(lvd):
         (KeyboardInterrupt(), 130, "stopped; finished parts are kept, run the same command again to continue"),
         (typer.Abort(), 130, "stopped; finished parts are kept, run the same command again to continue"),
         (
-            PartsFailed({"pool/samples/part-00001.parquet": "OSError: disk", "pool/samples/part-00000.parquet": "x"}),
+            PartsFailed({"pool/fetch/part-00001.parquet": "OSError: disk", "pool/fetch/part-00000.parquet": "x"}),
             1,
-            "pool/samples/part-00000.parquet: x (and 1 more parts); finished parts are kept, "
+            "pool/fetch/part-00000.parquet: x (and 1 more parts); finished parts are kept, "
             "run the same command again to retry the others",
         ),
     ],

@@ -65,8 +65,8 @@ def configure(photographs):
             "parts": {"rows": 4},
             "runner": {"kind": "inline"},
             "image": {"min_side": 1},
-            "copies": {"model": "classical/hog-colour-4x4"},
-            "dedup": {"verify": "geometry", "floor": -1, "sure": 0.99, "score": 1.9},
+            "copy_descriptors": {"model": "classical/hog-colour-4x4"},
+            "dedup": {"verify": "geometry", "candidate_above": -1, "accept_above": 0.99, "score": 1.9},
             "quality": {"on": []},
             "safety": {"nsfw": "off", "faces": "keep"},
         }
@@ -84,9 +84,9 @@ def verdicts_of(run):
     """Path -> all that `dedup` says of an image, the one that stands for it by its path."""
     rows, names = [], {}
     for collection in [run.pool, *(run.references(item.name) for item in run.config.references)]:
-        for part in collection.parts("samples"):
-            paths = collection.read("listing", part, ["path"])["path"].to_pylist()
-            ids = collection.read("samples", part, ["id"])["id"].to_pylist()
+        for part in collection.parts("fetch"):
+            paths = collection.read("list", part, ["path"])["path"].to_pylist()
+            ids = collection.read("fetch", part, ["id"])["id"].to_pylist()
             names.update(zip(ids, paths, strict=True))
             if collection.path == "pool":
                 rows += zip(paths, collection.read("dedup", part).to_pylist(), strict=True)
@@ -136,7 +136,9 @@ def test_verified_links_end_the_chains_that_a_low_threshold_makes(configure, run
     assert len({component for component, _, _ in merged.values()}) == 1
     least = [row["similarity"] for row in verdicts_of(low_run).values() if row["drop_reason"]]
     middle = sorted(least)[len(least) // 2]
-    limited = curate(configure(references=(), dedup={**low, "widest": middle}), str(tmp_path / "low"), until="dedup")
+    limited = curate(
+        configure(references=(), dedup={**low, "min_similarity_to_kept": middle}), str(tmp_path / "low"), until="dedup"
+    )
     assert sorted(row["similarity"] for row in verdicts_of(limited).values() if row["drop_reason"]) == [
         similarity for similarity in sorted(least) if similarity >= middle
     ]
@@ -160,7 +162,7 @@ def files_of(run, *stages):
     }
 
 
-STAGES = ("near", "features", "verified", "dedup")
+STAGES = ("copy_knn", "local_features", "verify_copies", "dedup")
 
 
 def test_parts_shuffled_among_workers_give_the_same_files(configure, run, tmp_path, monkeypatch):
@@ -184,7 +186,12 @@ def test_a_reference_that_is_added_later_redoes_nothing_of_the_pool(configure, r
     root = tmp_path / "run"
     curate(configure(references=()), str(root), until="dedup")
     before = {name: state for name, state in snapshot(root / "pool").items() if not name.startswith("dedup/")}
-    assert {name.split("/")[0] for name in before} >= {"copies", "near", "features", "verified"}
+    assert {name.split("/")[0] for name in before} >= {
+        "copy_descriptors",
+        "copy_knn",
+        "local_features",
+        "verify_copies",
+    }
     later = curate(configure(), str(root), until="dedup")
     after = {name: state for name, state in snapshot(root / "pool").items() if not name.startswith("dedup/")}
     assert after == before
@@ -234,7 +241,7 @@ def test_a_run_killed_in_any_of_its_stages_goes_on_to_the_same_files(configure, 
     assert not list((tmp_path / "run").rglob(".tmp-*"))
 
 
-NORMALISED = {"verify": "geometry", "floor": -1, "sure": 0.99, "score": 1.9}
+NORMALISED = {"verify": "geometry", "candidate_above": -1, "accept_above": 0.99, "score": 1.9}
 NORMALISED["normalise"] = {"weight": 1.0, "first": 2, "last": 5}
 WHITENED = {"model": "lvd/copy-small-v1", "whiten": True}
 
@@ -243,35 +250,35 @@ WHITENED = {"model": "lvd/copy-small-v1", "whiten": True}
 def test_whitened_and_normalised_similarities_are_the_same_in_every_report_and_find_the_same_copies(
     configure, run, tmp_path
 ):
-    both = curate(configure(copies=WHITENED, dedup=NORMALISED), str(tmp_path / "run"), until="dedup")
+    both = curate(configure(copy_descriptors=WHITENED, dedup=NORMALISED), str(tmp_path / "run"), until="dedup")
     assert {path: row[:2] for path, row in decided(both).items()} == {
         path: row[:2] for path, row in decided(run).items()
     }
     vectors, bias = {}, {}
     collections = [both.pool, both.references("references")]
     for collection in collections:
-        for part in collection.parts("copies"):
-            tables = (collection.read(stage, part) for stage in ("samples", "copies", "bias"))
-            for sample, copy, found in zip(*(table.to_pylist() for table in tables), strict=True):
-                vectors[sample["id"]], bias[sample["id"]] = np.array(copy["vector"], np.float64), found["bias"]
+        for part in collection.parts("copy_descriptors"):
+            tables = (collection.read(stage, part) for stage in ("fetch", "copy_descriptors", "bias"))
+            for sample, copy, result in zip(*(table.to_pylist() for table in tables), strict=True):
+                vectors[sample["id"]], bias[sample["id"]] = np.array(copy["vector"], np.float64), result["bias"]
     assert abs(np.mean([one @ other for one in vectors.values() for other in vectors.values()])) < 0.15, "whitened"
     for part in both.pool.parts("dedup"):
-        ids = both.pool.read("samples", part, ["id"])["id"].to_pylist()
+        ids = both.pool.read("fetch", part, ["id"])["id"].to_pylist()
         for own, row in zip(ids, both.pool.read("dedup", part).to_pylist(), strict=True):
             other = row["component"]
             lowered = 0.0 if own == other else (bias[own] + bias[other]) / 2
             assert row["similarity"] == pytest.approx(vectors[own] @ vectors[other] - lowered, abs=2e-3)
     merges = read_merges(both)
-    told = {
+    reported = {
         merges.evidence.ids[at]: value
         for group in merges.groups
         for at, value in zip(group.dropped, group.similarity, strict=True)
     }
-    assert len(told) == len(CROPPED) + len(MIRRORED)
+    assert len(reported) == len(CROPPED) + len(MIRRORED)
     for part in both.pool.parts("dedup"):
-        ids = both.pool.read("samples", part, ["id"])["id"].to_pylist()
+        ids = both.pool.read("fetch", part, ["id"])["id"].to_pylist()
         similar = both.pool.read("dedup", part, ["similarity"])["similarity"].to_pylist()
-        assert all(told.get(own, value) == value for own, value in zip(ids, similar, strict=True))
+        assert all(reported.get(own, value) == value for own, value in zip(ids, similar, strict=True))
 
 
 @pytest.mark.slow
@@ -285,8 +292,12 @@ def test_what_was_normalised_and_whitened_is_plain_again_when_that_is_turned_off
 
 @pytest.mark.slow
 def test_one_worker_and_many_and_shards_give_the_same_normalised_files(configure, tmp_path):
-    one = curate(configure(copies=WHITENED, dedup=NORMALISED), str(tmp_path / "one"), until="near")
+    one = curate(configure(copy_descriptors=WHITENED, dedup=NORMALISED), str(tmp_path / "one"), until="copy_knn")
     runner = {"kind": "processes", "workers": 2}
-    cut = {**NORMALISED, "shard": 5}
-    two = curate(configure(copies=WHITENED, dedup=cut, runner=runner), str(tmp_path / "two"), until="near")
-    assert files_of(two, "copies", "bias", "near") == files_of(one, "copies", "bias", "near")
+    cut = {**NORMALISED, "partition": 5}
+    two = curate(
+        configure(copy_descriptors=WHITENED, dedup=cut, runner=runner), str(tmp_path / "two"), until="copy_knn"
+    )
+    assert files_of(two, "copy_descriptors", "bias", "copy_knn") == files_of(
+        one, "copy_descriptors", "bias", "copy_knn"
+    )

@@ -19,10 +19,19 @@ from curation.run.directory import Run
 from pipelines.curate import STEPS, curate
 
 OFF = {  # in the test config; test_filters.py and others have them on
-    *("quality", "safety", "features", "verified", "unwanted", "alike", "semantic", "tree"),
+    *(
+        "quality",
+        "safety",
+        "local_features",
+        "verify_copies",
+        "exclude",
+        "embedding_knn",
+        "semantic_dedup",
+        "hierarchy",
+    ),
 }
 
-PART_STAGES = {"listing", "samples", "decode", "hashes", "copies"}
+PART_STAGES = {"list", "fetch", "decode", "hashes", "copy_descriptors"}
 
 
 def stages_of(files):
@@ -37,9 +46,9 @@ def changed(before, after):
 def fates(run):
     """What became of each pool image: the reason of its drop, or the last stage it came to."""
     fate = {}
-    for part in run.pool.parts("listing"):
-        names = run.pool.read("listing", part, ["path"])["path"].to_pylist()
-        for stage in ("samples", "decode", "hashes", "copies", "dedup", "embeddings", "clusters"):
+    for part in run.pool.parts("list"):
+        names = run.pool.read("list", part, ["path"])["path"].to_pylist()
+        for stage in ("fetch", "decode", "hashes", "copy_descriptors", "dedup", "embeddings", "clusters"):
             reasons = run.pool.read(stage, part, ["drop_reason"])["drop_reason"].to_pylist()
             for name, reason in zip(names, reasons, strict=True):
                 if reason is not None:
@@ -111,15 +120,15 @@ CHANGES = [
     # One that does reaches everything behind it.
     (
         {"dedup": {"self": {"enabled": False}}},
-        {*ALL, "dedup", "embeddings", "models", "clusters", "neighbours", "selection", "export"},
+        {*ALL, "dedup", "embeddings", "artifacts", "clusters", "seed_knn", "selection", "export"},
     ),
-    ({"dedup": {"relative": {"threshold": 0.46}}}, {*ALL, "near", "dedup"}),
-    ({"dedup": {"neighbours": 63}}, {*ALL, "near", "dedup"}),
-    ({"clusters": {"count": 3}}, {*ALL, "models", "clusters", "selection", "export"}),
+    ({"dedup": {"relative": {"threshold": 0.46}}}, {*ALL, "copy_knn", "dedup"}),
+    ({"dedup": {"neighbours": 63}}, {*ALL, "copy_knn", "dedup"}),
+    ({"clusters": {"count": 3}}, {*ALL, "artifacts", "clusters", "selection", "export"}),
     ({"crawl": {"max_redirects": 3}}, ALL),
     (
         {"hash": {"bits": 32}},
-        {*ALL, "models", "hashes", "dedup"},
+        {*ALL, "artifacts", "hashes", "dedup"},
     ),
 ]
 
@@ -153,14 +162,14 @@ def test_new_images_in_the_pool_come_as_new_parts_and_leave_the_old_ones_alone(
     pool = shutil.copytree(dataset.pool, tmp_path / "pool")
     config = configure(pool=[str(pool)])
     run = curate(config, str(tmp_path / "run"))
-    parts = run.pool.parts("listing")
+    parts = run.pool.parts("list")
     before = snapshot(tmp_path / "run" / "pool")
     for number in range(3):
         (pool / f"aa-{number}.jpg").write_bytes(encoded(photo(5000 + number)))
     curate(config, str(tmp_path / "run"))
     after = snapshot(tmp_path / "run" / "pool")
-    assert run.pool.parts("listing") == [*parts, parts[-1] + 1]
-    assert run.pool.footer("listing", parts[-1] + 1).rows == 3
+    assert run.pool.parts("list") == [*parts, parts[-1] + 1]
+    assert run.pool.footer("list", parts[-1] + 1).rows == 3
     old = {name for name in before if name.split("/")[0] in PART_STAGES | {"embeddings"}}
     assert {name: after[name] for name in old} == {name: before[name] for name in old}
     assert list(verify(run)) == []
@@ -175,8 +184,8 @@ def test_equal_names_in_two_datasets_of_a_pool_are_two_images(configure, tmp_pat
         for number in range(12):
             data = encoded(photo(number + 100 * (folder == "b"), number % 4))
             (tmp_path / folder / f"{number}.jpg").write_bytes(data)
-    run = curate(configure(pool=[str(tmp_path / "a"), str(tmp_path / "b")]), str(tmp_path / "run"), until="samples")
-    assert run.pool.footer("samples", 0).rows == 24
+    run = curate(configure(pool=[str(tmp_path / "a"), str(tmp_path / "b")]), str(tmp_path / "run"), until="fetch")
+    assert run.pool.footer("fetch", 0).rows == 24
     assert len(why(run, "3.jpg")) >= 2
 
 
@@ -185,8 +194,8 @@ def test_a_pool_may_grow_by_a_dataset(configure, dataset, finished, tmp_path, ph
     for number in range(3):
         (tmp_path / "more" / f"{number}.jpg").write_bytes(encoded(photo(6000 + number)))
     run = curate(configure(pool=[str(dataset.pool), str(tmp_path / "more")]), str(finished))
-    assert run.pool.parts("listing") == [0, 1, 2, 3, 4][: len(run.pool.parts("listing"))]
-    assert run.pool.footer("listing", run.pool.parts("listing")[-1]).rows == 3
+    assert run.pool.parts("list") == [0, 1, 2, 3, 4][: len(run.pool.parts("list"))]
+    assert run.pool.footer("list", run.pool.parts("list")[-1]).rows == 3
     assert list(verify(run)) == []
 
 
@@ -272,7 +281,7 @@ def test_a_wrong_path_does_not_claim_the_run_directory(configure, dataset, tmp_p
     missing = str(tmp_path / "typo")
     with pytest.raises(DatasetError, match="typo: does not exist; check the path of the dataset"):
         curate(configure(pool=[missing]), str(tmp_path / "run"))
-    curate(configure(), str(tmp_path / "run"), until="listing")
+    curate(configure(), str(tmp_path / "run"), until="list")
 
 
 def test_nothing_selected_is_one_line(configure, dataset, tmp_path):
@@ -300,8 +309,8 @@ def test_a_part_whose_rows_are_all_dropped_is_carried_through(configure, tmp_pat
     )
     # The hash basis is fitted on the first part, so the shuffle must put a good image there.
     for seed in range(20):
-        run = curate(config.model_copy(update={"seed": seed}), str(tmp_path / f"run-{seed}"), until="samples")
-        if run.pool.read("listing", 0, ["path"])["path"][0].as_py() not in ("garbage.jpg", "truncated.jpg"):
+        run = curate(config.model_copy(update={"seed": seed}), str(tmp_path / f"run-{seed}"), until="fetch")
+        if run.pool.read("list", 0, ["path"])["path"][0].as_py() not in ("garbage.jpg", "truncated.jpg"):
             break
     curate(run.config, run.store.root)
     assert list(verify(run)) == []

@@ -18,7 +18,7 @@ from PIL import Image
 from curation.errors import ConfigError, DatasetError, RunError, UserError
 from pipelines.decontaminate import decontaminate, settings_for
 
-QUICK = ["runner.kind=inline", "copies.model=classical/hog-colour-4x4"]
+QUICK = ["runner.kind=inline", "copy_descriptors.model=classical/hog-colour-4x4"]
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ def test_an_image_of_two_reference_sets_is_told_of_the_first(folder_run, referen
     dataset, _ = folder_run
     twin = write_folder(tmp_path / "twin", files_of(reference))
     certificate = run(dataset, [twin, reference], tmp_path / "out", action="list")
-    assert [(item.found, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
+    assert [(item.result, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
     nearest = [match.removed for item in certificate.reference_images[3:] for match in item.nearest]
     assert sum(nearest) == 4  # and the second set's images show the same copies
 
@@ -574,8 +574,8 @@ def test_shards_that_lose_everything_or_hold_no_image_are_still_there(pictures, 
     write_tar(tmp_path / "in" / "1.tar", [("x.txt", b"no image")])
     write_tar(tmp_path / "in" / "2.tar", [("y.jpg", pictures["clean"]["clean-00.jpg"])])
     run(tmp_path / "in", reference, tmp_path / "out")
-    found = [[name for name, *_ in members_of(tmp_path / "out" / "data" / f"{n}.tar")] for n in range(3)]
-    assert found == [[], ["x.txt"], ["y.jpg"]]
+    result = [[name for name, *_ in members_of(tmp_path / "out" / "data" / f"{n}.tar")] for n in range(3)]
+    assert result == [[], ["x.txt"], ["y.jpg"]]
 
 
 def test_a_truncated_shard_is_one_clear_error(shards, reference, tmp_path, lvd):

@@ -30,22 +30,22 @@ def unwanted(dataset, tmp_path_factory, photo, encoded):
 def config(configure, unwanted):
     def config(**changes):
         excludes = [{"name": "no", "data": str(unwanted), "threshold": 0.97}]
-        return configure(**({"excludes": excludes} | changes))
+        return configure(**({"exclude": excludes} | changes))
 
     return config
 
 
 def dropped(run, stage):
     """Of the pool: paths of dropped images, with reason and detail."""
-    found = {}
+    result = {}
     for part in run.pool.parts(stage):
-        paths = run.pool.read("samples", part, ["path"])["path"].to_pylist()
+        paths = run.pool.read("fetch", part, ["path"])["path"].to_pylist()
         for path, row in zip(
             paths, run.pool.read(stage, part, ["drop_reason", "drop_detail"]).to_pylist(), strict=True
         ):
             if row["drop_reason"] is not None:
-                found[path] = (row["drop_reason"], row["drop_detail"])
-    return found
+                result[path] = (row["drop_reason"], row["drop_detail"])
+    return result
 
 
 def files(root, snapshot, folder):
@@ -58,8 +58,8 @@ def test_an_exclude_set_that_is_added_drops_what_resembles_it_and_redoes_no_embe
     after = snapshot(finished)
     same = {name for name in before if name.split("/")[0] in ("pool", "seeds", "references")}
     changed = {name for name in same if before[name] != after[name]}
-    assert {name.split("/")[-2] for name in changed} == {"clusters", "neighbours"}
-    gone = dropped(run, "unwanted")
+    assert {name.split("/")[-2] for name in changed} == {"clusters", "seed_knn"}
+    gone = dropped(run, "exclude")
     assert {"c3/003.jpg", "c3/007.jpg"} <= gone.keys()
     assert {reason for reason, _ in gone.values()} == {"unwanted"}
     chosen = {path for part in run.selection.parts("selection") for path in _paths(run, part)}
@@ -75,7 +75,7 @@ def _paths(run, part):
 def test_why_and_funnel_say_what_dropped_an_image(config, finished):
     run = curate(config(), str(finished))
     example = next(trail for trail in why(run, "c3-003.jpg") if trail.collection == "excludes/no")
-    assert [event.stage for event in example.events] == ["listing", "samples", "decode", "embeddings"]
+    assert [event.stage for event in example.events] == ["list", "fetch", "decode", "embeddings"]
     key = example.events[1].facts["id"]
     (trail,) = (trail for trail in why(run, "c3/003.jpg") if trail.collection == "pool")
     last = trail.events[-1]
@@ -83,7 +83,7 @@ def test_why_and_funnel_say_what_dropped_an_image(config, finished):
     assert (last.facts["example_set"], last.facts["example"]) == ("no", key)
     assert last.facts["example_similarity"] > 0.97
     rows = {(row.collection, row.stage): row.ledger for row in funnel(run)}
-    ledger = rows["pool", "unwanted"]
+    ledger = rows["pool", "exclude"]
     assert ledger.drops == {"unwanted": ledger.live_in - ledger.live_out}
     assert ledger.live_in == rows["pool", "embeddings"].live_out
     assert ledger.live_out == rows["pool", "clusters"].live_in
@@ -96,27 +96,27 @@ def test_a_set_that_is_removed_is_forgotten(config, configure, finished, shards_
     assert shards_of(finished) != plain
     run = curate(configure(), str(finished))
     assert shards_of(finished) == plain
-    assert run.pool.parts("unwanted") == []
-    assert "unwanted" not in {row.stage for row in funnel(run)}
+    assert run.pool.parts("exclude") == []
+    assert "exclude" not in {row.stage for row in funnel(run)}
     assert list(verify(run)) == []
 
 
 def test_a_threshold_that_drops_nothing_more_redoes_the_verdict_alone(config, finished, snapshot, unwanted):
     curate(config(), str(finished))
     before = snapshot(finished)
-    curate(config(excludes=[{"name": "no", "data": str(unwanted), "threshold": 0.9701}]), str(finished))
+    curate(config(exclude=[{"name": "no", "data": str(unwanted), "threshold": 0.9701}]), str(finished))
     after = snapshot(finished)
     assert {name for name in before if before[name] != after[name]} == {
         "config.yaml",
         "shards/manifest.json",
-        *(name for name in before if name.startswith("pool/unwanted/")),
+        *(name for name in before if name.startswith("pool/exclude/")),
     }
 
 
 def test_all_of_the_pool_may_not_be_unwanted(config, dataset, finished):
     for folder in ("pool/clusters", "selection"):
         shutil.rmtree(finished / folder)
-    everything = config(excludes=[{"name": "all", "data": str(dataset.pool), "threshold": 0.5}])
+    everything = config(exclude=[{"name": "all", "data": str(dataset.pool), "threshold": 0.5}])
     with pytest.raises(UserError, match=r"^pool: none of its 127 images can be used \(.*\d+ unwanted"):
         curate(everything, str(finished))
     assert not (finished / "pool" / "clusters").exists()
@@ -126,43 +126,43 @@ def test_all_of_the_pool_may_not_be_unwanted(config, dataset, finished):
 def test_sets_are_named_on_the_command_line_with_or_without_a_threshold(lvd, dataset, unwanted, tmp_path):
     (tmp_path / "year=2020").mkdir()
     shutil.copy(dataset.seeds / "0.jpg", tmp_path / "year=2020")
-    arguments = ["--pool", dataset.pool, "--seed", dataset.seeds, "--out", tmp_path / "run", "--until", "listing"]
+    arguments = ["--pool", dataset.pool, "--seed", dataset.seeds, "--out", tmp_path / "run", "--until", "list"]
     arguments += ["--set", "runner.kind=inline"]
     answer = lvd("curate", *arguments, "--exclude", f"{unwanted}=.9", "--exclude", tmp_path / "year=2020")
     assert answer.code == 0, answer
-    stored = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["excludes"]
+    stored = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["exclude"]
     assert stored == [
         {"name": "-".join([unwanted.name]), "data": str(unwanted), "threshold": 0.9},
         {"name": "year-2020", "data": str(tmp_path / "year=2020"), "threshold": 0.85},
     ]
     answer = lvd("curate", *arguments, "--exclude", f"{unwanted}=1.5")
-    assert answer.err == "lvd: lvd curate: excludes.0.threshold: input should be less than or equal to 1 (got 1.5)\n"
+    assert answer.err == "lvd: lvd curate: exclude.0.threshold: input should be less than or equal to 1 (got 1.5)\n"
 
 
 def test_semantic_duplicates_are_dropped_over_all_parts_after_what_is_unwanted(
     config, configure, finished, snapshot, shards_of, tmp_path
 ):
-    settings = {"semantic": {"enabled": True, "threshold": 0.35}, "clusters": {"count": 3}}
+    settings = {"semantic_dedup": {"enabled": True, "threshold": 0.35}, "clusters": {"count": 3}}
     embeddings = files(finished, snapshot, "pool/embeddings")
     run = curate(config(**settings), str(finished))
     assert files(finished, snapshot, "pool/embeddings") == embeddings
-    unwanted, double = dropped(run, "unwanted"), dropped(run, "semantic")
+    unwanted, double = dropped(run, "exclude"), dropped(run, "semantic_dedup")
     assert double
     assert {reason for reason, _ in double.values()} == {"semantic_duplicate"}
     assert not double.keys() & unwanted.keys()
     name, (_, detail) = next(iter(double.items()))
     kept, _, similarity = detail.partition(", similarity ")
     (trail,) = (trail for trail in why(run, name) if trail.collection == "pool")
-    assert [event.stage for event in trail.events][-3:] == ["embeddings", "unwanted", "semantic"]
+    assert [event.stage for event in trail.events][-3:] == ["embeddings", "exclude", "semantic_dedup"]
     assert trail.events[-1].facts["component"] == kept
     assert trail.events[-1].facts["similarity"] == pytest.approx(float(similarity), abs=1e-3)
     (instead,) = (trail for trail in why(run, kept) if trail.collection == "pool")
-    assert instead.events[-1].stage in ("clusters", "tree")
+    assert instead.events[-1].stage in ("clusters", "hierarchy")
     assert list(verify(run)) == []
     curate(config(**settings), str(tmp_path / "new"))
     assert shards_of(tmp_path / "new") == shards_of(finished)
     run = curate(configure(clusters={"count": 3}), str(finished))
-    assert (run.pool.parts("alike"), run.pool.parts("semantic")) == ([], [])
+    assert (run.pool.parts("embedding_knn"), run.pool.parts("semantic_dedup")) == ([], [])
     assert list(verify(run)) == []
 
 
@@ -170,10 +170,10 @@ def test_an_index_chooses_what_exact_search_chooses_where_it_looks_everywhere(co
     selection = {name: data for name, data in shards_of(finished).items() if name.endswith(".tar")}
     run = curate(configure(retrieval={"exact_up_to": 10, "probes": 1000}), str(finished))
     assert {name: data for name, data in shards_of(finished).items() if name.endswith(".tar")} == selection
-    assert len(run.store.names("models/neighbours")) == 1
+    assert len(run.store.names("artifacts/seed_knn")) == 1
     (recall,) = {
         value
-        for value in run.seeds("seeds").read("neighbours", 0, ["pool_recall"])["pool_recall"].to_pylist()
+        for value in run.seeds("seeds").read("seed_knn", 0, ["neighbour_recall"])["neighbour_recall"].to_pylist()
         if value is not None
     }
     assert recall == 1.0
@@ -185,20 +185,20 @@ def test_a_pool_that_is_searched_shard_by_shard_gives_the_same_shards_for_any_wo
     made = []
     for number, runner in enumerate(({"kind": "inline"}, {"kind": "processes", "workers": 3})):
         whole = {"exact_up_to": 10, "probes": 1000}
-        cut = whole | {"shard": 20}
-        settings = {"parts": {"rows": 16}, "semantic": {"enabled": True, "threshold": 0.35}, "runner": runner}
+        cut = whole | {"partition": 20}
+        settings = {"parts": {"rows": 16}, "semantic_dedup": {"enabled": True, "threshold": 0.35}, "runner": runner}
         run = curate(config(**settings, dedup=cut, retrieval=cut), str(tmp_path / f"cut-{number}"))
         assert list(verify(run)) == []
         made.append(
             {name: data for name, data in shards_of(tmp_path / f"cut-{number}").items() if name.endswith(".tar")}
         )
-        for folder in ("near", "alike", "neighbours"):
-            assert len(run.store.names(f"models/{folder}")) > 1
+        for folder in ("copy_knn", "embedding_knn", "seed_knn"):
+            assert len(run.store.names(f"artifacts/{folder}")) > 1
         for collection in (run.pool, run.seeds("seeds")):
-            for stage in ("near", "alike", "neighbours"):
+            for stage in ("copy_knn", "embedding_knn", "seed_knn"):
                 assert run.store.folders(f"{collection.path}/{stage}") == []
     run = curate(config(**settings, dedup=whole, retrieval=whole), str(tmp_path / "whole"))
-    assert len(run.store.names("models/near")) == 1
+    assert len(run.store.names("artifacts/copy_knn")) == 1
     made.append({name: data for name, data in shards_of(tmp_path / "whole").items() if name.endswith(".tar")})
     assert made[0] == made[1] == made[2]
     assert len(made[0]) > 0
@@ -211,7 +211,7 @@ def mixed(config, dataset, **changes):
     """Both modes, semantic dedup and an index that does not look everywhere."""
     seeds = [{"name": "near", "data": str(dataset.seeds), "neighbours": 2}, WIDE | {"data": str(dataset.seeds)}]
     settings = {"clusters": {"count": 4}, "retrieval": {"exact_up_to": 10, "probes": 2}}
-    return config(seeds=seeds, semantic={"enabled": True, "threshold": 0.35}, **settings, **changes)
+    return config(seeds=seeds, semantic_dedup={"enabled": True, "threshold": 0.35}, **settings, **changes)
 
 
 def test_a_pick_of_cluster_mode_names_the_nearest_seed_image_of_its_cluster(config, dataset, finished):
@@ -244,15 +244,15 @@ def test_the_shards_are_the_same_for_any_number_of_workers(config, dataset, tmp_
 
 def _vectors(run, path):
     """Of each live image its cluster and its embedding, by id."""
-    collection, found = run.collection(path), {}
+    collection, result = run.collection(path), {}
     for part in collection.parts("clusters"):
-        ids = collection.read("samples", part, ["id"])["id"].to_pylist()
+        ids = collection.read("fetch", part, ["id"])["id"].to_pylist()
         clusters = collection.read("clusters", part, ["cluster"])["cluster"].to_pylist()
         vectors = collection.read("embeddings", part, ["vector"])["vector"].to_pylist()
         for key, cluster, vector in zip(ids, clusters, vectors, strict=True):
             if cluster is not None:
-                found[key] = (cluster, np.array(vector, float))
-    return found
+                result[key] = (cluster, np.array(vector, float))
+    return result
 
 
 def test_embeddings_of_another_dimension_are_named_before_anything_is_chosen(lvd, configure, finished, tmp_path):
@@ -263,10 +263,10 @@ def test_embeddings_of_another_dimension_are_named_before_anything_is_chosen(lvd
     table = pq.read_table(file)
     short = pa.array([row[:8] for row in table["vector"].to_pylist()], pa.list_(pa.float16(), 8))
     pq.write_table(table.set_column(0, "vector", short), file)
-    for folder in ("seeds/seeds/neighbours", "selection", "export", "shards"):
+    for folder in ("seeds/seeds/seed_knn", "selection", "export", "shards"):
         shutil.rmtree(finished / folder)
     answer = lvd("curate", path, "--out", finished)
     assert answer.code == 2
     assert f"{file}: vectors of 8 dimensions, those of pool have" in answer.err.splitlines()[-1]
-    for folder in ("seeds/seeds/neighbours", "selection", "shards"):
+    for folder in ("seeds/seeds/seed_knn", "selection", "shards"):
         assert not list((finished / folder).glob("*")) if (finished / folder).exists() else True

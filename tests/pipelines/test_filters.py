@@ -68,7 +68,7 @@ def config(data):
             "pool": [str(data / "pool.parquet")],
             "seeds": [{"name": "seeds", "data": str(data / "seeds"), "as_is": True}],
             "runner": {"kind": "inline"},
-            "copies": {"model": "classical/hog-colour-2x2"},
+            "copy_descriptors": {"model": "classical/hog-colour-2x2"},
             "dedup": {"self": {"threshold": 1.0}},
             "clusters": {"count": 2},
             "export": {"samples_per_shard": 10},
@@ -125,7 +125,7 @@ def test_embeddings_are_those_of_the_blurred_images(finished, config, tmp_path):
     where = finished.pool
     table = read_samples(where, 0, ["tar", "offset", "length"]).to_pylist()
     live = where.live("safety", 0)
-    for stage, column in (("hashes", "hash"), ("copies", "vector")):
+    for stage, column in (("hashes", "hash"), ("copy_descriptors", "vector")):
         values = where.read(stage, 0, [column])[column].to_pylist()
         work = {row: values[row] for row in np.flatnonzero(where.live(stage, 0))}
         # alone, after the fact, from the stored bytes: the pass that decodes the tar gives what the fused pass gave

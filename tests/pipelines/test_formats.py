@@ -160,9 +160,9 @@ def test_urls_are_fetched_and_give_the_selection_of_a_folder(select, expected, i
         run, selection = select(write(tmp_path, images), tmp_path, **crawl)
     drops = {(row.collection, row.stage): row.ledger.drops for row in funnel(run) if row.collection.startswith("pool")}
     if write is write_urls:
-        assert drops["pool/crawl", "links"] == {"invalid_url": 1}
-        assert drops["pool/crawl", "unique"] == {"duplicate_url": 1}
-        assert drops["pool", "samples"]["http_client_error"] == 1
+        assert drops["pool/crawl", "extract_urls"] == {"invalid_url": 1}
+        assert drops["pool/crawl", "dedup_urls"] == {"duplicate_url": 1}
+        assert drops["pool", "fetch"]["http_client_error"] == 1
     assert len(set(selection) & set(expected)) >= 0.9 * len(expected)
 
 

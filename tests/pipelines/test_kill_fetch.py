@@ -27,14 +27,14 @@ def site(photo, encoded):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            found = self.path.endswith(".jpg")
-            if found:
+            result = self.path.endswith(".jpg")
+            if result:
                 asked.append(self.path)
                 time.sleep(0.02)
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(data) if found else 0))
+            self.send_response(200 if result else 404)
+            self.send_header("Content-Length", str(len(data) if result else 0))
             self.end_headers()
-            if found:
+            if result:
                 self.wfile.write(data)
 
         def log_message(self, *arguments):
@@ -76,7 +76,7 @@ def test_finished_parts_stay_and_only_the_others_are_fetched_again(site, configu
     root = tmp_path / "run"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.curate"])
-    process = context.Process(target=curate, args=(config, str(root)), kwargs={"until": "samples"})
+    process = context.Process(target=curate, args=(config, str(root)), kwargs={"until": "fetch"})
     process.start()
     while process.is_alive() and len(site.asked) < killed_at:
         time.sleep(0.001)
@@ -84,13 +84,13 @@ def test_finished_parts_stay_and_only_the_others_are_fetched_again(site, configu
     process.join()
     assert process.exitcode == -9
     names = whole_files(root)
-    done = [part for part in range(PARTS) if f"pool/samples/part-{part:05d}.parquet" in names]
+    done = [part for part in range(PARTS) if f"pool/fetch/part-{part:05d}.parquet" in names]
     assert len(done) >= killed_at // ROWS - 1  # all before the one in work, but perhaps one just about to be committed
     for part in done:
         assert f"pool/images/part-{part:05d}.tar" in names
     before = len(site.asked)
-    run: Run = curate(config, str(root), until="samples")
+    run: Run = curate(config, str(root), until="fetch")
     assert len(site.asked) - before == ROWS * (PARTS - len(done))
-    assert sum(int(run.pool.live("samples", part).sum()) for part in range(PARTS)) == PARTS * ROWS
+    assert sum(int(run.pool.live("fetch", part).sum()) for part in range(PARTS)) == PARTS * ROWS
     whole_files(root)
     assert not list(root.rglob(".tmp-*"))

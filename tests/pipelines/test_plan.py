@@ -128,10 +128,10 @@ def test_the_hierarchys_cost_is_that_of_its_products():
     levels = ["selection.mode=hierarchical", "hierarchy.levels=[1000,10]", "hierarchy.resamplings=2"]
     config = load_config(DINOV3, [*levels, "clusters.iterations=5", "plan.kept=1.0"])
     machine = Machine(cores=1, gpus=0, core_gflops=1, dim=10)
-    tree = next(cost for cost in plan(config, 100_000, 1, machine).costs if cost.step == "tree")
+    tree = next(cost for cost in plan(config, 100_000, 1, machine).costs if cost.step == "hierarchy")
     lowest = 1000 * 100_000 * (5 + 2 * (1 + 0.5 * 5)) + 1000 * 100_000  # k-means, two rounds on half, all assigned
     top = 10 * 1000 * (5 + 2 * (1 + 0.5 * 5))
     assert tree.hours == pytest.approx(2 * 10 * (lowest + top) / 1e9 / 3600)
     assert tree.bytes == 100_000 * (2 * 4 + 4)
     without = plan(load_config(LVD142M), 1e6, 1)
-    assert "tree" not in [cost.step for cost in without.costs]
+    assert "hierarchy" not in [cost.step for cost in without.costs]

@@ -71,10 +71,10 @@ def test_every_light_edit_is_found_and_certified_and_nothing_else(planted, tmp_p
         action="list",
     )
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
-    found = {item["name"]: item["reference"] for item in certificate["removed"]}
+    result = {item["name"]: item["reference"] for item in certificate["removed"]}
     hidden = {f"{name} {edit}.jpg": f"{name}.png" for name in REFERENCES for edit in LIGHT}
-    assert len(set(found) & set(hidden)) >= 0.98 * len(hidden), sorted(set(hidden) - set(found))
-    assert {name: reference for name, reference in found.items() if hidden.get(name) != reference} == {}
+    assert len(set(result) & set(hidden)) >= 0.98 * len(hidden), sorted(set(hidden) - set(result))
+    assert {name: reference for name, reference in result.items() if hidden.get(name) != reference} == {}
     listed = {name for item in certificate["reference_images"] for name in item["removed"]}
-    assert listed == set(found)
+    assert listed == set(result)
     assert certificate["counts"]["read"] > 2 * len(hidden)

@@ -66,8 +66,8 @@ def test_the_hierarchy_gives_as_many_as_asked_for_equally_and_each_keeps_its_pat
         ("pool", "balanced", ""): 30,
     }
     paths = {}
-    for part in run.pool.parts("tree"):
-        column = run.pool.read("tree", part, ["cluster_path"])["cluster_path"].to_pylist()
+    for part in run.pool.parts("hierarchy"):
+        column = run.pool.read("hierarchy", part, ["cluster_path"])["cluster_path"].to_pylist()
         paths |= {(part, row): path for row, path in enumerate(column)}
     picks = [row for row in rows if row["how"] == "balanced"]
     for row in picks:
@@ -85,17 +85,17 @@ def test_the_hierarchy_gives_as_many_as_asked_for_equally_and_each_keeps_its_pat
         ("seeds", "as_is", 8, 8, 8, 8),
         ("", "balanced", live, 30, 30, 30),
     ]
-    told = Counter(side["cluster_path"] for side in sidecars(balanced))
-    assert told == Counter("/".join(map(str, row["cluster_path"] or [])) for row in rows)
+    reported = Counter(side["cluster_path"] for side in sidecars(balanced))
+    assert reported == Counter("/".join(map(str, row["cluster_path"] or [])) for row in rows)
 
 
 @pytest.mark.slow
 def test_the_workers_change_no_byte(configure, tmp_path, balanced, shards_of):
     other = shutil.copytree(balanced, tmp_path / "other")
-    for folder in ("pool/clusters", "pool/tree", "selection", "export", "shards"):
+    for folder in ("pool/clusters", "pool/hierarchy", "selection", "export", "shards"):
         shutil.rmtree(other / folder)
-    for model in ("centroids", "tree"):
-        (other / "models" / f"{model}.safetensors").unlink()
+    for model in ("centroids", "hierarchy"):
+        (other / "artifacts" / f"{model}.safetensors").unlink()
     settings = hierarchical() | {"runner": {"kind": "processes", "workers": 3}}
     curate(configure(**settings), str(other))
     assert shards_of(other) == shards_of(balanced)
@@ -122,7 +122,7 @@ def test_both_modes_together_choose_what_either_does_and_count_it_once(configure
 def test_back_to_retrieval_nothing_is_left_of_the_hierarchy(configure, finished, balanced, shards_of, tmp_path):
     curate(configure(clusters=COUNT), str(finished))
     run = Run.load(str(finished))
-    assert run.pool.parts("tree") == []
+    assert run.pool.parts("hierarchy") == []
     assert list(verify(run)) == []
     assert {row["how"] for row in selected(run)} == {"as_is", "sample"}
 
@@ -147,23 +147,23 @@ def test_more_clusters_than_images_are_refused_in_one_line(configure, finished):
         ConfigError, match=r"^hierarchy\.levels: 5000 clusters cannot be made of \d+ images; begin with "
     ):
         curate(configure(**settings), str(finished))
-    assert not (finished / "pool" / "tree").exists()
+    assert not (finished / "pool" / "hierarchy").exists()
 
 
 def test_the_balance_is_told_as_a_table_json_and_a_page(balanced, lvd, tmp_path):
     answer = lvd("balance", balanced, "--json")
     assert (answer.code, answer.err) == (0, "")
-    told = json.loads(answer.out)
-    assert [(level["name"], level["clusters"]) for level in told["levels"]] == [
+    reported = json.loads(answer.out)
+    assert [(level["name"], level["clusters"]) for level in reported["levels"]] == [
         ("clusters", 10),
         ("level 1", 10),
         ("level 2", 3),
     ]
-    assert told["levels"][1]["after"]["images"] == 30
-    assert told["levels"][2]["after"]["entropy"] == pytest.approx(1), "10 of each of the 3 clusters at the top"
-    assert told["levels"][2]["before"]["entropy"] < 1
-    assert told["coverage"][0]["seed_set"] == "seeds"
-    assert told["coverage"][0]["images"] == 8
+    assert reported["levels"][1]["after"]["images"] == 30
+    assert reported["levels"][2]["after"]["entropy"] == pytest.approx(1), "10 of each of the 3 clusters at the top"
+    assert reported["levels"][2]["before"]["entropy"] < 1
+    assert reported["coverage"][0]["seed_set"] == "seeds"
+    assert reported["coverage"][0]["images"] == 8
     page = tmp_path / "balance.html"
     answer = lvd("balance", balanced, "--html", page)
     assert answer.code == 0

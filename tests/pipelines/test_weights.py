@@ -30,12 +30,12 @@ def manifest_of(root):
 
 def shards_by_name(root):
     """What chose each sample, in the shards' order, by shard, as the samples' own JSON tells."""
-    found = {}
+    result = {}
     for path in sorted((root / "shards").glob("*.tar")):
         with tarfile.open(path) as tar:
-            told = [json.load(tar.extractfile(member)) for member in tar if member.name.endswith(".json")]
-        found[path.name] = [(side["seed_set"] or "balanced", side["id"]) for side in told]
-    return found
+            reported = [json.load(tar.extractfile(member)) for member in tar if member.name.endswith(".json")]
+        result[path.name] = [(side["seed_set"] or "balanced", side["id"]) for side in reported]
+    return result
 
 
 def breaches(root):
@@ -178,5 +178,5 @@ def test_a_manifest_without_weights_that_names_sources_is_a_breach(finished):
     manifest = json.loads(path.read_text())
     manifest["shards"][0]["source"] = "seeds"
     path.write_text(json.dumps(manifest))
-    (found,) = breaches(finished)
-    assert "shard-000000.tar is of no source that selection.weights names" in found
+    (result,) = breaches(finished)
+    assert "shard-000000.tar is of no source that selection.weights names" in result

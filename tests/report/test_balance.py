@@ -18,26 +18,26 @@ def gini_by_definition(counts):
 
 @pytest.mark.parametrize("counts", [[5], [3, 3, 3, 3], [10, 0, 0, 0], [1, 2, 3, 4, 90], [7, 0, 1, 1, 0, 30, 2]])
 def test_measures_are_those_of_their_definitions(counts):
-    found = occupancy_of(np.array(counts))
+    result = occupancy_of(np.array(counts))
     shares = [count / sum(counts) for count in counts if count]
     bits = -sum(share * np.log2(share) for share in shares)
     most = np.log2(len(counts))
-    assert found.entropy == pytest.approx(bits / most if most else 1.0)
-    assert found.gini == pytest.approx(gini_by_definition(counts))
-    assert found.top_1 == found.top_10 == pytest.approx(max(counts) / sum(counts))
-    assert (found.images, found.occupied) == (sum(counts), len(shares))
+    assert result.entropy == pytest.approx(bits / most if most else 1.0)
+    assert result.gini == pytest.approx(gini_by_definition(counts))
+    assert result.top_1 == result.top_10 == pytest.approx(max(counts) / sum(counts))
+    assert (result.images, result.occupied) == (sum(counts), len(shares))
 
 
 def test_the_largest_clusters_are_counted_as_a_share_of_all_of_them():
     counts = np.array([1] * 190 + [81] * 10)
-    found = occupancy_of(counts)
-    assert found.top_1 == pytest.approx(2 * 81 / 1000)
-    assert found.top_10 == pytest.approx((10 * 81 + 10) / 1000)
+    result = occupancy_of(counts)
+    assert result.top_1 == pytest.approx(2 * 81 / 1000)
+    assert result.top_10 == pytest.approx((10 * 81 + 10) / 1000)
 
 
 def test_of_no_images_there_is_nothing_to_measure():
-    found = occupancy_of(np.zeros(5, int))
-    assert (found.images, found.entropy, found.gini, found.top_10) == (0, 0.0, 0.0, 0.0)
+    result = occupancy_of(np.zeros(5, int))
+    assert (result.images, result.entropy, result.gini, result.top_10) == (0, 0.0, 0.0, 0.0)
 
 
 def test_a_run_is_counted_from_its_own_files(finished_run):
@@ -85,11 +85,11 @@ def test_a_page_shows_curves_measures_and_pictures_and_reads_no_name_as_markup(f
 def test_pictures_that_are_gone_leave_a_remark(finished):
     run = Run.load(str(finished))
     report = balance(run)
-    for part in run.pool.parts("samples"):
-        table = run.pool.read("samples", part)
+    for part in run.pool.parts("fetch"):
+        table = run.pool.read("fetch", part)
         gone = table.set_column(table.column_names.index("tar"), "tar", [[f"/nowhere/{n}" for n in range(len(table))]])
-        footer = run.pool.footer("samples", part)
-        run.pool.commit("samples", footer.version, part, gone, digest=footer.digest, live_in=footer.ledger.live_in)
+        footer = run.pool.footer("fetch", part)
+        run.pool.commit("fetch", footer.version, part, gone, digest=footer.digest, live_in=footer.ledger.live_in)
     page = balance_page(run, report)
     assert "(no longer stored)" in page
     assert "data:image" not in page

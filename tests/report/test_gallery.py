@@ -21,8 +21,8 @@ def run(configure, tmp_path_factory):
 
 
 def pictures(page: str) -> list[Image.Image]:
-    found = re.findall(r'data:image/jpeg;base64,([^"]+)', page)
-    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in found]
+    result = re.findall(r'data:image/jpeg;base64,([^"]+)', page)
+    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in result]
 
 
 def test_it_shows_the_nearest_images_on_both_sides_of_the_threshold(run):
@@ -34,7 +34,7 @@ def test_it_shows_the_nearest_images_on_both_sides_of_the_threshold(run):
     assert f"narrowly kept: {len(item.values) - item.dropped(7.0)} images" in page
     assert len(pictures(page)) == min(12, item.dropped(7.0)) + min(12, len(item.values) - item.dropped(7.0))
     part, row = item.places[np.argmin(np.abs(item.values - 7.0))].tolist()
-    assert run.pool.read("samples", part, ["id"])["id"][row].as_py().hex() in page
+    assert run.pool.read("fetch", part, ["id"])["id"][row].as_py().hex() in page
 
 
 def test_blurred_thumbnails_hold_no_more_than_a_few_cells(run):

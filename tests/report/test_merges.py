@@ -28,7 +28,7 @@ def run(_finished, tmp_path_factory):
 @pytest.fixture(scope="module")
 def looked(configure, tmp_path_factory):
     """With geometry, a few neighbours of each image."""
-    dedup = {"verify": "geometry", "sure": 0.8, "floor": 0.3, "top": 3}
+    dedup = {"verify": "geometry", "accept_above": 0.8, "candidate_above": 0.3, "max_candidates": 3}
     return curate(configure(dedup=dedup), str(tmp_path_factory.mktemp("looked") / "run"), until="dedup")
 
 
@@ -61,9 +61,9 @@ def test_geometry_as_set_says_what_the_stage_has_done(looked):
     plain = rule_of(merges, "0.5")
     assert plain.verified + plain.refused <= plain.links
     counts = {"verified": 0, "refused": 0}
-    for part in looked.pool.parts("verified"):
-        table = looked.pool.read("verified", part, ["inliers", "score"]).to_pylist()
-        near = looked.pool.read("near", part, ["near_similarity"])["near_similarity"].to_pylist()
+    for part in looked.pool.parts("verify_copies"):
+        table = looked.pool.read("verify_copies", part, ["inliers", "score"]).to_pylist()
+        near = looked.pool.read("copy_knn", part, ["neighbour_similarity"])["neighbour_similarity"].to_pylist()
         for row, similarities in zip(table, near, strict=True):
             for seen, score, similarity in zip(
                 row["inliers"] or (), row["score"] or (), similarities or (), strict=True
@@ -78,8 +78,8 @@ def test_links_and_sizes_are_those_of_a_search_over_all_pairs(run, threshold):
     """Images of one hash are one node, and count once."""
     alone = Run(run.store.root, run.config.model_copy(update={"references": []}))
     rule = rule_of(read_merges(alone), f"{threshold:g}")
-    images = gather(run.pool, "copies", {"hashes": ["hash"]})
-    vectors = gather_vectors(run.pool, "copies", "copies").halves.astype(np.float32)
+    images = gather(run.pool, "copy_descriptors", {"hashes": ["hash"]})
+    vectors = gather_vectors(run.pool, "copy_descriptors", "copy_descriptors").halves.astype(np.float32)
     hashes = np.array(images.table["hash"].to_pylist())
     similar = np.einsum("nd,md->nm", vectors, vectors)
     assert rule.links == np.triu(similar > threshold, 1).sum()
@@ -156,9 +156,9 @@ def test_what_geometry_saw_is_not_counted_once_it_is_turned_off(looked):
     config = json.loads(looked.config.model_dump_json(by_alias=True))
     plain = {**config, "dedup": {**config["dedup"], "verify": "off"}}
     stages = {row.stage for row in funnel(looked)}
-    assert {"features", "verified"} < stages
+    assert {"local_features", "verify_copies"} < stages
     other = Run(looked.store.root, type(looked.config).model_validate(plain))
-    assert {row.stage for row in funnel(other)} == stages - {"features", "verified"}
+    assert {row.stage for row in funnel(other)} == stages - {"local_features", "verify_copies"}
 
 
 def test_pairs_that_geometry_refuses_have_no_outlines(looked):
@@ -185,7 +185,7 @@ def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
 
 def test_a_run_that_has_not_come_so_far_is_one_line(tmp_path, run):
     root = shutil.copytree(run.store.root, tmp_path / "run")
-    (root / "pool" / "near" / "part-00001.parquet").unlink()
+    (root / "pool" / "copy_knn" / "part-00001.parquet").unlink()
     with pytest.raises(RunError, match="pool is not finished up to near; run `lvd curate --until near`"):
         read_merges(Run.load(str(root)))
     config = json.loads(run.config.model_dump_json(by_alias=True))

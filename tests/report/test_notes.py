@@ -9,7 +9,7 @@ from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
 from curation.report.notes import LARGE, Chains, Recall, find_chains, measured_recall, notes
 from curation.run.directory import Run
-from curation.stages.knn.knn import NEAR
+from curation.stages.knn.knn import COPY_KNN
 
 COLUMNS = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32()), ("link", pa.string())])
 
@@ -29,9 +29,9 @@ def commit_dedup(run, part, rows):
     commit_output(spec, run.pool, part, np.ones(len(rows), bool), Output(columns, drops), digest="d")
 
 
-def commit_recall(collection, part, values, version=NEAR.version):
-    spec = StageSpec("near", version, None, {}, pa.schema([("near_recall", pa.float32())]), {})
-    output = Output({"near_recall": pa.array(values, pa.float32())})
+def commit_recall(collection, part, values, version=COPY_KNN.version):
+    spec = StageSpec("copy_knn", version, None, {}, pa.schema([("neighbour_recall", pa.float32())]), {})
+    output = Output({"neighbour_recall": pa.array(values, pa.float32())})
     commit_output(spec, collection, part, np.ones(len(values), bool), output, digest="d")
 
 
@@ -53,7 +53,7 @@ def test_recall_is_the_mean_over_all_parts_and_reference_sets(tmp_path):
     commit_recall(run.pool, 0, [1.0, None, 0.5])
     commit_recall(run.pool, 1, [0.75])
     commit_recall(run.references("test"), 0, [None, 0.75])
-    assert measured_recall([run.pool], NEAR) == Recall(3, 0.75)
+    assert measured_recall([run.pool], COPY_KNN) == Recall(3, 0.75)
     assert notes(run) == [
         "near: the index found 75.00% of the true neighbours of 4 images that were searched exactly as well"
     ]
@@ -61,8 +61,8 @@ def test_recall_is_the_mean_over_all_parts_and_reference_sets(tmp_path):
 
 def test_recall_that_another_version_has_measured_is_left_out(tmp_path):
     run = new_run(tmp_path / "run")
-    commit_recall(run.pool, 0, [0.5], version=NEAR.version + 1)
-    assert measured_recall([run.pool], NEAR) is None
+    commit_recall(run.pool, 0, [0.5], version=COPY_KNN.version + 1)
+    assert measured_recall([run.pool], COPY_KNN) is None
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_recall_that_another_version_has_measured_is_left_out(tmp_path):
         (LARGE - 1, "chain", DropReason.REFERENCE_LEAK, False),
     ],
 )
-def test_an_alarm_needs_a_large_component_of_copies_that_is_chained(tmp_path, members, link, reason, told):
+def test_an_alarm_needs_a_large_component_of_copies_that_is_chained(tmp_path, members, link, reason, reported):
     run = new_run(tmp_path / "run")
     commit_dedup(run, 0, group("a", [0.2] * members, link, reason))
     expected = Chains(components=1, largest=LARGE, images=LARGE - 1, least=pytest.approx(0.2))
-    assert find_chains(run.pool, 0.5) == (expected if told else None)
+    assert find_chains(run.pool, 0.5) == (expected if reported else None)
 
 
 def test_components_are_counted_over_all_parts_and_only_what_is_unlike_is_told(tmp_path, lvd):
@@ -91,7 +91,7 @@ def test_components_are_counted_over_all_parts_and_only_what_is_unlike_is_told(t
     assert line == (
         "warning: dedup chained 2 image(s) to others they are little like (similarity below 0.5, the least 0.40) in "
         "1 component(s) of up to 12; look at `lvd thresholds RUN --filter dedup`, and set a higher threshold or "
-        "dedup.widest"
+        "dedup.min_similarity_to_kept"
     )
     answer = lvd("funnel", tmp_path / "run")
     assert answer.code == 0

@@ -19,12 +19,12 @@ def breaches(root):
 
 def test_the_funnel_is_a_row_for_each_stage_in_order_and_adds_up(finished_run):
     rows = funnel(finished_run)
-    assert [row.collection for row in rows if row.stage == "listing"] == ["pool", "seeds/seeds", "references/test"]
+    assert [row.collection for row in rows if row.stage == "list"] == ["pool", "seeds/seeds", "references/test"]
     assert [row.stage for row in rows if row.collection == "seeds/seeds"] == [
-        *("listing", "samples", "decode", "embeddings", "clusters", "neighbours")
+        *("list", "fetch", "decode", "embeddings", "clusters", "seed_knn")
     ]
     assert [row.stage for row in rows if row.collection == "references/test"] == [
-        *("listing", "samples", "decode", "copies", "near")
+        *("list", "fetch", "decode", "copy_descriptors", "copy_knn")
     ]
     assert [row.stage for row in rows if row.collection == "selection"] == ["selection", "export"]
     for row in rows:
@@ -149,12 +149,12 @@ TAMPERING = {
         "its live rows are not those of its footer",
     ),
     "a cut part": (
-        lambda r: (r / "pool/samples/part-00000.parquet").write_bytes(
-            (r / "pool/samples/part-00000.parquet").read_bytes()[:-100]
+        lambda r: (r / "pool/fetch/part-00000.parquet").write_bytes(
+            (r / "pool/fetch/part-00000.parquet").read_bytes()[:-100]
         ),
         "is damaged",
     ),
-    "a byte of a page": (lambda r: flip_page(r / "pool/listing/part-00000.parquet"), "is damaged"),
+    "a byte of a page": (lambda r: flip_page(r / "pool/list/part-00000.parquet"), "is damaged"),
 }
 
 
@@ -173,8 +173,8 @@ def swap(one, other):
 def test_verify_finds(finished, kind):
     tamper, message = TAMPERING[kind]
     tamper(finished)
-    found = breaches(finished)
-    assert any(message in breach for breach in found), found
+    result = breaches(finished)
+    assert any(message in breach for breach in result), result
 
 
 def test_verify_changes_nothing(finished, snapshot):

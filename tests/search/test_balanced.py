@@ -6,8 +6,8 @@ import pytest
 from curation.search.balanced import balanced, water_fill
 from curation.search.hierarchical import Growth, Points, Rounds, grow, parents
 from curation.search.kmeans import kmeans
-from curation.search.partition import Share
-from curation.search.worker_group import LocalGang
+from curation.search.partition import KMeansPartition
+from curation.search.worker_group import LocalGroup
 
 
 def one_by_one(sizes, total):
@@ -88,22 +88,22 @@ def test_concepts_of_very_uneven_sizes_are_evened_out_more_by_each_part_of_the_m
     flat = kmeans(rows, 200, 10, np.random.default_rng(1)).centroids
 
     def chosen(counts, rounds):
-        gang = LocalGang([Points(rows)], 1)
+        group = LocalGroup([Points(rows)], 1)
         settings = Rounds(rounds, iterations=10)
-        growth = grow(gang, len(rows), Growth((flat,)), counts, settings, lambda *at: np.random.default_rng(at))
-        share = Share(rows, bounds=False)
+        growth = grow(group, len(rows), Growth((flat,)), counts, settings, lambda *at: np.random.default_rng(at))
+        share = KMeansPartition(rows, bounds=False)
         share.update(growth.centroids[0])
         path = [share.clusters]
         for level in parents(growth):
             path.insert(0, level[path[0]])
         return balanced(np.stack(path, axis=1), 600, np.random.default_rng(2))
 
-    found = {
+    result = {
         "random": evenness(concepts, rng.choice(6000, 600, replace=False), concepts_count),
         "flat": evenness(concepts, chosen((200,), 0), concepts_count),
         "levels": evenness(concepts, chosen((200, 40), 0), concepts_count),
         "levels, resampled": evenness(concepts, chosen((200, 40), 3), concepts_count),
     }
-    assert found["random"] + 0.1 < found["flat"]
-    assert found["flat"] + 0.03 < found["levels"]
-    assert found["levels"] + 0.01 < found["levels, resampled"], found
+    assert result["random"] + 0.1 < result["flat"]
+    assert result["flat"] + 0.03 < result["levels"]
+    assert result["levels"] + 0.01 < result["levels, resampled"], result

@@ -29,9 +29,9 @@ def test_each_bucket_holds_its_rows_in_the_order_in_which_they_were_added(
         for start in range(0, 5000, 600):
             buckets.add(table(numbers[start : start + 600]), bucket[start : start + 600])
         assert any(tmp_path.iterdir()) == (memory < 10**9)
-        found = list(buckets.take())
-    assert [rows["number"].to_pylist() for rows in found] == [numbers[bucket == at].tolist() for at in range(7)]
-    assert all(rows["text"].to_pylist() == [f"row {n}" for n in rows["number"].to_pylist()] for rows in found)
+        result = list(buckets.take())
+    assert [rows["number"].to_pylist() for rows in result] == [numbers[bucket == at].tolist() for at in range(7)]
+    assert all(rows["text"].to_pylist() == [f"row {n}" for n in rows["number"].to_pylist()] for rows in result)
     assert not any(tmp_path.iterdir())
 
 
@@ -59,10 +59,10 @@ def test_buckets_are_slices_of_the_keys_range_in_order_and_of_like_size(buckets:
     array = pa.array([b"\xff" * 16, *keys, b"\0" * 16], pa.binary(16))
     of_all = bucket_of(array, buckets)
     assert (of_all[0], of_all[-1]) == (buckets - 1, 0)
-    found = bucket_of(array.slice(1, 20_000), buckets)
-    assert found.tolist() == of_all[1:-1].tolist()
-    assert (np.diff(found) >= 0).all()
-    sizes = np.bincount(found, minlength=buckets)
+    result = bucket_of(array.slice(1, 20_000), buckets)
+    assert result.tolist() == of_all[1:-1].tolist()
+    assert (np.diff(result) >= 0).all()
+    sizes = np.bincount(result, minlength=buckets)
     assert len(sizes) == buckets
     assert sizes.min() > 0
     assert sizes.max() < 2.5 * 20_000 / buckets

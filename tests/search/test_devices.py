@@ -73,10 +73,10 @@ def test_what_a_gpu_does_not_take_stays_on_the_cores(vectors, calls):
 def test_a_gpu_finds_what_the_cores_find(vectors, monkeypatch):
     index = build_index(vectors, compressed=False, seed=0)
     ways = [Searcher(vectors), Searcher(vectors, index, 16)]
-    found = [way.search(vectors[:200], 10) for way in ways]
+    result = [way.search(vectors[:200], 10) for way in ways]
     monkeypatch.setattr(devices, "gpu", lambda: None)
     ways = [Searcher(vectors), Searcher(vectors, index, 16)]
-    for (similar, rows), way, least in zip(found, ways, (1.0, 0.99), strict=True):
+    for (similar, rows), way, least in zip(result, ways, (1.0, 0.99), strict=True):
         expected = way.search(vectors[:200], 10)
         assert (rows == expected[1]).mean() >= least
         same = rows == expected[1]

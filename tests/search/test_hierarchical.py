@@ -6,7 +6,7 @@ import pytest
 from curation.search import partition as share_module
 from curation.search.hierarchical import Growth, Points, Rounds, grow, parents, resample
 from curation.search.kmeans import kmeans
-from curation.search.worker_group import LocalGang, deal
+from curation.search.worker_group import LocalGroup, deal
 
 SIZES = [400, 200, 280, 0, 400, 120, 200]
 
@@ -19,21 +19,21 @@ def mixture(rows=1600, dim=16, seed=0):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
-def gang_of(rows, members, threads=1):
+def gang_of(rows, partitions, threads=1):
     edges = np.cumsum([0, *SIZES]).tolist()
-    dealt = deal(range(len(SIZES)), members)
+    dealt = deal(range(len(SIZES)), partitions)
     points = [
         Points(rows[edges[parts[0]] : edges[parts[-1] + 1]], [SIZES[part] for part in parts], edges[parts[0]])
         for parts in dealt
     ]
-    return LocalGang(points, threads)
+    return LocalGroup(points, threads)
 
 
-def made(rows, members=1, growth=None, counts=(40, 12, 3), save=None, threads=1, rounds=2):
+def made(rows, partitions=1, growth=None, counts=(40, 12, 3), save=None, threads=1, rounds=2):
     first = kmeans(rows, counts[0], 5, np.random.default_rng(1)).centroids
     settings = Rounds(rounds, iterations=5)
     return grow(
-        gang_of(rows, members, threads),
+        gang_of(rows, partitions, threads),
         len(rows),
         growth or Growth((first,)),
         counts,
@@ -44,7 +44,7 @@ def made(rows, members=1, growth=None, counts=(40, 12, 3), save=None, threads=1,
 
 
 def as_bytes(growth):
-    return [found.tobytes() for found in growth.centroids]
+    return [result.tobytes() for result in growth.centroids]
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("members", [2, 4, 7])
-def test_any_number_of_members_and_threads_gives_the_same_bits(small_blocks, members):
+def test_any_number_of_members_and_threads_gives_the_same_bits(small_blocks, partitions):
     rows = mixture()
     one = made(rows)
-    assert [len(found) for found in one.centroids] == [40, 12, 3]
-    assert as_bytes(made(rows, members, threads=2)) == as_bytes(one)
+    assert [len(result) for result in one.centroids] == [40, 12, 3]
+    assert as_bytes(made(rows, partitions, threads=2)) == as_bytes(one)
 
 
 def test_the_nearest_rows_of_each_cluster_are_those_of_a_plain_sort(small_blocks):
@@ -73,10 +73,10 @@ def test_the_nearest_rows_of_each_cluster_are_those_of_a_plain_sort(small_blocks
             sorted(np.flatnonzero(clusters == cluster).tolist(), key=lambda row: (-own[row], row))[:most]
             for cluster in range(40)
         ]
-        found = [
+        result = [
             answer.numbers.tolist() for answer in gang_of(rows, 1).call("nearest", centroids, most)
         ]  # of one member
-        assert found == [sorted(row for rows_ in expected for row in rows_)]
+        assert result == [sorted(row for rows_ in expected for row in rows_)]
 
 
 def test_resampling_takes_half_of_an_average_cluster_and_makes_new_centroids_of_those_alone():
@@ -84,28 +84,28 @@ def test_resampling_takes_half_of_an_average_cluster_and_makes_new_centroids_of_
     centroids = kmeans(rows, 40, 5, np.random.default_rng(1)).centroids
     asked = {}
 
-    class Asked(LocalGang):
+    class Asked(LocalGroup):
         def call(self, method, *arguments):
             asked[method] = arguments
             return super().call(method, *arguments)
 
-    gang = Asked([Points(rows)], 1)
-    found = resample(gang, len(rows), centroids, Rounds(1, iterations=4), np.random.default_rng(0))
+    group = Asked([Points(rows)], 1)
+    result = resample(group, len(rows), centroids, Rounds(1, iterations=4), np.random.default_rng(0))
     assert asked["nearest"][1] == 20  # 1,600 rows of 40 clusters: 40 each, and half of it
     narrowed = asked["narrow"][0]
     assert len(narrowed) <= 800
     expected = kmeans(rows[narrowed], 40, 4, np.random.default_rng(0)).centroids  # the same rows, start and iterations
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_clusters_that_hold_single_rows_leave_nothing_to_resample():
     rows = mixture(60)
     centroids = kmeans(rows, 50, 3, np.random.default_rng(1)).centroids
-    again = resample(LocalGang([Points(rows)], 1), 60, centroids, Rounds(1, nearest=1), np.random.default_rng(0))
+    again = resample(LocalGroup([Points(rows)], 1), 60, centroids, Rounds(1, nearest=1), np.random.default_rng(0))
     assert len(again) == 50
     doubled = np.concatenate([centroids[:25], centroids[:25]])  # half of them hold no row
     assert (
-        resample(LocalGang([Points(rows)], 1), 60, doubled, Rounds(1, nearest=1), np.random.default_rng(0)) is doubled
+        resample(LocalGroup([Points(rows)], 1), 60, doubled, Rounds(1, nearest=1), np.random.default_rng(0)) is doubled
     )
 
 
@@ -135,8 +135,8 @@ def test_a_stop_after_any_round_is_continued_to_the_same_hierarchy_and_repeats_n
 
 def test_each_cluster_is_in_the_nearest_cluster_of_the_level_above():
     growth = made(mixture())
-    found = parents(growth)
-    assert [len(level) for level in found] == [40, 12]
-    for lower, upper, level in zip(growth.centroids, growth.centroids[1:], found, strict=False):
+    result = parents(growth)
+    assert [len(level) for level in result] == [40, 12]
+    for lower, upper, level in zip(growth.centroids, growth.centroids[1:], result, strict=False):
         scores = lower.astype(np.float16).astype(np.float64) @ upper.astype(np.float64).T
         np.testing.assert_array_equal(level, np.round(scores, 12).argmax(axis=1))

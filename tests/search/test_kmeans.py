@@ -9,9 +9,9 @@ from sklearn.cluster import KMeans
 
 from curation.search import partition as share_module
 from curation.search.kmeans import Held, Progress, fit, kmeans, one_in, unit
-from curation.search.partition import Share
+from curation.search.partition import KMeansPartition
 from curation.search.seeding import plus_plus
-from curation.search.worker_group import LocalGang, deal
+from curation.search.worker_group import LocalGroup, deal
 
 
 def mixture(rows, dim=24, components=12, spread=0.35, seed=0):
@@ -42,7 +42,7 @@ def small_blocks(monkeypatch):
 @pytest.mark.parametrize("moving", [1.0, 0.1])
 def test_bounds_leave_out_products_and_nothing_else(small_blocks, step, moving):
     rows, centroids = mixture(1000), directions(40)
-    share = Share(rows)
+    share = KMeansPartition(rows)
     sums, counts = np.zeros(centroids.shape), np.zeros(40, int)
     rng = np.random.default_rng(2)
     multiplied = 0
@@ -65,7 +65,7 @@ def test_bounds_leave_out_products_and_nothing_else(small_blocks, step, moving):
 def test_of_equal_centroids_the_first_is_taken_whatever_is_left_out(small_blocks):
     rows, centroids = mixture(500), directions(10)
     doubled = np.concatenate([centroids, centroids])
-    share = Share(rows)
+    share = KMeansPartition(rows)
     for _ in range(3):
         share.update(doubled)
         assert share.clusters.max() < 10
@@ -75,19 +75,19 @@ def test_of_equal_centroids_the_first_is_taken_whatever_is_left_out(small_blocks
 @pytest.mark.parametrize("members", [1, 2, 4])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("growing", [True, False])
-def test_members_and_threads_change_no_bit(small_blocks, members, threads, growing):
+def test_members_and_threads_change_no_bit(small_blocks, partitions, threads, growing):
     rows = mixture(1600)
     sizes = [400, 200, 280, 400, 120, 200]
 
-    def centroids(members, threads):
+    def centroids(partitions, threads):
         edges = np.cumsum([0, *sizes])
         held = [
             Held(rows[edges[parts[0]] : edges[parts[-1] + 1]], [sizes[part] for part in parts])
-            for parts in deal(range(len(sizes)), members)
+            for parts in deal(range(len(sizes)), partitions)
         ]
-        return fit(LocalGang(held, threads), len(rows), Progress(directions(16)), 6, growing=growing)
+        return fit(LocalGroup(held, threads), len(rows), Progress(directions(16)), 6, growing=growing)
 
-    one, other = centroids(1, 1), centroids(members, threads)
+    one, other = centroids(1, 1), centroids(partitions, threads)
     assert other.centroids.tobytes() == one.centroids.tobytes()
     assert other.objectives == one.objectives
 
@@ -95,11 +95,11 @@ def test_members_and_threads_change_no_bit(small_blocks, members, threads, growi
 @pytest.mark.parametrize("growing", [True, False])
 def test_an_interruption_at_any_iteration_changes_no_bit(small_blocks, growing):
     rows, saved = mixture(1500), []
-    whole = fit(LocalGang([Held(rows)], 1), 1500, Progress(directions(11)), 7, growing=growing, save=saved.append)
+    whole = fit(LocalGroup([Held(rows)], 1), 1500, Progress(directions(11)), 7, growing=growing, save=saved.append)
     assert [len(progress.objectives) for progress in saved] == list(range(1, len(saved) + 1))
     for progress in saved:
         again = Progress(progress.centroids, progress.objectives)
-        again = fit(LocalGang([Held(rows)], 1), 1500, again, 7, growing=growing)
+        again = fit(LocalGroup([Held(rows)], 1), 1500, again, 7, growing=growing)
         assert again.centroids.tobytes() == whole.centroids.tobytes()
         assert again.objectives == whole.objectives
 
@@ -118,22 +118,22 @@ def test_it_is_no_worse_than_faiss_from_the_same_start_and_no_worse_than_scikit_
     rows = mixture(1500)
     exact = rows.astype(np.float32)
     start = exact[:12] / np.linalg.norm(exact[:12], axis=1, keepdims=True)
-    ours = fit(LocalGang([Held(rows)], 1), 1500, Progress(start), 10, growing=False)
+    ours = fit(LocalGroup([Held(rows)], 1), 1500, Progress(start), 10, growing=False)
     theirs = faiss.Kmeans(24, 12, niter=10, spherical=True, min_points_per_centroid=1)
     theirs.train(exact, init_centroids=start)
     assert ours.objectives[-1] == pytest.approx(theirs.obj[-1] / 1500, rel=1e-3)
     sklearn = KMeans(12, n_init=1, init="random", max_iter=30, random_state=0).fit(exact).cluster_centers_
     sklearn /= np.linalg.norm(sklearn, axis=1, keepdims=True)
-    found = kmeans(rows, 12, 30, np.random.default_rng(0)).centroids
-    assert (exact @ found.T).max(axis=1).mean() >= 0.99 * (exact @ sklearn.T).max(axis=1).mean()
+    result = kmeans(rows, 12, 30, np.random.default_rng(0)).centroids
+    assert (exact @ result.T).max(axis=1).mean() >= 0.99 * (exact @ sklearn.T).max(axis=1).mean()
 
 
 def test_empty_clusters_take_half_of_the_largest():
     rows = mixture(600, components=3, spread=0.2)
     far = -unit(rows.astype(np.float64).sum(axis=0, keepdims=True), otherwise=directions(1))
     start = np.concatenate([directions(3), far, far, far])
-    share = Share(rows)
-    done = fit(LocalGang([Held(rows)], 1), 600, Progress(start), 15, growing=False)
+    share = KMeansPartition(rows)
+    done = fit(LocalGroup([Held(rows)], 1), 600, Progress(start), 15, growing=False)
     share.update(done.centroids)
     assert np.bincount(share.clusters, minlength=6).min() > 0
 
@@ -168,8 +168,8 @@ def test_early_iterations_see_a_growing_share_of_the_rows(iterations):
 
 
 @pytest.mark.parametrize(("parts", "members"), [(0, 3), (1, 4), (5, 2), (7, 7), (10, 3)])
-def test_parts_are_dealt_once_each_in_order(parts, members):
-    dealt = deal(range(parts), members)
+def test_parts_are_dealt_once_each_in_order(parts, partitions):
+    dealt = deal(range(parts), partitions)
     assert [part for one in dealt for part in one] == list(range(parts))
-    assert len(dealt) == max(1, min(members, parts))
+    assert len(dealt) == max(1, min(partitions, parts))
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1

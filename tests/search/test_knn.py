@@ -12,8 +12,8 @@ from curation.search.knn import Searcher, build_index, similarities_of
 def vectors():
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(200, 32))
-    found = (centres[rng.integers(0, 200, 4000)] + 0.3 * rng.normal(size=(4000, 32))).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    result = (centres[rng.integers(0, 200, 4000)] + 0.3 * rng.normal(size=(4000, 32))).astype(np.float32)
+    return result / np.linalg.norm(result, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -21,7 +21,7 @@ def test_an_index_finds_nearly_all_true_neighbours_at_their_own_similarities(vec
     searcher = Searcher(vectors, build_index(vectors, compressed=compressed, seed=0), probes=16)
     similar, rows = searcher.search(vectors[:200], 10)
     truth = np.argsort(-(vectors[:200] @ vectors.T), axis=1, kind="stable")[:, :10]
-    recall = np.mean([np.isin(true, found).mean() for true, found in zip(truth, rows, strict=True)])
+    recall = np.mean([np.isin(true, result).mean() for true, result in zip(truth, rows, strict=True)])
     assert recall > 0.95
     np.testing.assert_allclose(similar, np.einsum("qd,qkd->qk", vectors[:200], vectors[rows]), atol=1e-6)
     assert (np.diff(similar, axis=1) <= 0).all()
@@ -64,9 +64,9 @@ def test_a_pair_is_as_similar_to_the_bit_whether_it_was_searched_or_compared(dim
     rng = np.random.default_rng(dim)
     base = rng.normal(size=(300, dim)).astype(np.float16)
     for rows in (base, base.astype(np.float32)):
-        similar, found = Searcher(rows).search(rows[:40], 9)
+        similar, result = Searcher(rows).search(rows[:40], 9)
         at = np.repeat(np.arange(40), 9)
-        np.testing.assert_array_equal(similar.ravel(), similarities_of(rows, rows, at, found.ravel()))
+        np.testing.assert_array_equal(similar.ravel(), similarities_of(rows, rows, at, result.ravel()))
 
 
 def test_an_index_finds_no_more_than_is_in_the_lists_that_it_looks_at(vectors):

@@ -44,7 +44,7 @@ def commit_vectors(collection, part, vectors, live):
     every = np.ones(rows, bool)
     schema = pa.schema([(name, array.type) for name, array in columns.items()])
     commit_output(
-        StageSpec("samples", 1, None, {}, schema, {}), collection, part, every, Output(columns), digest=f"s {part}"
+        StageSpec("fetch", 1, None, {}, schema, {}), collection, part, every, Output(columns), digest=f"s {part}"
     )
     kind = pa.list_(pa.float16(), vectors.shape[1])
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors[live].ravel()), vectors.shape[1])

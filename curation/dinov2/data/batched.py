@@ -107,12 +107,12 @@ def change_colours(x: Tensor, plans: Sequence[Plan]) -> Tensor:
     """
     for position in range(len(CHANGES)):
         for name, change in CHANGES.items():
-            found = [
+            result = [
                 (row, plan.jitter[position][1])
                 for row, plan in enumerate(plans)
                 if plan.jitter and plan.jitter[position][0] == name
             ]
-            _change(x, dict(found), change)
+            _change(x, dict(result), change)
     _change(x, {row: 0.0 for row, plan in enumerate(plans) if plan.grey}, lambda some, _: batched_colour.grey(some))
     kernels = {row: gaussian(plan.blur) for row, plan in enumerate(plans) if plan.blur is not None}
     taps = max((len(kernel) for kernel in kernels.values()), default=1)

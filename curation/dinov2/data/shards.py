@@ -83,15 +83,15 @@ def _weights(sources: Any, shards: Sequence[Shard]) -> dict[str, float]:
     if sources is not None and not isinstance(sources, dict):
         raise ValueError("its sources are no mapping of names")
     weights = {}
-    for name, told in (sources or {}).items():
-        told = told if isinstance(told, dict) else {}
-        weight, found = told.get("weight"), sum(shard.samples for shard in shards if shard.source == name)
+    for name, reported in (sources or {}).items():
+        reported = reported if isinstance(reported, dict) else {}
+        weight, result = reported.get("weight"), sum(shard.samples for shard in shards if shard.source == name)
         if not PLAIN.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a source")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST:
             raise ValueError(f"the source {name} has the weight {weight!r}; it must be a number above 0, at most 1e12")
-        if told.get("samples") != found or not found:
-            raise ValueError(f"the source {name} has {told.get('samples')!r} samples, its shards {found}")
+        if reported.get("samples") != result or not result:
+            raise ValueError(f"the source {name} has {reported.get('samples')!r} samples, its shards {result}")
         weights[name] = float(weight)
     for shard in shards:
         if shard.source not in ([*weights] or [None]):

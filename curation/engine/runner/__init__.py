@@ -8,12 +8,12 @@ import contextlib
 from collections.abc import Iterator
 
 from curation.config import RunnerConfig
-from curation.engine.runner.contract import GangStep, Runner, Step, Task
+from curation.engine.runner.contract import GroupStep, Runner, Step, Task
 from curation.engine.runner.inline import InlineRunner
 from curation.engine.runner.on_ray import RayRunner
 from curation.engine.runner.processes import ProcessRunner
 
-__all__ = ["GangStep", "Runner", "Step", "Task", "open_runner"]
+__all__ = ["GroupStep", "Runner", "Step", "Task", "open_runner"]
 
 
 @contextlib.contextmanager

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from curation.engine.execute import PartWork
-from curation.search.worker_group import Gang, Member
+from curation.search.worker_group import Partition, WorkerGroup
 
-__all__ = ["GangStep", "Runner", "Step", "Task"]
+__all__ = ["GroupStep", "Runner", "Step", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Step(Protocol):
         """Do what there is to do, and commit it."""
 
 
-class GangStep(Protocol):
+class GroupStep(Protocol):
     """Work on all parts of a collection, many times over."""
 
-    def members(self, most: int) -> Sequence[Member]:
+    def partitions(self, most: int) -> Sequence[Partition]:
         """What holds the data, at most so many. Members must pickle before `setup`."""
 
-    def run(self, gang: Gang) -> None:
+    def run(self, group: WorkerGroup) -> None:
         """Do what there is to do with the members' help, and commit it."""
 
 
@@ -56,5 +56,5 @@ class Runner(Protocol):
     def run_step(self, step: Step) -> None:
         """Run a step that needs all parts at once, as one task with all cores to itself."""
 
-    def run_gang(self, step: GangStep) -> None:
+    def run_group(self, step: GroupStep) -> None:
         """Run a step that iterates, in this process, with its data held by as many members as there are workers."""

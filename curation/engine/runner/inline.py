@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from curation.config import RunnerConfig
 from curation.engine.execute import PartWork
-from curation.engine.runner.contract import GangStep, Step, Task
+from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, gpus_for, wants_gpu
 from curation.engine.runner.worker import Answer, Key, Worker, cores, limit_threads, run_alone, with_retries
-from curation.search.worker_group import LocalGang
+from curation.search.worker_group import LocalGroup
 
 __all__ = ["InlineRunner"]
 
@@ -30,6 +30,6 @@ class InlineRunner:
     def run_step(self, step: Step) -> None:
         run_alone(step)
 
-    def run_gang(self, step: GangStep) -> None:
+    def run_group(self, step: GroupStep) -> None:
         limit_threads(self._threads)
-        step.run(LocalGang(step.members(1), cores()))
+        step.run(LocalGroup(step.partitions(1), cores()))

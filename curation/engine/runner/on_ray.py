@@ -11,11 +11,11 @@ from typing import Any
 
 from curation.config import RunnerConfig
 from curation.engine.execute import PartWork
-from curation.engine.runner.contract import GangStep, Step, Task
+from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, Queue
 from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
 from curation.errors import LvdError, RunError
-from curation.search.worker_group import Member
+from curation.search.worker_group import Partition
 
 __all__ = ["RayRunner"]
 
@@ -59,14 +59,14 @@ class RayRunner:
                 "finished parts are kept, run the same command again to continue"
             ) from error
 
-    def run_gang(self, step: GangStep) -> None:
+    def run_group(self, step: GroupStep) -> None:
         self._start()
-        members = step.members(len(self._pool(sys.maxsize)))
-        gang = _RayGang(self._pool(len(members)), members, type(step).__name__)
+        partitions = step.partitions(len(self._pool(sys.maxsize)))
+        group = _RayGroup(self._pool(len(partitions)), partitions, type(step).__name__)
         try:
-            step.run(gang)
+            step.run(group)
         finally:
-            gang.leave()
+            group.leave()
 
     def _map(self, works: Sequence[PartWork], todo: Sequence[Key]) -> Iterator[tuple[Key, Answer]]:
         self._start()
@@ -123,13 +123,13 @@ class RayRunner:
         self._pool(self._settings.workers or cores())
 
 
-class _RayGang:
+class _RayGroup:
     """Members in actors of the pool. What they return stays where it is until it has been added up."""
 
-    def __init__(self, actors: Sequence[Any], members: Sequence[Member], name: str) -> None:
+    def __init__(self, actors: Sequence[Any], partitions: Sequence[Partition], name: str) -> None:
         self._actors = actors
         self._name = name
-        self._get([actor.join.remote(member) for actor, member in zip(actors, members, strict=True)])
+        self._get([actor.join.remote(partition) for actor, partition in zip(actors, partitions, strict=True)])
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         return list(self._get(self._ask(method, arguments)))

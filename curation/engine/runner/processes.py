@@ -14,11 +14,11 @@ from typing import Any
 
 from curation.config import RunnerConfig
 from curation.engine.execute import PartWork
-from curation.engine.runner.contract import GangStep, Step, Task
+from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, Queue, gpus_for
 from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
 from curation.errors import LvdError
-from curation.search.worker_group import Member, added_up
+from curation.search.worker_group import Partition, added_up
 
 __all__ = ["ProcessRunner"]
 
@@ -57,14 +57,14 @@ class ProcessRunner:
         except (EOFError, OSError) as error:
             raise _died(type(step).__name__, "parts") from error
 
-    def run_gang(self, step: GangStep) -> None:
+    def run_group(self, step: GroupStep) -> None:
         self._start()
-        members = step.members(len(self._processes))
-        gang = _ProcessGang(self._processes[: len(members)], members, type(step).__name__)
+        partitions = step.partitions(len(self._processes))
+        group = _ProcessGroup(self._processes[: len(partitions)], partitions, type(step).__name__)
         try:
-            step.run(gang)
+            step.run(group)
         finally:
-            gang.leave()
+            group.leave()
 
     def _map(self, works: Sequence[PartWork], todo: Sequence[Key]) -> Iterator[tuple[Key, Answer]]:
         self._start()
@@ -176,15 +176,15 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-class _ProcessGang:
+class _ProcessGroup:
     """Members in processes of the pool."""
 
-    def __init__(self, processes: Sequence[_Process], members: Sequence[Member], name: str) -> None:
+    def __init__(self, processes: Sequence[_Process], partitions: Sequence[Partition], name: str) -> None:
         self._processes = processes
         self._name = name
         with self._watched():
-            for process, member in zip(processes, members, strict=True):
-                process.ask("join", member)
+            for process, partition in zip(processes, partitions, strict=True):
+                process.ask("join", partition)
             for process in processes:
                 process.answer()
 

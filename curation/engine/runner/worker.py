@@ -13,7 +13,7 @@ from curation.engine.execute import GpuWork, PartWork
 from curation.engine.runner.contract import Step, Task
 from curation.engine.runner.gpus import Gpu, Key, cores
 from curation.errors import PartsFailed, UserError
-from curation.search.worker_group import Member
+from curation.search.worker_group import Partition
 
 __all__ = ["KILLED", "Answer", "Host", "Key", "Worker", "cores", "limit_threads", "run_alone", "with_retries"]
 
@@ -76,21 +76,21 @@ class Host:
     def run_step(self, step: Step) -> None:
         run_alone(step)
 
-    def join(self, member: Member) -> None:
+    def join(self, partition: Partition) -> None:
         limit_threads(self._threads)
         self._round = -1
         self._worker = None  # its models, while a member's data is here
-        self._member: Member | None = member
-        member.setup(self._threads)
+        self._partition: Partition | None = partition
+        partition.setup(self._threads)
 
     def call(self, method: str, arguments: Sequence[Any]) -> Any:
-        return getattr(self._member, method)(*arguments)
+        return getattr(self._partition, method)(*arguments)
 
     def add(self, one: Any, other: Any) -> Any:
         return one + other
 
     def leave(self) -> None:
-        self._member = None
+        self._partition = None
 
 
 def _give(work: PartWork, gpu: Gpu) -> None:

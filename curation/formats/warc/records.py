@@ -90,9 +90,9 @@ def _read_warc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]
             for record in _parsed(source):
                 position = record.stream_pos
                 tally["records"] += 1
-                if found := _take(record, wanted):
-                    yield found
-                    if _swallows_another(found):
+                if result := _take(record, wanted):
+                    yield result
+                    if _swallows_another(result):
                         raise OSError("a record's length reaches into the next")
             return
         except BaseException as error:

@@ -69,9 +69,9 @@ class Source:
         window, offset = b"", after
         while block := self.read(BLOCK):
             window += block
-            found = [at for mark in marks if (at := window.find(mark)) >= 0]
-            if found:
-                return offset + min(found)
+            result = [at for mark in marks if (at := window.find(mark)) >= 0]
+            if result:
+                return offset + min(result)
             keep = min(len(window), longest - 1)
             offset += len(window) - keep
             window = window[len(window) - keep :]

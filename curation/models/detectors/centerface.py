@@ -59,7 +59,7 @@ class CenterFace:
             images: N arrays of (H, W, 3) uint8 RGB, of any size; those that come to one shape run together.
         """
         assert self._model is not None, "setup() comes before detect()"
-        found: list[list[Box]] = [[] for _ in images]
+        result: list[list[Box]] = [[] for _ in images]
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for at, image in enumerate(images):
             groups[self._size(image)].append(at)
@@ -69,8 +69,8 @@ class CenterFace:
             for at, heatmap, scale, offset in zip(members, *outputs[:3], strict=True):
                 down, across = images[at].shape[0] / height, images[at].shape[1] / width
                 boxes = _decoded(heatmap, scale, offset, width, height, self._floor)
-                found[at] = [box.scaled(across, down) for box in boxes]
-        return found
+                result[at] = [box.scaled(across, down) for box in boxes]
+        return result
 
     def _size(self, image: Pixels) -> tuple[int, int]:
         """Width and height that an image is resized to: as the reference, each rounded up to a multiple of 32."""

@@ -97,12 +97,12 @@ class NudeNet:
 
     def scores(self, images: Sequence[Pixels]) -> Floats:
         """(N, 18): for each class its best box's score, 0 where there is none."""
-        found = np.zeros((len(images), len(LABELS)), np.float32)
-        for row, boxes in zip(found, self.detect(images), strict=True):
+        result = np.zeros((len(images), len(LABELS)), np.float32)
+        for row, boxes in zip(result, self.detect(images), strict=True):
             for box in boxes:
                 at = LABELS.index(box.label)
                 row[at] = max(row[at], box.score)
-        return found
+        return result
 
     def _boxes(self, output: Floats, shape: tuple[int, ...]) -> list[Box]:
         """(22, 2100) of one image: centre, width and height, then 18 scores, for each of 2,100 places."""

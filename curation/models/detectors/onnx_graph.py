@@ -69,7 +69,7 @@ def _shape(axes: Sequence[str | int]) -> bytes:
 
 
 def _name(message: bytes, number: int) -> bytes:
-    return next((value for found, value, _ in _fields(message) if found == number), b"")
+    return next((value for result, value, _ in _fields(message) if result == number), b"")
 
 
 def _fields(message: bytes) -> Iterator[Field]:

@@ -7,15 +7,15 @@ import pyarrow as pa
 from curation.config import ClusterConfig
 from curation.engine.contract import Output, Place, StageSpec
 from curation.errors import ConfigError, RunError
-from curation.run.artifacts import Fitted
+from curation.run.artifacts import Artifact
 from curation.run.parts import Collection, digest_of, random_for
 from curation.search.kmeans import Progress, fit, unit
-from curation.search.partition import Change, Share
+from curation.search.partition import Change, KMeansPartition
 from curation.search.seeding import SAMPLE, plus_plus
-from curation.search.worker_group import Gang, deal
+from curation.search.worker_group import WorkerGroup, deal
 from curation.stages.knn.vectors import VECTOR, halves_of, live_counts, read_vectors, vectors_state
 
-__all__ = ["Clusters", "FitCentroids", "PartVectors", "assigned", "read_vectors"]
+__all__ = ["Clusters", "EmbeddingsPartition", "FitCentroids", "assigned", "read_vectors"]
 
 MOST_CLUSTERS = 100_000
 IMAGES_PER_CLUSTER = 100
@@ -31,7 +31,7 @@ class Clusters:
         after: the stage whose live rows it takes.
     """
 
-    def __init__(self, centroids: Fitted, after: str = "embeddings") -> None:
+    def __init__(self, centroids: Artifact, after: str = "embeddings") -> None:
         self._centroids = centroids
         self.spec = StageSpec(
             name="clusters",
@@ -55,7 +55,7 @@ class Clusters:
         return Output(columns)
 
 
-def assigned(rows: pa.Table, place: Place, centroids: npt.NDArray[np.float32]) -> Share:
+def assigned(rows: pa.Table, place: Place, centroids: npt.NDArray[np.float32]) -> KMeansPartition:
     """The embeddings of a part, each with its nearest centroid.
 
     Raises:
@@ -68,7 +68,7 @@ def assigned(rows: pa.Table, place: Place, centroids: npt.NDArray[np.float32]) -
             f"{file}: vectors of {vectors.shape[1]} dimensions, the centroids have {centroids.shape[1]}; "
             "they are of different models, so delete this file and run the same command again"
         )
-    share = Share(vectors.copy(), bounds=False)  # Arrow's memory is read-only, which torch does not take
+    share = KMeansPartition(vectors.copy(), bounds=False)  # Arrow's memory is read-only, which torch does not take
     share.update(centroids)
     return share
 
@@ -90,13 +90,13 @@ class FitCentroids:
         self._seed = seed
         inputs = vectors_state(pool, "embeddings", after)
         digest = digest_of(["centroids", 2, settings.model_dump(), seed, inputs])
-        self.fitted = Fitted(pool.store, name, digest)
-        self._partial = Fitted(pool.store, f"{name}_so_far", digest)
+        self.artifact = Artifact(pool.store, name, digest)
+        self._partial = Artifact(pool.store, f"{name}_so_far", digest)
 
     def is_current(self) -> bool:
-        return self.fitted.load() is not None
+        return self.artifact.load() is not None
 
-    def members(self, most: int) -> list["PartVectors"]:
+    def partitions(self, most: int) -> list["EmbeddingsPartition"]:
         """Members of a gang, at most so many, that hold the sample.
 
         Raises:
@@ -104,17 +104,17 @@ class FitCentroids:
         """
         chosen = self._chosen()
         dealt = deal(list(chosen), most)
-        return [PartVectors(self._pool, {part: chosen[part] for part in parts}, self._after) for parts in dealt]
+        return [EmbeddingsPartition(self._pool, {part: chosen[part] for part in parts}, self._after) for parts in dealt]
 
-    def run(self, gang: Gang) -> None:
+    def run(self, group: WorkerGroup) -> None:
         """Raises RunError where embeddings are damaged."""
         chosen = self._chosen()
         rows = sum(map(len, chosen.values()))
-        progress = self._stored() or Progress(self._first(gang, chosen))
+        progress = self._stored() or Progress(self._first(group, chosen))
         done = fit(
-            gang, rows, progress, self._settings.iterations, growing=self._settings.growing, save=self._save_progress
+            group, rows, progress, self._settings.iterations, growing=self._settings.growing, save=self._save_progress
         )
-        self.fitted.save({"centroids": done.centroids, "objectives": np.array(done.objectives)})
+        self.artifact.save({"centroids": done.centroids, "objectives": np.array(done.objectives)})
         self._pool.store.remove(self._partial.file)
 
     def _count(self, images: int) -> int:
@@ -139,7 +139,7 @@ class FitCentroids:
             every = np.sort(random_for(self._seed, "clusters").choice(images, wanted, replace=False))
         return _by_part(sizes, every)
 
-    def _first(self, gang: Gang, chosen: dict[int, Ints]) -> npt.NDArray[np.float32]:
+    def _first(self, group: WorkerGroup, chosen: dict[int, Ints]) -> npt.NDArray[np.float32]:
         """The first centroids: images of the sample."""
         sizes = {part: len(numbers) for part, numbers in chosen.items()}
         rows = sum(sizes.values())
@@ -147,8 +147,8 @@ class FitCentroids:
         rng = random_for(self._seed, "first centroids")
         wanted = count if self._settings.init == "random" else min(rows, SAMPLE * count)
         places = _by_part(sizes, np.sort(rng.choice(rows, wanted, replace=False)))
-        found = np.concatenate([vectors for vectors in gang.call("take", places) if len(vectors)])
-        first = found.astype(np.float32) if self._settings.init == "random" else plus_plus(found, count, rng)
+        result = np.concatenate([vectors for vectors in group.call("take", places) if len(vectors)])
+        first = result.astype(np.float32) if self._settings.init == "random" else plus_plus(result, count, rng)
         return unit(first.astype(np.float64), otherwise=first)
 
     def _save_progress(self, progress: Progress) -> None:
@@ -163,7 +163,7 @@ class FitCentroids:
         return Progress(arrays["centroids"], arrays["objectives"].tolist()) if arrays else None
 
 
-class PartVectors:
+class EmbeddingsPartition:
     """A member of a gang: embeddings of some parts, in memory once.
 
     Args:
@@ -187,20 +187,20 @@ class PartVectors:
         vectors: Halves | None = None
         start = 0
         for part, numbers in self._chosen.items():
-            found = read_vectors(self._collection, part, after=self._after)[numbers]
+            result = read_vectors(self._collection, part, after=self._after)[numbers]
             if vectors is None:
-                vectors = np.empty((sum(sizes), found.shape[1]), np.float16)
-            if found.shape[1] != vectors.shape[1]:
+                vectors = np.empty((sum(sizes), result.shape[1]), np.float16)
+            if result.shape[1] != vectors.shape[1]:
                 raise RunError(
                     f"{self._collection.store.url(self._collection.file('embeddings', part))}: vectors of "
-                    f"{found.shape[1]} dimensions, those of other parts have {vectors.shape[1]}; "
+                    f"{result.shape[1]} dimensions, those of other parts have {vectors.shape[1]}; "
                     "delete this file and run the same command again"
                 )
-            vectors[start : start + len(found)] = found
-            start += len(found)
+            vectors[start : start + len(result)] = result
+            start += len(result)
         assert vectors is not None, "a member without parts"
         self.vectors, self.sizes = vectors, sizes
-        self._share = Share(vectors, sizes, threads=threads)
+        self._share = KMeansPartition(vectors, sizes, threads=threads)
 
     def update(self, centroids: npt.NDArray[np.float32], every: int) -> Change:
         return self._share.update(centroids, every)

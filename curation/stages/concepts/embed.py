@@ -11,13 +11,13 @@ from curation.engine.contract import Output, StageSpec
 from curation.engine.locations import image_columns
 from curation.imaging.decode import Pixels
 from curation.models import Embedder, Fittable, NetworkEmbedder, Whitening
-from curation.run.artifacts import Arrays, Fitted
+from curation.run.artifacts import Arrays, Artifact
 from curation.stages.knn.vectors import VECTOR
 
-__all__ = ["Describe", "whitening"]
+__all__ = ["Embed", "whitening"]
 
 
-class Describe:
+class Embed:
     """The stages `copies` and `embeddings`.
 
     Args:
@@ -34,7 +34,7 @@ class Describe:
         name: str,
         after: str,
         embedder: Embedder,
-        whitening: Fitted | None,
+        whitening: Artifact | None,
         side: int,
         fingerprint: str,
         *,
@@ -94,5 +94,5 @@ def whitening(model: Fittable) -> Callable[[Iterable[Pixels]], Arrays]:
 
 
 def _whitening(model: Fittable, images: Iterable[Pixels]) -> Arrays:
-    fitted = model.fit(images)
-    return {"mean": np.asarray(fitted.mean), "projection": np.asarray(fitted.projection)}
+    artifact = model.fit(images)
+    return {"mean": np.asarray(artifact.mean), "projection": np.asarray(artifact.projection)}

@@ -18,14 +18,14 @@ from curation.run.parts import Collection
 from curation.search.knn import Floats, Ints, Searcher
 from curation.stages.knn.vectors import VECTOR, gather_vectors, read_vectors, vectors_state
 
-__all__ = ["UNWANTED_SCHEMA", "UnwantedWork"]
+__all__ = ["EXCLUDE_SCHEMA", "ExcludeWork"]
 
-UNWANTED_SCHEMA = pa.schema(
+EXCLUDE_SCHEMA = pa.schema(
     [("example_set", pa.string()), ("example", pa.binary(16)), ("example_similarity", pa.float32())]
 )
 
 
-class UnwantedWork:
+class ExcludeWork:
     """The nearest example of each pool image, by part.
 
     The columns name the example that an image resembles most; of a dropped image, the one among those that are near
@@ -37,25 +37,25 @@ class UnwantedWork:
 
     def __init__(self, pool: Collection, examples: Sequence[Collection], sets: Sequence[ExcludeConfig]) -> None:
         self.collection = pool
-        self.stages = ["unwanted"]
+        self.stages = ["exclude"]
         self._examples = examples
         self._names = [item.name for item in sets]
         self._thresholds = np.array([item.threshold for item in sets], np.float32)
         states = [vectors_state(examples, "embeddings", "embeddings") for examples in self._examples]
         self._spec = StageSpec(
-            name="unwanted",
+            name="exclude",
             version=2,
             after="embeddings",
             reads={"embeddings": [VECTOR]},
-            schema=UNWANTED_SCHEMA,
+            schema=EXCLUDE_SCHEMA,
             settings={"sets": [[item.name, item.threshold, state] for item, state in zip(sets, states, strict=True)]},
         )
 
     def setup(self) -> None:
-        found = [gather_vectors(examples, "embeddings", "embeddings") for examples in self._examples]
-        self._searchers = [Searcher(vectors.halves) for vectors in found]
+        result = [gather_vectors(examples, "embeddings", "embeddings") for examples in self._examples]
+        self._searchers = [Searcher(vectors.halves) for vectors in result]
         self._ids = [
-            _ids(examples, vectors.part, vectors.row) for examples, vectors in zip(self._examples, found, strict=True)
+            _ids(examples, vectors.part, vectors.row) for examples, vectors in zip(self._examples, result, strict=True)
         ]
 
     def is_current(self, part: int) -> bool:
@@ -84,7 +84,7 @@ class UnwantedWork:
         return similar[:, 0], rows[:, 0]
 
     def _judge(self, nearest: Sequence[tuple[Floats, Ints]], count: int) -> Output:
-        similar = np.stack([found for found, _ in nearest])
+        similar = np.stack([result for result, _ in nearest])
         above = similar > self._thresholds[:, None]
         unwanted = above.any(axis=0)
         # Of equal ones the first set, so the order of the config decides.
@@ -108,7 +108,7 @@ class UnwantedWork:
 
 def _ids(collection: Collection, part: npt.NDArray[np.int32], row: npt.NDArray[np.int32]) -> list[bytes]:
     """Ids of images by place; places are in the order of parts."""
-    found: list[bytes] = []
+    result: list[bytes] = []
     for number in np.unique(part).tolist():
-        found += collection.read("samples", number, ["id"])["id"].take(pa.array(row[part == number])).to_pylist()
-    return found
+        result += collection.read("fetch", number, ["id"])["id"].take(pa.array(row[part == number])).to_pylist()
+    return result

@@ -13,15 +13,15 @@ import pyarrow as pa
 from curation.config import ClusterConfig, HierarchyConfig
 from curation.engine.contract import Output, Place, StageSpec
 from curation.errors import ConfigError, RunError
-from curation.run.artifacts import Fitted
+from curation.run.artifacts import Artifact
 from curation.run.parts import Collection, digest_of, random_for
 from curation.search.hierarchical import Growth, Nearest, Points, Rounds, grow, parents
 from curation.search.partition import Change
-from curation.search.worker_group import Gang
-from curation.stages.concepts.clusters import FitCentroids, PartVectors, assigned
+from curation.search.worker_group import WorkerGroup
+from curation.stages.concepts.clusters import EmbeddingsPartition, FitCentroids, assigned
 from curation.stages.knn.vectors import VECTOR, live_counts
 
-__all__ = ["PATH", "FitTree", "Tree", "TreeVectors", "tree_counts"]
+__all__ = ["PATH", "FitHierarchy", "Hierarchy", "HierarchyPartition", "level_counts"]
 
 PATH = "cluster_path"
 """The column: an image's cluster on each level, from the top to the lowest."""
@@ -33,18 +33,18 @@ Halves = npt.NDArray[np.float16]
 Ints = npt.NDArray[np.int64]
 
 
-class Tree:
+class Hierarchy:
     """The stage `tree`: the path of each pool image, and its similarity to the centroid of its lowest cluster."""
 
-    def __init__(self, tree: Fitted) -> None:
+    def __init__(self, tree: Artifact) -> None:
         self._tree = tree
         self.spec = StageSpec(
-            name="tree",
+            name="hierarchy",
             version=1,
             after="clusters",
             reads={"embeddings": [VECTOR]},
             schema=pa.schema([(PATH, pa.list_(pa.int32())), ("leaf_similarity", pa.float32())]),
-            settings={"tree": tree.digest},
+            settings={"hierarchy": tree.digest},
         )
 
     def setup(self) -> None:
@@ -67,7 +67,7 @@ class Tree:
         return Output(columns)
 
 
-class FitTree:
+class FitHierarchy:
     """Makes the hierarchy from the sample that `FitCentroids` would take, and stores it after each round.
 
     Args:
@@ -87,14 +87,14 @@ class FitTree:
         self._clusters = clusters
         self._seed = seed
         self._after = after
-        digest = digest_of(["tree", 1, settings.model_dump(), self._first.fitted.digest])
-        self.fitted = Fitted(pool.store, "tree", digest)
-        self._partial = Fitted(pool.store, "tree_so_far", digest)
+        digest = digest_of(["hierarchy", 1, settings.model_dump(), self._first.artifact.digest])
+        self.artifact = Artifact(pool.store, "hierarchy", digest)
+        self._partial = Artifact(pool.store, "tree_so_far", digest)
 
     def is_current(self) -> bool:
-        return self.fitted.load() is not None
+        return self.artifact.load() is not None
 
-    def members(self, most: int) -> list["TreeVectors"]:
+    def partitions(self, most: int) -> list["HierarchyPartition"]:
         """Members of a gang, at most so many, that hold the sample.
 
         Raises:
@@ -106,37 +106,37 @@ class FitTree:
                 f"hierarchy.levels: {self._settings.levels[0]} clusters cannot be made of {images} images; "
                 f"begin with {images} or less"
             )
-        members = self._first.members(most)
-        firsts = np.cumsum([0, *map(len, members)]).tolist()
-        return [TreeVectors(member, first) for member, first in zip(members, firsts, strict=False)]
+        partitions = self._first.partitions(most)
+        firsts = np.cumsum([0, *map(len, partitions)]).tolist()
+        return [HierarchyPartition(partition, first) for partition, first in zip(partitions, firsts, strict=False)]
 
-    def run(self, gang: Gang) -> None:
+    def run(self, group: WorkerGroup) -> None:
         """Raises RunError where embeddings are damaged."""
         if not self._first.is_current():
-            self._first.run(gang)
+            self._first.run(group)
         rounds = Rounds(
             self._settings.resamplings, self._settings.nearest, self._clusters.iterations, self._clusters.growing
         )
-        first: Floats = self._first.fitted.need()["centroids"]
+        first: Floats = self._first.artifact.need()["centroids"]
         growth = grow(
-            gang,
-            sum(gang.call("size")),
+            group,
+            sum(group.call("size")),
             self._stored() or Growth((first,)),
-            tuple(self._settings.levels or tree_counts(len(first))),
+            tuple(self._settings.levels or level_counts(len(first))),
             rounds,
             lambda level, number: random_for(self._seed, "tree", level, number),
             threads=os.cpu_count() or 1,
             save=self._save,
         )
-        arrays = {f"centroids_{level}": found for level, found in enumerate(growth.centroids, 1)}
-        over = {f"parents_{level}": found for level, found in enumerate(parents(growth), 1)}
-        self.fitted.save({**arrays, **over})
+        arrays = {f"centroids_{level}": result for level, result in enumerate(growth.centroids, 1)}
+        over = {f"parents_{level}": result for level, result in enumerate(parents(growth), 1)}
+        self.artifact.save({**arrays, **over})
         self._pool.store.remove(self._partial.file)
         if self._begun:
-            self._pool.store.remove(self._first.fitted.file)
+            self._pool.store.remove(self._first.artifact.file)
 
     def _save(self, growth: Growth) -> None:
-        arrays = {f"centroids_{level}": found for level, found in enumerate(growth.centroids, 1)}
+        arrays = {f"centroids_{level}": result for level, result in enumerate(growth.centroids, 1)}
         self._partial.save({**arrays, "resampled": np.array([growth.resampled])})
 
     def _stored(self) -> Growth | None:
@@ -151,7 +151,7 @@ class FitTree:
         return Growth(tuple(arrays[f"centroids_{level}"] for level in levels), int(arrays["resampled"][0]))
 
 
-def tree_counts(lowest: int) -> list[int]:
+def level_counts(lowest: int) -> list[int]:
     """Clusters of each level, from the lowest, where the config does not say: down to the last that has two or more."""
     counts = [lowest]
     while counts[-1] // FEWER > 1:
@@ -159,14 +159,14 @@ def tree_counts(lowest: int) -> list[int]:
     return counts
 
 
-class TreeVectors:
+class HierarchyPartition:
     """A member of a gang: the vectors of some parts, and what resampling asks of them.
 
     Args:
         first: the number of the first of them among those of all members.
     """
 
-    def __init__(self, vectors: PartVectors, first: int) -> None:
+    def __init__(self, vectors: EmbeddingsPartition, first: int) -> None:
         self._vectors = vectors
         self._first = first
 

@@ -13,14 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.config import SemanticConfig
+from curation.config import SemanticDedupConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
 from curation.engine.gather import Gathered, gather, ids_of
 from curation.run.parts import Collection, digest_of
 from curation.search.components import components_of, first_of_each, keep_order
 from curation.search.knn import similarities_of
-from curation.stages.knn.knn import ALIKE
+from curation.stages.knn.knn import EMBEDDING_KNN
 from curation.stages.knn.vectors import gather_vectors
 
 __all__ = ["SEMANTIC_SCHEMA", "SemanticDedup", "kept_instead"]
@@ -36,15 +36,15 @@ class SemanticDedup:
         after: the stage whose live rows it takes, those that `alike` was made for.
     """
 
-    def __init__(self, pool: Collection, settings: SemanticConfig, after: str) -> None:
+    def __init__(self, pool: Collection, settings: SemanticDedupConfig, after: str) -> None:
         self._pool = pool
         self._settings = settings
         self._after = after
         self._spec = StageSpec(
-            name="semantic",
+            name="semantic_dedup",
             version=1,
             after=after,
-            reads={ALIKE.name: []},
+            reads={EMBEDDING_KNN.name: []},
             schema=SEMANTIC_SCHEMA,
             settings=settings.model_dump(exclude={"enabled", "neighbours"}),
         )
@@ -56,15 +56,15 @@ class SemanticDedup:
         """Decide over all images, and commit the parts that are out of date."""
         started = time.monotonic()
         digest = self._digest()
-        images = gather(self._pool, self._after, {"samples": ["id", "width", "height", "length"]})
+        images = gather(self._pool, self._after, {"fetch": ["id", "width", "height", "length"]})
         pixels = images.table["width"].to_numpy().astype(np.int64) * images.table["height"].to_numpy()
         rank = keep_order(pixels, images.table["length"].to_numpy(), ids_of(images.table["id"]))
         instead = kept_instead(self._links(images), rank)
         vectors = gather_vectors(self._pool, "embeddings", self._after).halves
         similarity = similarities_of(vectors, vectors, np.arange(len(images)), instead)
-        if self._settings.widest is not None:
+        if self._settings.min_similarity_to_kept is not None:
             own = np.arange(len(images))
-            instead = np.where(similarity >= self._settings.widest, instead, own)
+            instead = np.where(similarity >= self._settings.min_similarity_to_kept, instead, own)
             similarity = similarities_of(vectors, vectors, own, instead)
         stale = self._stale(digest)
         seconds = (time.monotonic() - started) / max(1, len(stale))
@@ -88,24 +88,26 @@ class SemanticDedup:
     def _links(self, images: Gathered) -> Ints:
         """(E, 2) positions of images that are more similar than the threshold."""
         keys = _keys(images.part, images.row)
-        found = [np.empty((0, 2), np.int64)]
+        result = [np.empty((0, 2), np.int64)]
         for part in images.masks:
-            table = self._pool.read(ALIKE.name, part, ["alike_part", "alike_row", "alike_similarity"])
-            lengths = pc.list_value_length(table["alike_row"]).drop_null().to_numpy()
+            table = self._pool.read(
+                EMBEDDING_KNN.name, part, ["neighbour_part", "neighbour_row", "neighbour_similarity"]
+            )
+            lengths = pc.list_value_length(table["neighbour_row"]).drop_null().to_numpy()
             chosen = images.of_part(part)
             source = np.repeat(np.arange(chosen.start, chosen.stop), lengths)
-            others = _keys(_flat(table["alike_part"]), _flat(table["alike_row"]))
-            linked = _flat(table["alike_similarity"]) > np.float32(self._settings.threshold)
+            others = _keys(_flat(table["neighbour_part"]), _flat(table["neighbour_row"]))
+            linked = _flat(table["neighbour_similarity"]) > np.float32(self._settings.threshold)
             target = np.searchsorted(keys, others[linked])
-            found.append(np.stack([source[linked], target], axis=1))
-        return np.concatenate(found)
+            result.append(np.stack([source[linked], target], axis=1))
+        return np.concatenate(result)
 
     def _stale(self, digest: str) -> list[int]:
         footers = {part: self._pool.footer(self._spec.name, part) for part in self._pool.parts(self._after)}
         return [part for part, footer in footers.items() if footer is None or footer.digest != digest]
 
     def _digest(self) -> str:
-        inputs = [self._pool.state(stage) for stage in ("embeddings", self._after, ALIKE.name)]
+        inputs = [self._pool.state(stage) for stage in ("embeddings", self._after, EMBEDDING_KNN.name)]
         return digest_of([self._spec.name, self._spec.version, dict(self._spec.settings), inputs])
 
 

@@ -90,19 +90,19 @@ class Dedup:
         self._sets = sets
         self._settings = settings
         self._radius = hashing.radius
-        looked, lowered = ["verified"] * (settings.verify != "off"), [BIAS] * (settings.normalise.weight > 0)
-        self._stages = ["copies", *lowered, "near", *looked]
+        looked, lowered = ["verify_copies"] * (settings.verify != "off"), [BIAS] * (settings.normalise.weight > 0)
+        self._stages = ["copy_descriptors", *lowered, "copy_knn", *looked]
         own = ["hashes"] if settings.self_.enabled else []
         self._own_stages = [*own, *self._stages]
         self._spec = StageSpec(
             name="dedup",
             version=2,
-            after="copies",
+            after="copy_descriptors",
             reads={stage: [] for stage in self._own_stages},
             schema=DEDUP_SCHEMA,
             settings={
                 **settings.model_dump(
-                    by_alias=True, exclude={"shard"} | ({"normalise"} if not settings.normalise.weight else set())
+                    by_alias=True, exclude={"partition"} | ({"normalise"} if not settings.normalise.weight else set())
                 ),
                 "radius": hashing.radius,
                 "references": [[item.name, item.threshold] for item in sets],
@@ -150,7 +150,7 @@ class Dedup:
         commit_output(self._spec, self._pool, part, images.masks[part], output, digest=digest, seconds=seconds)
 
     def _stale(self, digest: str) -> list[int]:
-        footers = {part: self._pool.footer(self._spec.name, part) for part in self._pool.parts("copies")}
+        footers = {part: self._pool.footer(self._spec.name, part) for part in self._pool.parts("copy_descriptors")}
         return [part for part, footer in footers.items() if footer is None or footer.digest != digest]
 
     def _digest(self) -> str:
@@ -210,8 +210,10 @@ def decide(
             components_of(count, pairs), np.where(live, rank, rank + count).argsort().argsort()
         )
         dropped = np.flatnonzero(live & (kept_instead != np.arange(count)))
-        if settings.widest is not None:
-            dropped = dropped[_similar(vectors, offsets, dropped, kept_instead[dropped]) >= settings.widest]
+        if settings.min_similarity_to_kept is not None:
+            dropped = dropped[
+                _similar(vectors, offsets, dropped, kept_instead[dropped]) >= settings.min_similarity_to_kept
+            ]
         _drop(dropped, kept_instead, DropReason.COPY, component, reason)
 
     similarity = _similar(vectors, offsets, np.arange(count), component)
@@ -235,14 +237,14 @@ def duplicates_in(
     count = len(vectors)
     pairs, similar = similarity_links(vectors, settings.neighbours, settings.self_.threshold)
     wider, also = similarity_links(vectors, settings.neighbours, settings.relative.threshold)
-    found = [Edges.similar(wider, also)]
+    result = [Edges.similar(wider, also)]
     if len(references):
         near, rows = nearest(vectors, references, settings.neighbours)
         image, column = np.nonzero(near > settings.relative.threshold)
         leads = np.stack([count + rows[image, column], image], axis=1)
-        found.append(Edges.similar(leads, near[image, column]))
+        result.append(Edges.similar(leads, near[image, column]))
     everything = np.concatenate([vectors, references])
-    return decide(hashes, everything, Edges.similar(pairs, similar), Edges.joined(found), rank, settings, radius)
+    return decide(hashes, everything, Edges.similar(pairs, similar), Edges.joined(result), rank, settings, radius)
 
 
 def _similar(vectors: Rows, offsets: Floats, rows: Ints, others: Ints) -> Floats:

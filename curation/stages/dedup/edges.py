@@ -98,28 +98,28 @@ def read_edges(
     """
     looked = settings.verify != "off"
     limit = settings.relative.threshold if relative else settings.self_.threshold
-    limit = settings.sure if looked else limit if threshold is None else threshold
+    limit = settings.accept_above if looked else limit if threshold is None else threshold
     kind = "sure" if looked else "similar"
     own = pool if references is None else references
     keys = _keys(pool.part, pool.row)
-    found = [Edges.similar(np.empty((0, 2), np.int64), np.empty(0, np.float32), kind)]
+    result = [Edges.similar(np.empty((0, 2), np.int64), np.empty(0, np.float32), kind)]
     for part in sorted(own.masks):
-        near = collection.read("near", part, ["near_part", "near_row", "near_similarity"])
-        lengths = np.array([len(items) for items in near["near_row"].to_pylist() if items is not None], np.int64)
+        near = collection.read("copy_knn", part, ["neighbour_part", "neighbour_row", "neighbour_similarity"])
+        lengths = np.array([len(items) for items in near["neighbour_row"].to_pylist() if items is not None], np.int64)
         numbers = np.arange(own.of_part(part).start, own.of_part(part).stop)
         source = np.repeat(numbers + (0 if references is None else first), lengths)
-        others = _keys(_flat(near["near_part"]), _flat(near["near_row"]))
-        similar = _flat(near["near_similarity"]).astype(np.float32)
+        others = _keys(_flat(near["neighbour_part"]), _flat(near["neighbour_row"]))
+        similar = _flat(near["neighbour_similarity"]).astype(np.float32)
         chosen = similar > limit
         columns = None
         if looked:
-            columns = collection.read("verified", part, ["inliers", "agreement", "score", "mirrored", "transform"])
+            columns = collection.read("verify_copies", part, ["inliers", "agreement", "score", "mirrored", "transform"])
             score = np.nan_to_num(_flat(columns["score"]).astype(np.float64), nan=-1.0)
             chosen |= score >= settings.score
         target = np.searchsorted(keys, others[chosen])
         edges = Edges.similar(np.stack([source[chosen], target], axis=1), similar[chosen], kind)
-        found.append(edges if columns is None else _with_geometry(edges, columns, chosen))
-    return Edges.joined(found)
+        result.append(edges if columns is None else _with_geometry(edges, columns, chosen))
+    return Edges.joined(result)
 
 
 def link_columns(component: Ints, edges: Edges, reason: Sequence[DropReason | None]) -> dict[str, pa.Array]:

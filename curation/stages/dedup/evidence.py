@@ -52,12 +52,12 @@ class Evidence:
         Args:
             own_thresholds: a set that names its threshold has that one.
         """
-        found, first = [read_edges(self.pool, self.images, None, 0, settings, relative=True)], len(self.images)
+        result, first = [read_edges(self.pool, self.images, None, 0, settings, relative=True)], len(self.images)
         for reference, leak, item in zip(self.references, self.leaks, self.sets, strict=True):
             threshold = item.threshold if own_thresholds else None
-            found.append(read_edges(reference, self.images, leak, first, settings, relative=True, threshold=threshold))
+            result.append(read_edges(reference, self.images, leak, first, settings, relative=True, threshold=threshold))
             first += len(leak)
-        return Edges.joined(found)
+        return Edges.joined(result)
 
     @cached_property
     def hashes(self) -> npt.NDArray[np.uint8] | None:
@@ -93,9 +93,11 @@ def read_evidence(
         sets: the settings of the reference sets, in the same order.
     """
     hashed = {"hashes": ["hash"]} if with_hashes else {}
-    images = gather(pool, "copies", {"samples": ["id", "width", "height", "length"], **hashed})
-    leaks = [gather(reference, "copies", {"samples": ["id"]}) for reference in references]
-    gathered = [gather_vectors(collection, "copies", "copies").halves for collection in (pool, *references)]
+    images = gather(pool, "copy_descriptors", {"fetch": ["id", "width", "height", "length"], **hashed})
+    leaks = [gather(reference, "copy_descriptors", {"fetch": ["id"]}) for reference in references]
+    gathered = [
+        gather_vectors(collection, "copy_descriptors", "copy_descriptors").halves for collection in (pool, *references)
+    ]
     vectors = [halves for halves in gathered if len(halves)]
     names = [None] * len(images) + [item.name for leak, item in zip(leaks, sets, strict=True) for _ in range(len(leak))]
     return Evidence(

@@ -16,7 +16,7 @@ from curation.config import HashConfig
 from curation.engine.contract import Output, StageSpec
 from curation.engine.locations import image_columns
 from curation.imaging.decode import Pixels
-from curation.run.artifacts import Arrays, Fitted
+from curation.run.artifacts import Arrays, Artifact
 
 __all__ = ["THUMBNAIL", "Hashes", "fit_basis", "hash_basis", "thumbnails"]
 
@@ -38,7 +38,7 @@ class Hashes:
     """
 
     def __init__(
-        self, settings: HashConfig, basis: Fitted | None, side: int, *, after: str = "decode", changed: bool = False
+        self, settings: HashConfig, basis: Artifact | None, side: int, *, after: str = "decode", changed: bool = False
     ) -> None:
         self._settings = settings
         self._basis = basis

@@ -16,7 +16,7 @@ from curation.imaging.decode import decode, read_image
 from curation.imaging.local_features import FEATURES_VERSION, Features, extract
 from curation.run.parts import Collection, digest_of
 
-__all__ = ["FEATURES_SIDE", "FeaturesWork", "band", "features_from"]
+__all__ = ["FEATURES_SIDE", "LocalFeaturesWork", "band", "features_from"]
 
 FEATURES_SIDE = 320
 """Shorter side that images are decoded for."""
@@ -26,38 +26,39 @@ Ints = npt.NDArray[np.int64]
 
 def band(collection: Collection, part: int, settings: DedupConfig, floor: float, top: int) -> tuple[Ints, Ints, Ints]:
     """Pairs of a part that are to be looked at: the row, its place in the row's list, and (part, row) of the other."""
-    table = collection.read("near", part, ["near_part", "near_row", "near_similarity"])
-    lists = table["near_similarity"].combine_chunks()
+    table = collection.read("copy_knn", part, ["neighbour_part", "neighbour_row", "neighbour_similarity"])
+    lists = table["neighbour_similarity"].combine_chunks()
     lengths = np.diff(lists.offsets.to_numpy()) if len(lists) else np.empty(0, np.int64)
     source = np.repeat(np.arange(len(lists)), lengths)
     place = np.arange(len(source)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     similar = lists.flatten().to_numpy(zero_copy_only=False)
     others = [
-        table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in ("near_part", "near_row")
+        table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        for name in ("neighbour_part", "neighbour_row")
     ]
-    chosen = (similar > floor) & (similar <= settings.sure) & (place < top)
+    chosen = (similar > floor) & (similar <= settings.accept_above) & (place < top)
     return source[chosen], place[chosen], np.stack(others, axis=1).astype(np.int64)[chosen]
 
 
-class FeaturesWork:
+class LocalFeaturesWork:
     """Features by part of the pool, null where an image is in no pair."""
 
     def __init__(self, pool: Collection, settings: DedupConfig, limits: ImageConfig, *, changed: bool) -> None:
         self.collection = pool
-        self.stages = ["features"]
+        self.stages = ["local_features"]
         self._settings = settings
         self._limits = limits
         self._spec = StageSpec(
-            name="features",
+            name="local_features",
             version=1,
-            after="copies",
+            after="copy_descriptors",
             reads=image_columns(changed),
             schema=pa.schema([("features", pa.binary())]),
             settings={
                 "features": FEATURES_VERSION,
                 "limits": limits.model_dump(),
-                "band": [settings.floor, settings.sure, settings.top],
-                "near": digest_of(pool.state("near")),
+                "band": [settings.candidate_above, settings.accept_above, settings.max_candidates],
+                "copy_knn": digest_of(pool.state("copy_knn")),
             },
         )
 
@@ -65,8 +66,10 @@ class FeaturesWork:
         """Which images are in a pair, of all parts: one bit for each."""
         cv2.setNumThreads(1)
         self._wanted: dict[int, set[int]] = {}
-        for part in self.collection.parts("near"):
-            rows, _, others = band(self.collection, part, self._settings, self._settings.floor, self._settings.top)
+        for part in self.collection.parts("copy_knn"):
+            rows, _, others = band(
+                self.collection, part, self._settings, self._settings.candidate_above, self._settings.max_candidates
+            )
             self._wanted.setdefault(part, set()).update(rows.tolist())
             for other in np.unique(others[:, 0]).tolist():
                 self._wanted.setdefault(other, set()).update(others[others[:, 0] == other, 1].tolist())
@@ -78,11 +81,11 @@ class FeaturesWork:
         if self.is_current(part):
             return
         started = time.monotonic()
-        live = self.collection.live("copies", part)
+        live = self.collection.live("copy_descriptors", part)
         wanted = self._wanted.get(part, set())
-        found = features_from(self.collection, part, sorted(wanted), self._limits)
+        result = features_from(self.collection, part, sorted(wanted), self._limits)
         rows = np.flatnonzero(live).tolist()
-        values = [found[row].to_bytes() if row in found else None for row in rows]
+        values = [result[row].to_bytes() if row in result else None for row in rows]
         output = Output({"features": pa.array(values, pa.binary())})
         commit_output(self._spec, self.collection, part, live, output, seconds=time.monotonic() - started)
 
@@ -93,9 +96,9 @@ def features_from(collection: Collection, part: int, rows: list[int], limits: Im
         return {}
     places = read_samples(collection, part, PLACE).take(rows).to_pylist()
     read = functools.partial(read_image, collection.store, collection.path)
-    found = {}
+    result = {}
     for row, place in zip(rows, places, strict=True):
         image = decode(read(*(place[name] for name in PLACE)), limits, FEATURES_SIDE)
         if not isinstance(image, Dropped):
-            found[row] = extract(image)
-    return found
+            result[row] = extract(image)
+    return result

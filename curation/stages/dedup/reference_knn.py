@@ -13,13 +13,13 @@ from curation.search.links import nearest
 from curation.stages.knn.bias import BIAS, Offsets
 from curation.stages.knn.vectors import VECTOR, read_vectors
 
-__all__ = ["MATCHES_SCHEMA", "Matches"]
+__all__ = ["MATCHES_SCHEMA", "ReferenceKnn"]
 
 MATCHES_SCHEMA = pa.schema(
     [
-        ("pool_part", pa.list_(pa.int32())),
-        ("pool_row", pa.list_(pa.int32())),
-        ("pool_similarity", pa.list_(pa.float32())),
+        ("neighbour_part", pa.list_(pa.int32())),
+        ("neighbour_row", pa.list_(pa.int32())),
+        ("neighbour_similarity", pa.list_(pa.float32())),
     ]
 )
 Floats = npt.NDArray[np.float32]
@@ -42,7 +42,7 @@ class _Best:
         return _Best(*(np.take_along_axis(values, order, axis=1) for values in (similarities, parts, rows)))
 
 
-class Matches:
+class ReferenceKnn:
     """The stage `matches` of reference sets: part, row and similarity of the nearest pool images, best first.
 
     The pool passes through memory part by part; only the reference vectors are held.
@@ -61,12 +61,12 @@ class Matches:
         self._spec = StageSpec(
             name="matches",
             version=1,
-            after="copies",
-            reads={"copies": [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
+            after="copy_descriptors",
+            reads={"copy_descriptors": [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
             schema=MATCHES_SCHEMA,
             settings={
                 "k": k,
-                "pool": digest_of(pool.state("copies")),
+                "pool": digest_of(pool.state("copy_descriptors")),
                 **({} if offsets is None else {"normalised": offsets.settings}),
             },
         )
@@ -85,25 +85,25 @@ class Matches:
             if self._offsets is not None:
                 similarity = similarity - self._offsets.of_part(collection, part)[:, None]
             columns = {
-                "pool_part": _lists(best.part[start:end], pa.int32()),
-                "pool_row": _lists(best.row[start:end], pa.int32()),
-                "pool_similarity": _lists(similarity, pa.float32()),
+                "neighbour_part": _lists(best.part[start:end], pa.int32()),
+                "neighbour_row": _lists(best.row[start:end], pa.int32()),
+                "neighbour_similarity": _lists(similarity, pa.float32()),
             }
-            commit_output(self._spec, collection, part, collection.live("copies", part), Output(columns))
+            commit_output(self._spec, collection, part, collection.live("copy_descriptors", part), Output(columns))
 
     def _search(self, queries: Floats) -> _Best:
         empty = np.empty((len(queries), 0))
         best = _Best(empty.astype(np.float32), empty.astype(np.int32), empty.astype(np.int32))
-        for part in self._pool.parts("copies"):
-            rows = np.flatnonzero(self._pool.live("copies", part)).astype(np.int32)
+        for part in self._pool.parts("copy_descriptors"):
+            rows = np.flatnonzero(self._pool.live("copy_descriptors", part)).astype(np.int32)
             if len(rows) and len(queries):
-                similarity, found = nearest(queries, self._vectors(self._pool, part), self._k)
-                best = best.merge(similarity, part, rows[found], self._k)
+                similarity, result = nearest(queries, self._vectors(self._pool, part), self._k)
+                best = best.merge(similarity, part, rows[result], self._k)
         return best
 
     def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Floats:
         """Vectors whose dot product is the similarity, but for the offset of the image that is asked for."""
-        vectors = read_vectors(collection, part, "copies").astype(np.float32)
+        vectors = read_vectors(collection, part, "copy_descriptors").astype(np.float32)
         if self._offsets is None or not len(vectors):
             return vectors
         taken = np.ones(len(vectors), np.float32) if asked else -self._offsets.of_part(collection, part)
@@ -113,7 +113,7 @@ class Matches:
         return [
             (collection, part)
             for collection in self._references
-            for part in collection.parts("copies")
+            for part in collection.parts("copy_descriptors")
             if not is_current(self._spec, collection, part)
         ]
 

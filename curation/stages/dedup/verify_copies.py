@@ -19,10 +19,10 @@ from curation.imaging.matching import MATCHING_VERSION, Match, match
 from curation.run.parts import Collection, digest_of
 from curation.stages.dedup.local_features import band, features_from
 
-__all__ = ["TRANSFORM", "VERIFIED_SCHEMA", "VerifyWork"]
+__all__ = ["TRANSFORM", "VERIFY_SCHEMA", "VerifyCopiesWork"]
 
 TRANSFORM = pa.list_(pa.float32())
-VERIFIED_SCHEMA = pa.schema(
+VERIFY_SCHEMA = pa.schema(
     [
         ("inliers", pa.list_(pa.int32())),
         ("agreement", pa.list_(pa.float32())),
@@ -33,7 +33,7 @@ VERIFIED_SCHEMA = pa.schema(
 )
 
 
-class VerifyWork:
+class VerifyCopiesWork:
     """Looks at the pairs of one part of the pool or of a reference set."""
 
     def __init__(
@@ -48,26 +48,26 @@ class VerifyWork:
         changed: bool,
     ) -> None:
         self.collection = collection
-        self.stages = ["verified"]
+        self.stages = ["verify_copies"]
         self._pool = pool
         self._settings = settings
         self._limits = limits
         self._floor = floor
         self._top = top
         own = collection.path == pool.path
-        inputs = {"features": ["features"]} if own else image_columns(changed)
+        inputs = {"local_features": ["features"]} if own else image_columns(changed)
         self._own = own
         self._spec = StageSpec(
-            name="verified",
+            name="verify_copies",
             version=1,
-            after="copies",
-            reads={"near": ["near_part"], **inputs},
-            schema=VERIFIED_SCHEMA,
+            after="copy_descriptors",
+            reads={"copy_knn": ["neighbour_part"], **inputs},
+            schema=VERIFY_SCHEMA,
             settings={
                 "matching": [FEATURES_VERSION, MATCHING_VERSION],
                 "limits": limits.model_dump(),
-                "band": [floor, settings.sure, top],
-                "pool": digest_of(pool.state("near") if own else pool.state("copies")),
+                "band": [floor, settings.accept_above, top],
+                "pool": digest_of(pool.state("copy_knn") if own else pool.state("copy_descriptors")),
             },
         )
 
@@ -81,13 +81,14 @@ class VerifyWork:
         if self.is_current(part):
             return
         started = time.monotonic()
-        live = self.collection.live("copies", part)
-        found = self._matches(part)
+        live = self.collection.live("copy_descriptors", part)
+        result = self._matches(part)
         lengths = [
-            len(items or ()) for items in self.collection.read("near", part, ["near_row"])["near_row"].to_pylist()
+            len(items or ())
+            for items in self.collection.read("copy_knn", part, ["neighbour_row"])["neighbour_row"].to_pylist()
         ]
         rows = np.flatnonzero(live).tolist()
-        lists: list[list[Match | None]] = [[found.get((row, place)) for place in range(lengths[row])] for row in rows]
+        lists: list[list[Match | None]] = [[result.get((row, place)) for place in range(lengths[row])] for row in rows]
         output = Output(_columns(lists))
         commit_output(self._spec, self.collection, part, live, output, seconds=time.monotonic() - started)
 
@@ -95,7 +96,7 @@ class VerifyWork:
         """Matches by row and place in its list, one part of the others at a time."""
         rows, places, others = band(self.collection, part, self._settings, self._floor, self._top)
         mine = self._features(self.collection, part, sorted(set(rows.tolist())))
-        found = {}
+        result = {}
         for other in np.unique(others[:, 0]).tolist():
             here = np.flatnonzero(others[:, 0] == other)
             mirror = self._looked_at_there(part, other) if self._own and other <= part else set()
@@ -105,8 +106,8 @@ class VerifyWork:
                 smaller = (other, there) < (part, row)
                 if (smaller and (there, row) in mirror) or row not in mine or there not in theirs:
                     continue
-                found[row, int(places[at])] = match(mine[row], theirs[there])
-        return found
+                result[row, int(places[at])] = match(mine[row], theirs[there])
+        return result
 
     def _looked_at_there(self, part: int, other: int) -> set[tuple[int, int]]:
         """Pairs of another part's images with this part's that the other part looks at: (its row, our row)."""
@@ -117,8 +118,8 @@ class VerifyWork:
     def _features(self, collection: Collection, part: int, rows: list[int]) -> dict[int, Features]:
         """Stored features where the pool has them; those of the other images are computed."""
         stored: dict[int, Features] = {}
-        if collection.path == self._pool.path and collection.footer("features", part) is not None:
-            column = collection.read("features", part, ["features"])["features"].take(pa.array(rows, pa.int64()))
+        if collection.path == self._pool.path and collection.footer("local_features", part) is not None:
+            column = collection.read("local_features", part, ["features"])["features"].take(pa.array(rows, pa.int64()))
             stored = {
                 row: Features.from_bytes(value.as_py())
                 for row, value in zip(rows, column, strict=True)
@@ -134,6 +135,6 @@ def _columns(lists: Sequence[Sequence[Match | None]]) -> dict[str, pa.Array]:
         return [[absent if item is None else getattr(item, name) for item in items] for items in lists]
 
     return {
-        name: pa.array(values(name, -1 if name == "inliers" else None), VERIFIED_SCHEMA.field(name).type)
-        for name in VERIFIED_SCHEMA.names
+        name: pa.array(values(name, -1 if name == "inliers" else None), VERIFY_SCHEMA.field(name).type)
+        for name in VERIFY_SCHEMA.names
     }

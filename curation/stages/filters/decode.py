@@ -18,8 +18,8 @@ class DecodeCheck:
         self.spec = StageSpec(
             name="decode",
             version=1,
-            after="samples",
-            reads={"samples": ["tar", "offset", "length"]},
+            after="fetch",
+            reads={"fetch": ["tar", "offset", "length"]},
             schema=pa.schema([]),
             settings=limits.model_dump(),
         )

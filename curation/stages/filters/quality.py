@@ -93,7 +93,7 @@ class Quality:
             name="quality",
             version=1,
             after=after,
-            reads={"samples": PLACE},
+            reads={"fetch": PLACE},
             schema=pa.schema(list(COLUMNS.items())),
             settings={**settings.model_dump(mode="json"), "side": side, "model": fingerprint},
         )

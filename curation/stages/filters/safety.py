@@ -73,7 +73,7 @@ class Safety:
             name="safety",
             version=1,
             after=after,
-            reads={"samples": PLACE},
+            reads={"fetch": PLACE},
             schema=SCHEMA,
             settings={"nsfw": nsfw, "faces": faces, "side": side},
         )
@@ -97,15 +97,15 @@ class Safety:
         left = [at for at in range(len(images)) if at not in drops]
         faces = self._find_faces(images, left, sources, drops)
         changed = self._blur(sources, faces, drops) if self._settings.faces == "blur" else {}
-        found = [faces.get(at) for at in range(len(images))]
+        result = [faces.get(at) for at in range(len(images))]
         columns = {
             "nsfw": pa.array([scores.get(at) for at in range(len(images))], SCHEMA.field("nsfw").type),
             "faces": pa.array(
-                [None if boxes is None else [_fields(box) for box in boxes] for boxes in found],
+                [None if boxes is None else [_fields(box) for box in boxes] for boxes in result],
                 SCHEMA.field("faces").type,
             ),
             "blurred": pa.array(
-                [len(self._certain(boxes or [])) if at in changed else 0 for at, boxes in enumerate(found)], pa.int32()
+                [len(self._certain(boxes or [])) if at in changed else 0 for at, boxes in enumerate(result)], pa.int32()
             ),
         }
         return Output(columns, drops, changed)

@@ -15,11 +15,18 @@ from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
 from curation.run.parts import Collection
 from curation.search.buckets import Buckets, bucket_of
-from curation.stages.ingest.extract_urls import LINKS
+from curation.stages.ingest.extract_urls import EXTRACT_URLS
 
-__all__ = ["UNIQUE", "find_repeats"]
+__all__ = ["DEDUP_URLS", "find_repeats"]
 
-UNIQUE = StageSpec(name="unique", version=2, after="links", reads={"links": ["key"]}, schema=pa.schema([]), settings={})
+DEDUP_URLS = StageSpec(
+    name="dedup_urls",
+    version=2,
+    after="extract_urls",
+    reads={"extract_urls": ["key"]},
+    schema=pa.schema([]),
+    settings={},
+)
 
 BUCKETS = 512
 """Open files at most; systems allow 1,024."""
@@ -33,16 +40,16 @@ Ints = npt.NDArray[np.int64]
 
 def find_repeats(collection: Collection) -> None:
     """Drop every URL that an earlier part, or an earlier row, already has. Parts that are up to date stay."""
-    parts = collection.parts(LINKS.name)
+    parts = collection.parts(EXTRACT_URLS.name)
     digests = _digests(collection, parts)
-    footers = [collection.footer(UNIQUE.name, part) for part in parts]
+    footers = [collection.footer(DEDUP_URLS.name, part) for part in parts]
     stale = [footer is None or footer.digest != digest for footer, digest in zip(footers, digests, strict=True)]
     if not any(stale):
         return
     with Buckets(BUCKETS, KEYS) as by_key, Buckets(BUCKETS, PLACES) as by_part:
         for at, part in enumerate(parts):
-            live = collection.live(LINKS.name, part)
-            keys = collection.read(LINKS.name, part, ["key"])["key"].filter(pa.array(live)).combine_chunks()
+            live = collection.live(EXTRACT_URLS.name, part)
+            keys = collection.read(EXTRACT_URLS.name, part, ["key"])["key"].filter(pa.array(live)).combine_chunks()
             table = pa.table([keys, np.full(len(keys), at), np.arange(len(keys))], names=KEYS.names)
             by_key.add(table, bucket_of(keys, BUCKETS))
         for table in by_key.take():
@@ -70,16 +77,16 @@ def _bytes(chunk: pa.Array) -> memoryview:
 
 def _commit(collection: Collection, part: int, repeats: Ints, digest: str) -> None:
     drops = dict.fromkeys(repeats.tolist(), Dropped(DropReason.DUPLICATE_URL))
-    live = collection.live(LINKS.name, part)
-    commit_output(UNIQUE, collection, part, live, Output({}, drops), digest=digest)
+    live = collection.live(EXTRACT_URLS.name, part)
+    commit_output(DEDUP_URLS, collection, part, live, Output({}, drops), digest=digest)
 
 
 def _digests(collection: Collection, parts: Sequence[int]) -> list[str]:
     """A digest for each part that covers it and all parts before it, since those decide what repeats."""
-    chain = hashlib.sha256(f"{UNIQUE.name} {UNIQUE.version}".encode())
+    chain = hashlib.sha256(f"{DEDUP_URLS.name} {DEDUP_URLS.version}".encode())
     digests = []
     for part in parts:
-        footer = collection.footer(LINKS.name, part)
+        footer = collection.footer(EXTRACT_URLS.name, part)
         assert footer is not None
         chain.update(footer.digest.encode())
         digests.append(chain.hexdigest())

@@ -24,13 +24,13 @@ from curation.formats.row import SCHEMA as ROW
 from curation.run.parts import Collection, digest_of
 from curation.run.store import filesystem
 
-__all__ = ["LINKS", "LinkWork", "listed_links", "url_key"]
+__all__ = ["EXTRACT_URLS", "ExtractUrlsWork", "listed_links", "url_key"]
 
 RULES = {"blocklists", "blocked_keywords", "blocked_types", "allow_private_addresses"}
 """The crawl settings that say which URLs are not asked for."""
 
-LINKS = StageSpec(
-    name="links",
+EXTRACT_URLS = StageSpec(
+    name="extract_urls",
     version=2,
     after=None,
     reads={},
@@ -53,7 +53,7 @@ def url_key(url: str) -> bytes:
     return hashlib.sha256(url.encode()).digest()[:16]
 
 
-class LinkWork:
+class ExtractUrlsWork:
     """Extracts the URLs of one file into one part.
 
     Args:
@@ -62,7 +62,7 @@ class LinkWork:
 
     def __init__(self, collection: Collection, files: Sequence[str], crawl: CrawlConfig) -> None:
         self.collection = collection
-        self.stages = [LINKS.name]
+        self.stages = [EXTRACT_URLS.name]
         self._rules = UrlRules(crawl)
         self._settings = crawl.model_dump(include=RULES)
         self._files = _numbered(collection, files)
@@ -75,7 +75,7 @@ class LinkWork:
         pass
 
     def is_current(self, part: int) -> bool:
-        footer = self.collection.footer(LINKS.name, part)
+        footer = self.collection.footer(EXTRACT_URLS.name, part)
         return footer is not None and footer.digest == self._digest(part)
 
     def run(self, part: int) -> None:
@@ -95,7 +95,7 @@ class LinkWork:
             "archived": pa.array([held.get(text) for text in texts], pa.int64()),
         }
         commit_output(
-            LINKS,
+            EXTRACT_URLS,
             self.collection,
             part,
             np.ones(len(rows), dtype=bool),
@@ -110,7 +110,7 @@ class LinkWork:
             size = int(fs.size(inner))
         except OSError as error:
             raise DatasetError(f"{self._files[part]}: cannot be read ({error}); bring the file back") from error
-        return digest_of([LINKS.name, LINKS.version, self._files[part], size, self._settings])
+        return digest_of([EXTRACT_URLS.name, EXTRACT_URLS.version, self._files[part], size, self._settings])
 
     def _refuse(self, link: Link, url: str | None) -> Dropped | None:
         if link.opted_out:

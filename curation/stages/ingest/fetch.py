@@ -26,7 +26,7 @@ from curation.imaging.reencode import Storable, storable, storage_settings
 from curation.run.store import read_range
 from curation.stages.ingest.extract_urls import url_key
 
-__all__ = ["LISTED", "Samples"]
+__all__ = ["LISTED", "Fetch"]
 
 ID = pa.binary(16)
 SCHEMA = pa.schema(
@@ -57,7 +57,7 @@ Row = dict[str, Any]
 Arrival = tuple[int, bytes | Dropped]
 
 
-class Samples:
+class Fetch:
     """The stage `samples`. Ids are hashes of the URL for what was fetched, and of the bytes, as they were found, for
     what was at hand; `sha256` is that of the bytes as they are stored."""
 
@@ -67,10 +67,10 @@ class Samples:
         # Of the crawl settings only the byte cap decides what a good answer is kept as. The others decide what can be
         # had on a given day, which a finished part has already found out.
         self.spec = StageSpec(
-            name="samples",
+            name="fetch",
             version=2,
-            after="listing",
-            reads={"listing": LISTED},
+            after="list",
+            reads={"list": LISTED},
             schema=SCHEMA,
             settings={"max_bytes": crawl.max_bytes, **storage_settings(image)},
         )

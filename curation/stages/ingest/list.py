@@ -18,9 +18,9 @@ from curation.formats.row import SCHEMA
 from curation.run.parts import Collection, digest_of
 from curation.search.buckets import Buckets, bucket_of
 
-__all__ = ["LISTING", "append_parts"]
+__all__ = ["LIST", "append_parts"]
 
-LISTING = StageSpec(name="listing", version=2, after=None, reads={}, schema=SCHEMA, settings={})
+LIST = StageSpec(name="list", version=2, after=None, reads={}, schema=SCHEMA, settings={})
 
 BUCKETS = 512
 """Open files at most; systems allow 1,024."""
@@ -44,13 +44,13 @@ def append_parts(collection: Collection, tables: Iterable[pa.Table], most: int, 
     Returns:
         How many rows were new.
     """
-    parts = collection.parts(LISTING.name)
+    parts = collection.parts(LIST.name)
     numbers = (number for number in itertools.count() if number not in parts)
     part = next(numbers)
     rest, new = SCHEMA.empty_table(), 0
     with Buckets(BUCKETS, DEALT) as buckets:
         for known in parts:
-            _deal(buckets, collection.read(LISTING.name, known, SCHEMA.names), seed, is_known=True)
+            _deal(buckets, collection.read(LIST.name, known, SCHEMA.names), seed, is_known=True)
         for table in tables:
             _deal(buckets, table, seed, is_known=False)
         for dealt in buckets.take():
@@ -92,5 +92,5 @@ def _new_rows(dealt: pa.Table) -> pa.Table:
 def _commit(collection: Collection, part: int, table: pa.Table) -> None:
     table = table.combine_chunks()
     columns = {name: table[name].combine_chunks() for name in SCHEMA.names}
-    digest = digest_of([LISTING.name, LISTING.version, table["key"].to_pylist()])
-    commit_output(LISTING, collection, part, np.ones(len(table), dtype=bool), Output(columns), digest=digest)
+    digest = digest_of([LIST.name, LIST.version, table["key"].to_pylist()])
+    commit_output(LIST, collection, part, np.ones(len(table), dtype=bool), Output(columns), digest=digest)

@@ -34,7 +34,7 @@ def remove_originals(collection: Collection, stages: Sequence[str], part: int) -
 
 def originals_left(collection: Collection, stages: Sequence[str], part: int) -> dict[str, list[Range]]:
     """Where the run still holds originals of dropped or blurred images of a part: by tar, (offset, length) in order."""
-    table = collection.read("samples", part, PLACE)
+    table = collection.read("fetch", part, PLACE)
     places = list(zip(*(table[name].to_pylist() for name in PLACE), strict=True))
     stored: dict[str, list[Range]] = {}
     for row in np.flatnonzero(_gone(collection, stages, part, len(places))).tolist():

@@ -8,7 +8,7 @@ import pyarrow as pa
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Place
 from curation.run.parts import VERDICT, Collection, verdict_columns
-from curation.stages.ingest.fetch import LISTED, Samples
+from curation.stages.ingest.fetch import LISTED, Fetch
 
 __all__ = ["RetryWork"]
 
@@ -22,7 +22,7 @@ class RetryWork:
     alive are worked on by later stages, since the part's live rows have changed; the other parts are untouched.
     """
 
-    def __init__(self, collection: Collection, samples: Samples, seed: int) -> None:
+    def __init__(self, collection: Collection, samples: Fetch, seed: int) -> None:
         self.collection = collection
         self.stages = [samples.spec.name]
         self._samples = samples
@@ -44,7 +44,7 @@ class RetryWork:
         reasons, details = table["drop_reason"].to_pylist(), table["drop_detail"].to_pylist()
         drops = {at: Dropped(DropReason.named(why), details[at]) for at, why in enumerate(reasons) if why is not None}
         again = [at for at, drop in drops.items() if drop.reason.transient]
-        listed = self.collection.read("listing", part, LISTED).take(pa.array(again)).to_pylist()
+        listed = self.collection.read("list", part, LISTED).take(pa.array(again)).to_pylist()
         output = self._samples.bring_in(listed, Place(self.collection, part, self._seed), self._new_tar(part))
         for at, row in enumerate(again):
             del drops[row]
@@ -56,7 +56,7 @@ class RetryWork:
             pa.concat_arrays([table[name].combine_chunks(), output.columns[name]]).take(pa.array(source))
             for name in spec.schema.names
         ]
-        live_in = self.collection.live("listing", part)
+        live_in = self.collection.live("list", part)
         self.collection.commit(
             spec.name,
             spec.version,

@@ -19,7 +19,7 @@ from curation.config import NormaliseConfig
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.fit import SAMPLE, note_sample, sample_parts
 from curation.errors import UserError
-from curation.run.artifacts import Fitted
+from curation.run.artifacts import Artifact
 from curation.run.parts import Collection, digest_of
 from curation.search.knn import Searcher
 from curation.search.lists import Lists
@@ -40,27 +40,32 @@ class FitBackground:
         self._pool = pool
         self._settings = settings
         self._parts = sample_parts(pool)
-        states = part_states(pool, "copies", "copies")
+        states = part_states(pool, "copy_descriptors", "copy_descriptors")
         state = [[part, states[part]] for part in self._parts if part in states]
-        self.fitted = Fitted(pool.store, "background", digest_of(["background", SAMPLE, state]))
+        self.artifact = Artifact(pool.store, "background", digest_of(["background", SAMPLE, state]))
 
     def is_current(self) -> bool:
-        return self.fitted.load() is not None and self._is_enough(self.fitted.rows()["part"])
+        return self.artifact.load() is not None and self._is_enough(self.artifact.rows()["part"])
 
     def run(self) -> None:
         """Raises UserError where the sample has too few images for the ranks that are set."""
-        counts = live_counts(self._pool, "copies")
-        found = gather_vectors(
-            self._pool, "copies", "copies", {part: counts[part] for part in self._parts if part in counts}
+        counts = live_counts(self._pool, "copy_descriptors")
+        result = gather_vectors(
+            self._pool,
+            "copy_descriptors",
+            "copy_descriptors",
+            {part: counts[part] for part in self._parts if part in counts},
         )
-        images = min(len(found), SAMPLE)
+        images = min(len(result), SAMPLE)
         if not self._is_enough(images):
             raise UserError(
                 f"dedup.normalise: rank {self._settings.last} cannot be had of a background of {images} images, where "
                 f"an image is no neighbour of itself; set last to {max(1, images - 1)} or less, or weight to 0"
             )
         note_sample(self._pool, self._parts)
-        self.fitted.save({"vectors": found.halves[:SAMPLE], "part": found.part[:SAMPLE], "row": found.row[:SAMPLE]})
+        self.artifact.save(
+            {"vectors": result.halves[:SAMPLE], "part": result.part[:SAMPLE], "row": result.row[:SAMPLE]}
+        )
 
     def _is_enough(self, images: int) -> bool:
         return images > self._settings.last
@@ -74,7 +79,7 @@ class Bias:
         own: whether the images are of the pool, where they may be in the background themselves.
     """
 
-    def __init__(self, background: Fitted, settings: NormaliseConfig, *, own: bool) -> None:
+    def __init__(self, background: Artifact, settings: NormaliseConfig, *, own: bool) -> None:
         self._background = background
         self._first, self._last = settings.first, settings.last
         self._own = own
@@ -84,8 +89,8 @@ class Bias:
         return StageSpec(
             name=BIAS,
             version=1,
-            after="copies",
-            reads={"copies": [VECTOR]},
+            after="copy_descriptors",
+            reads={"copy_descriptors": [VECTOR]},
             schema=pa.schema([(BIAS, pa.float32())]),
             settings={"background": self._background.digest, "ranks": [self._first, self._last], "own": self._own},
         )
@@ -96,11 +101,11 @@ class Bias:
         self._searcher = Searcher(arrays["vectors"])
 
     def process(self, rows: pa.Table, place: Place) -> Output:
-        file = place.collection.store.url(place.collection.file("copies", place.part))
-        similar, found = self._searcher.search(halves_of(rows[VECTOR], file), self._last + 1)
+        file = place.collection.store.url(place.collection.file("copy_descriptors", place.part))
+        similar, result = self._searcher.search(halves_of(rows[VECTOR], file), self._last + 1)
         if self._own:
-            numbers = np.flatnonzero(place.collection.live("copies", place.part))
-            itself = (self._part[found] == place.part) & (self._row[found] == numbers[:, None])
+            numbers = np.flatnonzero(place.collection.live("copy_descriptors", place.part))
+            itself = (self._part[result] == place.part) & (self._row[result] == numbers[:, None])
             order = np.argsort(itself, axis=1, kind="stable")  # last, so that it has no rank
             similar = np.take_along_axis(similar, order, axis=1)
         bias = similar[:, self._first - 1 : self._last].mean(axis=1, dtype=np.float64)
@@ -135,12 +140,12 @@ class Offsets:
 
     def of_part(self, collection: Collection, part: int) -> Floats:
         """Those of the images of a part that have a copy descriptor, in order."""
-        column = collection.read(BIAS, part, [BIAS])[BIAS].filter(pa.array(collection.live("copies", part)))
+        column = collection.read(BIAS, part, [BIAS])[BIAS].filter(pa.array(collection.live("copy_descriptors", part)))
         return np.asarray(self._half * column.to_numpy(), np.float32)
 
     def of_collection(self, collection: Collection) -> Floats:
         """The same, of all parts."""
-        parts = [self.of_part(collection, part) for part in collection.parts("copies")]
+        parts = [self.of_part(collection, part) for part in collection.parts("copy_descriptors")]
         return np.concatenate([np.empty(0, np.float32), *parts])
 
     def least(self) -> np.float32:
@@ -165,8 +170,8 @@ class Offsets:
     @cached_property
     def _of_pool(self) -> Mapping[int, Floats]:
         """Of each part of the pool all rows: four bytes an image."""
-        found = {}
+        result = {}
         for part in self._pool.parts(BIAS):
             column = self._pool.read(BIAS, part, [BIAS])[BIAS]
-            found[part] = self._half * column.to_numpy().astype(np.float32)  # NaN where an image has no descriptor
-        return found
+            result[part] = self._half * column.to_numpy().astype(np.float32)  # NaN where an image has no descriptor
+        return result

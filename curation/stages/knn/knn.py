@@ -1,15 +1,16 @@
 """The stages that look for neighbours: for each image of a collection, the most similar images of the pool.
 
-- `near`: by copy descriptor, of the pool and of each reference set;
-- `alike`: by embedding, of the pool;
-- `neighbours`: by embedding, of each seed set in sample mode.
+- `copy_knn`: by copy descriptor, of the pool and of each reference set;
+- `embedding_knn`: by embedding, of the pool;
+- `seed_knn`: by embedding, of each seed set in sample mode.
 
 What a reference or seed set needs is in its own files, so one that is added later redoes nothing of the pool.
 
-A pool of one shard is searched and the answer is the stage's file. One of several is searched in passes: of each part
-and each shard in turn, what is found is laid over what was found before, in files that are removed once the stage's own
-file is there. Few parts are searched for in several shards at once, in *lanes*, so that all workers have something to
-do. The best of several shards are the best of all, so neither shards nor lanes change the answer of an exact search.
+A pool of one partition is searched and the answer is the stage's file. One of several is searched in passes: of each
+part and each partition in turn, the result is merged with what was found before, in files that are removed once the
+stage's own file is there. Few parts are searched for in several partitions at once, in *lanes*, so that all workers
+have something to do. The best of several partitions are the best of all, so neither partitions nor lanes change the
+answer of an exact search.
 """
 
 import time
@@ -29,7 +30,7 @@ from curation.stages.knn.bias import BIAS, Offsets
 from curation.stages.knn.pool_index import Opened, PoolIndex
 from curation.stages.knn.vectors import VECTOR, Halves, read_vectors
 
-__all__ = ["ALIKE", "NEAR", "NEIGHBOURS", "NearStage", "NearWork", "ShardWork"]
+__all__ = ["COPY_KNN", "EMBEDDING_KNN", "SEED_KNN", "KnnStage", "KnnWork", "SearchPass"]
 
 CHECKED = 32
 """Images of each part whose neighbours are searched exactly as well, where there is an index."""
@@ -38,18 +39,19 @@ WIDER = 4
 ROUNDED = np.float32(1e-6)
 """By how much similarities may differ for the order in which offsets are taken off."""
 AT_ONCE = 256
-"""Pairs of a part and a shard that a pass should have at least."""
+"""Pairs of a part and a partition that a pass should have at least."""
+NEIGHBOUR = "neighbour"
+"""What the names of the stages' columns begin with."""
 FOUND, TRUE = "found", "true"
 """What the columns of a lane begin with: the neighbours found so far, and for images whose recall is measured, the true
 ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class NearStage:
-    """One of these stages: its name, what the names of its columns begin with, and its version."""
+class KnnStage:
+    """One of these stages: its name and version."""
 
     name: str
-    prefix: str
     version: int
 
     @property
@@ -57,31 +59,31 @@ class NearStage:
         """Neighbours of each image, the most similar first: part, row and similarity; and the recall of the search."""
         return pa.schema(
             [
-                *((f"{self.prefix}_{name}", kind) for name, kind in COLUMNS.items()),
-                (f"{self.prefix}_recall", pa.float32()),
+                *((f"{NEIGHBOUR}_{name}", kind) for name, kind in COLUMNS.items()),
+                (f"{NEIGHBOUR}_recall", pa.float32()),
             ]
         )
 
 
-NEAR = NearStage("near", "near", 2)
-ALIKE = NearStage("alike", "alike", 2)
-NEIGHBOURS = NearStage("neighbours", "pool", 3)
+COPY_KNN = KnnStage("copy_knn", 2)
+EMBEDDING_KNN = KnnStage("embedding_knn", 2)
+SEED_KNN = KnnStage("seed_knn", 3)
 
 
 @dataclass(frozen=True)
 class Found:
     """Of a part's images, what a search has found; and where an index does it, the true neighbours of some of them."""
 
-    found: Lists
+    result: Lists
     true: Lists
 
     @classmethod
     def joined(cls, several: "Sequence[Found]") -> "Found":
         """What several searches found for the same part; at least one."""
-        return cls(Lists.joined([some.found for some in several]), Lists.joined([some.true for some in several]))
+        return cls(Lists.joined([some.result for some in several]), Lists.joined([some.true for some in several]))
 
 
-class NearWork:
+class KnnWork:
     """Nearest pool images of each image of a collection, by part.
 
     Args:
@@ -96,7 +98,7 @@ class NearWork:
 
     def __init__(
         self,
-        stage: NearStage,
+        stage: KnnStage,
         collection: Collection,
         index: PoolIndex,
         *,
@@ -134,16 +136,16 @@ class NearWork:
 
     @cached_property
     def lanes(self) -> int:
-        """Shards that are searched at once; none where the pool is one shard. No answer depends on it."""
-        shards, parts = len(self.index.shards), max(1, len(self.collection.parts(self._after)))
-        return 0 if shards == 1 else min(shards, -(-AT_ONCE // parts))
+        """Partitions that are searched at once; none where the pool is one partition. No answer depends on it."""
+        partitions, parts = len(self.index.partitions), max(1, len(self.collection.parts(self._after)))
+        return 0 if partitions == 1 else min(partitions, -(-AT_ONCE // parts))
 
-    def passes(self) -> "list[list[ShardWork]]":
+    def passes(self) -> "list[list[SearchPass]]":
         """What is to be done before this, pass after pass."""
-        shards = range(len(self.index.shards))
+        partitions = range(len(self.index.partitions))
         return [
-            [ShardWork(self, shard) for shard in shards[first : first + self.lanes]]
-            for first in (shards[:: self.lanes] if self.lanes else ())
+            [SearchPass(self, partition) for partition in partitions[first : first + self.lanes]]
+            for first in (partitions[:: self.lanes] if self.lanes else ())
         ]
 
     def setup(self) -> None:
@@ -159,15 +161,15 @@ class NearWork:
             return
         started = time.monotonic()
         if self.lanes:
-            last = [ShardWork(self, len(self.index.shards) - 1 - lane) for lane in range(self.lanes)]
-            found = Found.joined([work.read(part) for work in last])
+            last = [SearchPass(self, len(self.index.partitions) - 1 - lane) for lane in range(self.lanes)]
+            result = Found.joined([work.read(part) for work in last])
         else:
-            found = self.search(0, part)
-        lists, true = self._cut(found.found, part), self._cut(found.true, part)
-        told = lists if self._offsets is None else self._offsets.lowered(lists, self._offsets_of(part))
+            result = self.search(0, part)
+        lists, true = self._cut(result.result, part), self._cut(result.true, part)
+        reported = lists if self._offsets is None else self._offsets.lowered(lists, self._offsets_of(part))
         columns = {
-            **told.columns(self._stage.prefix),
-            f"{self._stage.prefix}_recall": pa.array(self._recall(lists, true, part), pa.float32()),
+            **reported.columns(NEIGHBOUR),
+            f"{NEIGHBOUR}_recall": pa.array(self._recall(lists, true, part), pa.float32()),
         }
         live = self.collection.live(self._after, part)
         commit_output(self.spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
@@ -185,18 +187,18 @@ class NearWork:
             store.remove_folder(f"{folder}/{lane}")
 
     def best(self, several: Sequence[Found], part: int) -> Found:
-        """What must be kept of what several shards hold for a part."""
+        """What must be kept of what several partitions hold for a part."""
         joined = Found.joined(several)
-        return Found(*(lists.cut(self._longest(lists, part)) for lists in (joined.found, joined.true)))
+        return Found(*(lists.cut(self._longest(lists, part)) for lists in (joined.result, joined.true)))
 
-    def search(self, shard: int, part: int) -> Found:
-        """The nearest images of one shard. Raises as `run`."""
+    def search(self, partition: int, part: int) -> Found:
+        """The nearest images of one partition. Raises as `run`."""
         queries = read_vectors(self.collection, part, self.index.stage, self._after)
         nobody = np.empty(0, np.int64)
         if not len(queries):
             nothing = Lists(nobody, np.empty(0, np.float32), nobody)
             return Found(nothing, nothing)
-        opened = self.index.open(shard)
+        opened = self.index.open(partition)
         if queries.shape[1] != opened.searcher.dim:
             raise RunError(
                 f"{self.collection.store.url(self.collection.file(self.index.stage, part))}: vectors of "
@@ -204,21 +206,21 @@ class NearWork:
                 "they are of different models, so delete this file and run the same command again"
             )
         every, checked = np.arange(len(queries)), self._checked(len(queries), part)
-        found = self._search(opened, queries, every, part)
+        result = self._search(opened, queries, every, part)
         true = self._search(opened, queries, checked, part, exact=True)
-        return Found(found, true)
+        return Found(result, true)
 
     def _search(self, opened: Opened, queries: Halves, images: Ints, part: int, *, exact: bool = False) -> Lists:
-        """The nearest images of one shard for some of a part's; the lists of the others are empty."""
+        """The nearest images of one partition for some of a part's; the lists of the others are empty."""
         most = len(opened.searcher)
         wanted = min(self._neighbours + self._own, most)
-        found = self._once(opened, queries, images, part, wanted, exact)
+        result = self._once(opened, queries, images, part, wanted, exact)
         while len(images) and wanted < most:
-            images = images[(found.lengths[images] >= wanted) & (self._longest(found, part)[images] > wanted)]
+            images = images[(result.lengths[images] >= wanted) & (self._longest(result, part)[images] > wanted)]
             wanted = min(WIDER * wanted, most)
             if len(images):
-                found = found.replaced(self._once(opened, queries, images, part, wanted, exact))
-        return found.cut(self._longest(found, part))
+                result = result.replaced(self._once(opened, queries, images, part, wanted, exact))
+        return result.cut(self._longest(result, part))
 
     def _once(self, opened: Opened, queries: Halves, images: Ints, part: int, k: int, exact: bool) -> Lists:
         similar, rows = opened.searcher.search(queries[images], k, exact=exact)
@@ -231,21 +233,21 @@ class NearWork:
         image = np.repeat(images, rows.shape[1]).reshape(rows.shape)[chosen]
         return Lists.of(len(queries), image, similar[chosen], place[chosen])
 
-    def _longest(self, found: Lists, part: int) -> Ints:
-        """How long each list must be in one shard, so that `_cut` has what it needs of all of them together."""
+    def _longest(self, result: Lists, part: int) -> Ints:
+        """How long each list must be in one partition, so that `_cut` has what it needs of all of them together."""
         if self._copies_above is None:
-            return np.full(len(found.lengths), self._neighbours)
-        copies = found.above(self._may_be_copies(part))
-        few = copies < (self._neighbours if len(self.index.shards) == 1 else 1)
+            return np.full(len(result.lengths), self._neighbours)
+        copies = result.above(self._may_be_copies(part))
+        few = copies < (self._neighbours if len(self.index.partitions) == 1 else 1)
         return np.where(few, self._neighbours, copies + self._neighbours)
 
-    def _cut(self, found: Lists, part: int) -> Lists:
+    def _cut(self, result: Lists, part: int) -> Lists:
         """The k best; where all are copies, all copies and the k best after them."""
-        longest = np.full(len(found.lengths), self._neighbours)
+        longest = np.full(len(result.lengths), self._neighbours)
         if self._copies_above is not None:
-            copies = found.above(self._may_be_copies(part))
+            copies = result.above(self._may_be_copies(part))
             longest += np.where(copies < self._neighbours, 0, copies)
-        return found.cut(longest)
+        return result.cut(longest)
 
     def _may_be_copies(self, part: int) -> float | Floats:
         """From which similarity of vectors on an image may be a copy; with offsets, of each of a part's images."""
@@ -268,23 +270,23 @@ class NearWork:
         rng = random_for(self.index.seed, self._stage.name, self.collection.path, part)
         return np.sort(rng.choice(count, min(CHECKED, count), replace=False))
 
-    def _recall(self, found: Lists, true: Lists, part: int) -> list[float | None]:
+    def _recall(self, result: Lists, true: Lists, part: int) -> list[float | None]:
         """Of those images, the share of true neighbours that the index found; None for the others."""
-        recall: list[float | None] = [None] * len(found.lengths)
+        recall: list[float | None] = [None] * len(result.lengths)
         for at in self._checked(len(recall), part).tolist():
             if true.lengths[at]:
-                recall[at] = float(np.isin(true.list_of(at), found.list_of(at)).mean())
+                recall[at] = float(np.isin(true.list_of(at), result.list_of(at)).mean())
         return recall
 
 
-class ShardWork:
-    """One pass: the nearest images of one shard, laid over those of the shards before it in its lane."""
+class SearchPass:
+    """One pass: the nearest images of one partition, laid over those of the partitions before it in its lane."""
 
-    def __init__(self, near: NearWork, shard: int) -> None:
+    def __init__(self, near: KnnWork, partition: int) -> None:
         self.collection = near.collection
         self._near = near
-        self.shard = shard
-        self._lane = shard % near.lanes
+        self.partition = partition
+        self._lane = partition % near.lanes
         self.stages = [near.lane(self._lane)]
 
     def setup(self) -> None:
@@ -294,40 +296,40 @@ class ShardWork:
         if self._near.is_current(part):
             return True
         footer = self.collection.footer(self.stages[0], part)
-        later = range(self.shard, len(self._near.index.shards), self._near.lanes)
-        return footer is not None and any(footer.digest == self._digest(shard, part) for shard in later)
+        later = range(self.partition, len(self._near.index.partitions), self._near.lanes)
+        return footer is not None and any(footer.digest == self._digest(partition, part) for partition in later)
 
     def run(self, part: int) -> None:
         """Raises as `NearWork.run`."""
         if self.is_current(part):
             return
         started = time.monotonic()
-        before = self.shard - self._near.lanes
-        found = [self._near.search(self.shard, part)]
+        before = self.partition - self._near.lanes
+        result = [self._near.search(self.partition, part)]
         if before >= 0:
-            found.append(ShardWork(self._near, before).read(part))
-        best = self._near.best(found, part)
-        columns = {**best.found.columns(FOUND), **best.true.columns(TRUE)}
-        spec, live = self._spec(self.shard), self.collection.live(str(self._near.spec.after), part)
+            result.append(SearchPass(self._near, before).read(part))
+        best = self._near.best(result, part)
+        columns = {**best.result.columns(FOUND), **best.true.columns(TRUE)}
+        spec, live = self._spec(self.partition), self.collection.live(str(self._near.spec.after), part)
         commit_output(spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
 
     def read(self, part: int) -> Found:
-        """What this shard and those before it in its lane hold."""
+        """What this partition and those before it in its lane hold."""
         footer = self.collection.footer(self.stages[0], part)
         assert footer is not None
-        assert footer.digest == self._digest(self.shard, part), "a pass was left out"
+        assert footer.digest == self._digest(self.partition, part), "a pass was left out"
         live = self.collection.live(self.stages[0], part)
-        table = self.collection.read(self.stages[0], part, self._spec(self.shard).schema.names)
+        table = self.collection.read(self.stages[0], part, self._spec(self.partition).schema.names)
         table = table.filter(pa.array(live))
         return Found(Lists.read(table, FOUND), Lists.read(table, TRUE))
 
-    def _digest(self, shard: int, part: int) -> str | None:
-        return expected_digest(self._spec(shard), self.collection, part)
+    def _digest(self, partition: int, part: int) -> str | None:
+        return expected_digest(self._spec(partition), self.collection, part)
 
     def _spec(self, last: int) -> StageSpec:
-        """Of the lane's file once a shard is done."""
+        """Of the lane's file once a partition is done."""
         near = self._near
-        shards = near.index.shards[self._lane : last + 1 : near.lanes]
+        partitions = near.index.partitions[self._lane : last + 1 : near.lanes]
         return StageSpec(
             name=self.stages[0],
             version=near.spec.version,
@@ -342,6 +344,6 @@ class ShardWork:
                     for name in ("neighbours", "copies_above", "probes", "normalised")
                     if name in near.spec.settings
                 },
-                "shards": [shard.digest for shard in shards],
+                "partitions": [partition.digest for partition in partitions],
             },
         )

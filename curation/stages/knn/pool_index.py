@@ -1,8 +1,9 @@
-"""The pool as it is searched: in shards, runs of parts of bounded size, so that a worker's memory is bounded too.
+"""The pool as it is searched: in partitions, runs of parts of bounded size, so that a worker's memory is bounded too.
 
-A worker holds one shard at a time: its vectors, and its index where the pool is too large for exact search. Shards are
-filled in the order of parts, so a part that is added changes the last one alone. How a pool is searched is decided by
-its own size, not by that of its shards, so that how it is cut says nothing of how well it is searched.
+A worker holds one partition at a time: its vectors, and its index where the pool is too large for exact search.
+Partitions are filled in the order of parts, so a part that is added changes the last one alone. How a pool is searched
+is decided by its own size, not by that of its partitions, so that how it is cut says nothing of how well it is
+searched.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from curation.run.parts import Collection, digest_of
 from curation.search.knn import Searcher, build_index
 from curation.stages.knn.vectors import Vectors, gather_vectors, live_counts, part_states
 
-__all__ = ["BuildShard", "Opened", "PoolIndex", "SearchSettings", "Shard"]
+__all__ = ["BuildPartition", "IndexPartition", "Opened", "PoolIndex", "SearchSettings"]
 
 PIECE = 1 << 20
 """Bytes of an index at a time that are read or written."""
@@ -40,12 +41,12 @@ class SearchSettings(Protocol):
         """Vectors of the pool from which on inverted files hold codes."""
 
     @property
-    def shard(self) -> int:
-        """Vectors of a shard, at most."""
+    def partition(self) -> int:
+        """Vectors of a partition, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class IndexPartition:
     """A run of parts.
 
     Attributes:
@@ -64,14 +65,14 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A shard in memory: its vectors, with where each comes from, and search among them."""
+    """A partition in memory: its vectors, with where each comes from, and search among them."""
 
     vectors: Vectors
     searcher: Searcher
 
 
 class PoolIndex:
-    """Search among a collection's vectors, shard by shard. As a step, it builds the indexes that are not there yet.
+    """Search among a collection's vectors, partition by partition. As a step, it builds the missing indexes.
 
     Args:
         stage: the one that made the vectors.
@@ -81,7 +82,7 @@ class PoolIndex:
     Attributes:
         state: a digest of the vectors that are searched.
         is_needed: whether the collection is too large for exact search.
-        shards: at least one.
+        partitions: at least one.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class PoolIndex:
         seed: int,
         *,
         after: str | None = None,
-        folder: str = "models/near",
+        folder: str = "artifacts/copy_knn",
     ) -> None:
         self.collection = collection
         self.stage = stage
@@ -106,7 +107,7 @@ class PoolIndex:
         self.state = digest_of(list(states.values()))
         self.is_needed = images > settings.exact_up_to
         self._compressed = images >= settings.compressed_from
-        self.shards = [self._shard(run, states) for run in _runs(counts, settings.shard)]
+        self.partitions = [self._partition(run, states) for run in _runs(counts, settings.partition)]
         self._opened: tuple[int, Opened] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -115,33 +116,33 @@ class PoolIndex:
     @property
     def digest(self) -> str | None:
         """Of all indexes; None for exact search, whose answer is the same however the pool is cut."""
-        return digest_of([shard.digest for shard in self.shards]) if self.is_needed else None
+        return digest_of([partition.digest for partition in self.partitions]) if self.is_needed else None
 
     def file(self, number: int) -> str:
-        """Where a shard's index is."""
-        return f"{self.folder}/{self.shards[number].digest[:16]}.faiss"
+        """Where a partition's index is."""
+        return f"{self.folder}/{self.partitions[number].digest[:16]}.faiss"
 
     def is_built(self, number: int) -> bool:
         return not self.is_needed or self.collection.store.exists(self.file(number))
 
     def is_current(self) -> bool:
-        return all(map(self.is_built, range(len(self.shards))))
+        return all(map(self.is_built, range(len(self.partitions))))
 
     def run(self) -> None:
-        """Build what is missing here, one shard after the other. Raises RunError where vectors are damaged."""
+        """Build what is missing here, one partition after the other. Raises RunError where vectors are damaged."""
         self.forget_others()
-        for number in range(len(self.shards)):
+        for number in range(len(self.partitions)):
             self.build(number, faiss.omp_get_max_threads())
 
     def forget_others(self) -> None:
-        """Remove indexes of what is no shard any more."""
-        store, files = self.collection.store, {self.file(number) for number in range(len(self.shards))}
+        """Remove indexes of what is no partition any more."""
+        store, files = self.collection.store, {self.file(number) for number in range(len(self.partitions))}
         for name in store.names(self.folder):
             if f"{self.folder}/{name}" not in files:
                 store.remove(f"{self.folder}/{name}")
 
     def build(self, number: int, threads: int) -> None:
-        """Build and store a shard's index. Raises RunError where vectors are damaged."""
+        """Build and store a partition's index. Raises RunError where vectors are damaged."""
         if self.is_built(number):
             return
         halves = self._gather(number).halves
@@ -158,7 +159,7 @@ class PoolIndex:
             file.write(digest.digest())
 
     def open(self, number: int = 0) -> Opened:
-        """A shard: once in a process, for all the work that shares this index. The one before is let go of.
+        """A partition: once in a process, for all the work that shares this index. The one before is let go of.
 
         Raises:
             RunError: the index is damaged, or of other vectors.
@@ -170,14 +171,14 @@ class PoolIndex:
             self._opened = number, Opened(vectors, Searcher(vectors.halves, index, self.settings.probes))
         return self._opened[1]
 
-    def _shard(self, counts: Mapping[int, int], states: Mapping[int, list[str]]) -> Shard:
+    def _partition(self, counts: Mapping[int, int], states: Mapping[int, list[str]]) -> IndexPartition:
         state = digest_of([states[part] for part in counts])
         if not self.is_needed:
-            return Shard(counts, state, state)
-        return Shard(counts, state, digest_of(["near index", 4, self._compressed, self.seed, state]))
+            return IndexPartition(counts, state, state)
+        return IndexPartition(counts, state, digest_of(["near index", 4, self._compressed, self.seed, state]))
 
     def _gather(self, number: int) -> Vectors:
-        return gather_vectors(self.collection, self.stage, self.after, self.shards[number].counts)
+        return gather_vectors(self.collection, self.stage, self.after, self.partitions[number].counts)
 
     def _read(self, number: int, vectors: Vectors) -> Any:
         store, name = self.collection.store, self.file(number)
@@ -196,8 +197,8 @@ class PoolIndex:
         return index
 
 
-class BuildShard:
-    """The work of building the indexes of several shards at once; its parts are the numbers of the shards."""
+class BuildPartition:
+    """The work of building the indexes of several partitions at once; its parts are the numbers of the partitions."""
 
     def __init__(self, index: PoolIndex) -> None:
         self._index = index

@@ -61,17 +61,17 @@ def gather_vectors(collection: Collection, stage: str, after: str, counts: Mappi
     start = 0
     parts, rows = [np.empty(0, np.int32)], [np.empty(0, np.int32)]  # so that there is something to join
     for part in counts:
-        found = read_vectors(collection, part, stage, after)
+        result = read_vectors(collection, part, stage, after)
         if halves is None:
-            halves = np.empty((sum(counts.values()), found.shape[1]), np.float16)
-        if found.shape[1] != halves.shape[1]:
+            halves = np.empty((sum(counts.values()), result.shape[1]), np.float16)
+        if result.shape[1] != halves.shape[1]:
             raise RunError(
-                f"{collection.store.url(collection.file(stage, part))}: vectors of {found.shape[1]} dimensions, those "
+                f"{collection.store.url(collection.file(stage, part))}: vectors of {result.shape[1]} dimensions, those "
                 f"of other parts have {halves.shape[1]}; delete this file and run the same command again"
             )
-        halves[start : start + len(found)] = found
-        start += len(found)
-        parts.append(np.full(len(found), part, np.int32))
+        halves[start : start + len(result)] = result
+        start += len(result)
+        parts.append(np.full(len(result), part, np.int32))
         rows.append(np.flatnonzero(collection.live(after, part)).astype(np.int32))
     empty = np.empty((0, 1), np.float16)
     return Vectors(empty if halves is None else halves, np.concatenate(parts), np.concatenate(rows))
@@ -111,10 +111,10 @@ def vectors_state(collection: Collection, stage: str, after: str) -> list[list[s
 
 def part_states(collection: Collection, stage: str, after: str) -> dict[int, list[str]]:
     """The same, by part."""
-    found = {}
+    result = {}
     for part in collection.parts(after):
         made, live = collection.footer(stage, part), collection.footer(after, part)
         assert made is not None, f"{after} without {stage}"
         assert live is not None, f"a part of {after} that is gone"
-        found[part] = [made.digest, live.live]
-    return found
+        result[part] = [made.digest, live.live]
+    return result

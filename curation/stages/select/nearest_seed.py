@@ -45,8 +45,8 @@ def nearest_seeds(
 def members_of(clusters: npt.NDArray[np.int32]) -> dict[int, Ints]:
     """Positions of the images of each cluster."""
     order = np.argsort(clusters, kind="stable")
-    found, first = np.unique(clusters[order], return_index=True)
-    return dict(zip(found.tolist(), np.split(order, first[1:]), strict=True))
+    result, first = np.unique(clusters[order], return_index=True)
+    return dict(zip(result.tolist(), np.split(order, first[1:]), strict=True))
 
 
 def nearest_in_cluster(

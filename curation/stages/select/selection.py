@@ -117,7 +117,7 @@ class Compose:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._paths = ["pool", *(f"seeds/{seed.name}" for seed in run.config.seeds)]
-        stages = ("samples", "clusters", "neighbours")
+        stages = ("fetch", "clusters", "seed_knn")
         inputs = [[path, stage, run.collection(path).state(stage)] for path in self._paths for stage in stages]
         settings: list[object] = [seed.model_dump() for seed in run.config.seeds]
         chosen = run.config.selection
@@ -125,7 +125,7 @@ class Compose:
         if chosen.weights is not None:
             settings.append(["by source", *sorted(chosen.weights)])  # how much each weighs changes no shard
         if run.config.selection.balances:
-            inputs.append(["pool", "tree", run.pool.state("tree")])
+            inputs.append(["pool", "hierarchy", run.pool.state("hierarchy")])
         shards = run.config.export.samples_per_shard
         self._digest = digest_of(["selection", SELECTION.version, settings, run.config.seed, shards, inputs])
 
@@ -259,7 +259,7 @@ def _picks(run: Run, seed: SeedConfig, how: str, live: Mapping[str, Gathered]) -
     nearest, similar = nearest_seeds(run.pool, pool, positions, run.seeds(seed.name), seeds)
     ids = seeds.table["id"].take(pa.array(nearest)).to_pylist()
     chosen = zip(positions.tolist(), ids, similar.tolist(), strict=True)
-    return [Pick("pool", at, how, seed.name, key, found) for at, key, found in chosen], retrieved
+    return [Pick("pool", at, how, seed.name, key, result) for at, key, result in chosen], retrieved
 
 
 def _check_seed_images(clusters: npt.NDArray[np.int32], seed: SeedConfig) -> None:
@@ -275,9 +275,9 @@ def _check_seed_images(clusters: npt.NDArray[np.int32], seed: SeedConfig) -> Non
 
 def _neighbours(run: Run, seed: SeedConfig, pool: Gathered) -> Iterator[Pick]:
     position = {key: at for at, key in enumerate(zip(pool.part.tolist(), pool.row.tolist(), strict=True))}
-    columns = {"samples": ["id"], "neighbours": ["pool_part", "pool_row", "pool_similarity"]}
-    for row in gather(run.seeds(seed.name), "neighbours", columns).table.to_pylist():
-        places = zip(row["pool_part"], row["pool_row"], row["pool_similarity"], strict=True)
+    columns = {"fetch": ["id"], "seed_knn": ["neighbour_part", "neighbour_row", "neighbour_similarity"]}
+    for row in gather(run.seeds(seed.name), "seed_knn", columns).table.to_pylist():
+        places = zip(row["neighbour_part"], row["neighbour_row"], row["neighbour_similarity"], strict=True)
         for rank, (part, number, similarity) in enumerate(places):
             yield Pick("pool", position[part, number], "sample", seed.name, row["id"], similarity, rank)
 
@@ -295,9 +295,9 @@ def _shares(run: Run, pool: Gathered) -> Iterator[Pick]:
 
 
 def _live_images(run: Run, path: str) -> Gathered:
-    columns = {"samples": [*SAMPLE_COLUMNS, *PLACE_COLUMNS], "clusters": ["cluster", "cluster_similarity"]}
+    columns = {"fetch": [*SAMPLE_COLUMNS, *PLACE_COLUMNS], "clusters": ["cluster", "cluster_similarity"]}
     if path == "pool" and run.config.selection.balances:
-        columns["tree"] = [PATH, "leaf_similarity"]
+        columns["hierarchy"] = [PATH, "leaf_similarity"]
     return gather(run.collection(path), "clusters", columns)
 
 
@@ -308,8 +308,8 @@ def _chosen_rows(images: Gathered, positions: Sequence[int]) -> dict[int, dict[s
 
 def _check_weighted(settings: SelectionConfig, picks: Sequence[Pick]) -> None:
     """A source that has a weight and no images would leave its share of the batches to the others, unsaid."""
-    found = {settings.source_of(pick.seed_set) for pick in picks}
-    if missing := [name for name in settings.weights or {} if name not in found]:
+    result = {settings.source_of(pick.seed_set) for pick in picks}
+    if missing := [name for name in settings.weights or {} if name not in result]:
         raise UserError(
             f"selection.weights.{missing[0]}: no image is left to this source, as none was picked or others picked "
             "them first; take its weight out, or set it before the others in seeds"

@@ -81,20 +81,20 @@ def test_changes_are_made_in_the_order_of_each_plan() -> None:
     plan = Plan(box=(0, 0, 2, 2), flip=False, jitter=(), grey=False, blur=None, solarise=False)
     plans = [replace(plan, jitter=(brighter, fuller, *rest)), replace(plan, jitter=(fuller, brighter, *rest)), plan]
     x = torch.tensor([60.0, 100.0]).repeat_interleave(6).reshape(1, 2, 3, 2).transpose(1, 2).repeat(3, 1, 1, 1)
-    found = change_colours(x, plans)[:, 0, :, 0]
+    result = change_colours(x, plans)[:, 0, :, 0]
     # 60, 100 -> 84, 140 -> about the mean 112: 72.8, 151.2; about the mean 80: 52, 108 -> 72.8, 151.2
-    assert found[2].tolist() == [60, 100]
-    assert found[0].tolist() == [72, 151]
-    assert found[1].tolist() == [72, 151]
+    assert result[2].tolist() == [60, 100]
+    assert result[0].tolist() == [72, 151]
+    assert result[1].tolist() == [72, 151]
     spread = (
         replace(plan, jitter=(brighter, ("contrast", 0.6), *rest)),
         replace(plan, jitter=(("contrast", 0.6), brighter, *rest)),
     )
     x = torch.tensor([100.0, 250.0]).repeat_interleave(6).reshape(1, 2, 3, 2).transpose(1, 2).repeat(2, 1, 1, 1)
     # brighter first is cut at 255: mean 198, then 163, 232; contrast first: mean 175: 130, 220 -> 182, 255
-    found = change_colours(x, list(spread))[:, 0, :, 0]
-    assert found[0].tolist() == [163, 232]
-    assert found[1].tolist() == [182, 255]
+    result = change_colours(x, list(spread))[:, 0, :, 0]
+    assert result[0].tolist() == [163, 232]
+    assert result[1].tolist() == [182, 255]
 
 
 def test_no_local_crops_give_an_empty_tensor() -> None:

@@ -47,10 +47,10 @@ def test_each_image_is_changed_by_its_own_amount(
     alone: Callable[[np.ndarray, float], None],
     amounts: list[float],
 ) -> None:
-    found = differences(together(batch(), torch.tensor(amounts)), lambda x, number: alone(x, amounts[number]))
-    assert found.max() <= 1
-    assert found[:-1].mean() < 0.001
-    assert found[-1].mean() < 0.5  # x * f + x * (1 - f), whole but for the last bit
+    result = differences(together(batch(), torch.tensor(amounts)), lambda x, number: alone(x, amounts[number]))
+    assert result.max() <= 1
+    assert result[:-1].mean() < 0.001
+    assert result[-1].mean() < 0.5  # x * f + x * (1 - f), whole but for the last bit
 
 
 def test_blur_has_the_taps_of_each_images_own_width() -> None:
@@ -58,17 +58,17 @@ def test_blur_has_the_taps_of_each_images_own_width() -> None:
     kernels = [colour.gaussian(width) for width in widths]
     assert [len(kernel) for kernel in kernels] == [1, 2, 4, 5, 5]
     weights = torch.from_numpy(np.stack([np.pad(kernel, (0, 5 - len(kernel))) for kernel in kernels]))
-    found = differences(batched_colour.blur(batch(), weights), lambda x, number: colour.blur(x, widths[number]))
-    assert found.max() <= 1
-    assert found.mean() < 0.001
+    result = differences(batched_colour.blur(batch(), weights), lambda x, number: colour.blur(x, widths[number]))
+    assert result.max() <= 1
+    assert result.mean() < 0.001
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5])
 def test_images_smaller_than_the_blur_are_mirrored_as_often_as_needed(side: int) -> None:
     x = np.random.default_rng(side).integers(0, 256, (3, side, side)).astype(np.float32)
-    found = batched_colour.blur(torch.from_numpy(x)[None], torch.from_numpy(colour.gaussian(2.0))[None])[0]
+    result = batched_colour.blur(torch.from_numpy(x)[None], torch.from_numpy(colour.gaussian(2.0))[None])[0]
     colour.blur(x, 2.0)
-    assert np.abs(found.numpy() - x).max() <= 1
+    assert np.abs(result.numpy() - x).max() <= 1
 
 
 def test_grey_and_solarise_are_the_same() -> None:

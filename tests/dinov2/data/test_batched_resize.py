@@ -29,17 +29,17 @@ def test_crops_are_those_of_torchs_8_bit_kernel_to_one_level_though_pixels_are_n
     ours = Pictures(PICTURES, CPU).crops(CROPS, size)
     assert ours.shape == (len(CROPS), 3, size, size)
     assert torch.equal(ours, ours.round().clamp(0, 255))
-    for crop, found in zip(CROPS, ours, strict=True):
+    for crop, result in zip(CROPS, ours, strict=True):
         expected = resized_crop(PICTURES[crop.picture].permute(2, 0, 1), crop.box, size).float()
-        difference = (found - (expected.flip(-1) if crop.flip else expected)).abs()
+        difference = (result - (expected.flip(-1) if crop.flip else expected)).abs()
         assert difference.max() <= 1
         assert difference.mean() < 0.05
 
 
 def test_crops_are_pillows_to_one_level() -> None:
-    found = Pictures(PICTURES, CPU).crops([CROPS[0]], 14)[0].permute(1, 2, 0).numpy()
+    result = Pictures(PICTURES, CPU).crops([CROPS[0]], 14)[0].permute(1, 2, 0).numpy()
     pillow = Image.fromarray(PICTURES[0].numpy()).resize((14, 14), Image.Resampling.BICUBIC)
-    assert np.abs(found - np.asarray(pillow).astype(float)).max() <= 1
+    assert np.abs(result - np.asarray(pillow).astype(float)).max() <= 1
 
 
 @pytest.mark.parametrize("size", [7, 30])
@@ -47,11 +47,11 @@ def test_filters_are_torchs_antialiased_bicubic_in_floats(size: int) -> None:
     lengths = torch.tensor([50, 31, 8, 1, 71])
     weights = filters(lengths, size, 71)
     torch.testing.assert_close(weights.sum(dim=2), torch.ones(5, size))
-    for length, found in zip(lengths.tolist(), weights, strict=True):
-        assert (found[:, length:] == 0).all()
+    for length, result in zip(lengths.tolist(), weights, strict=True):
+        assert (result[:, length:] == 0).all()
         signals = torch.eye(length)[None, None]  # each row a signal of one sample: what comes out are the weights
         expected = functional.interpolate(signals, size=(length, size), mode="bicubic", antialias=True)[0, 0].T
-        torch.testing.assert_close(found[:, :length], expected, rtol=0, atol=2e-5)
+        torch.testing.assert_close(result[:, :length], expected, rtol=0, atol=2e-5)
 
 
 def test_crops_do_not_depend_on_what_they_are_padded_to(monkeypatch: pytest.MonkeyPatch) -> None:

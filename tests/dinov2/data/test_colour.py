@@ -35,9 +35,9 @@ def test_brightness_contrast_and_saturation_are_torchvisions_to_one_level(factor
 
 @pytest.mark.parametrize("turn", [-0.1, -0.03, 0.05, 0.1])
 def test_hue_is_torchvisions_up_to_its_8_bit_hues(turn: float) -> None:
-    found = difference(lambda x: colour.rotate_hue(x, turn), reference.adjust_hue(PHOTO, turn))
-    assert found.mean() < 1.5
-    assert np.quantile(found, 0.99) <= 6
+    result = difference(lambda x: colour.rotate_hue(x, turn), reference.adjust_hue(PHOTO, turn))
+    assert result.mean() < 1.5
+    assert np.quantile(result, 0.99) <= 6
 
 
 def test_no_turn_changes_no_pixel_and_grey_stays_grey() -> None:

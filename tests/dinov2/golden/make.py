@@ -91,13 +91,12 @@ def stand_in() -> None:
 
 def build(case: problem.Case) -> nn.Module:
     """The official SSLMetaArch with the problem's weights."""
-    from omegaconf import OmegaConf
-
     from dinov2.configs import dinov2_default_config
     from dinov2.layers import MemEffAttention
     from dinov2.layers import NestedTensorBlock as Block
     from dinov2.models import vision_transformer as vits
     from dinov2.train.ssl_meta_arch import SSLMetaArch
+    from omegaconf import OmegaConf
 
     def tiny(patch_size: int = 14, **kwargs: object) -> nn.Module:
         def block(**options: object) -> nn.Module:

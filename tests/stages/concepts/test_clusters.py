@@ -12,7 +12,7 @@ from curation.engine.runner import open_runner
 from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
-from curation.search.worker_group import LocalGang
+from curation.search.worker_group import LocalGroup
 from curation.stages.concepts.clusters import Clusters, FitCentroids
 
 
@@ -40,11 +40,11 @@ def pool(tmp_path):
     return pool
 
 
-def centroids(pool, members=1, settings=ClusterConfig(count=12, iterations=6)):  # noqa: B008, as it never changes
+def centroids(pool, partitions=1, settings=ClusterConfig(count=12, iterations=6)):  # noqa: B008, as it never changes
     fit = FitCentroids(pool, settings, 0)
-    fit.run(LocalGang(fit.members(members), 1))
-    arrays = fit.fitted.need()
-    pool.store.remove(fit.fitted.file)
+    fit.run(LocalGroup(fit.partitions(partitions), 1))
+    arrays = fit.artifact.need()
+    pool.store.remove(fit.artifact.file)
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
@@ -76,16 +76,16 @@ def test_a_stop_after_any_iteration_is_continued_to_the_same_centroids(pool, mon
 
     monkeypatch.setattr(fit, "_save_progress", stop)
     with pytest.raises(Stopped):
-        fit.run(LocalGang(fit.members(2), 1))
-    assert pool.store.names("models") == ["centroids_so_far.safetensors"]
+        fit.run(LocalGroup(fit.partitions(2), 1))
+    assert pool.store.names("artifacts") == ["centroids_so_far.safetensors"]
     assert not fit.is_current()
-    told = []
+    reported = []
     again = FitCentroids(pool, settings, 0)
-    monkeypatch.setattr(again, "_save_progress", lambda progress: told.append(len(progress.objectives)))
-    again.run(LocalGang(again.members(4), 1))
-    assert told[0] == after + 1
-    assert pool.store.names("models") == ["centroids.safetensors"]
-    assert {name: array.tobytes() for name, array in again.fitted.need().items()} == undisturbed
+    monkeypatch.setattr(again, "_save_progress", lambda progress: reported.append(len(progress.objectives)))
+    again.run(LocalGroup(again.partitions(4), 1))
+    assert reported[0] == after + 1
+    assert pool.store.names("artifacts") == ["centroids.safetensors"]
+    assert {name: array.tobytes() for name, array in again.artifact.need().items()} == undisturbed
 
 
 def test_what_was_begun_with_other_settings_is_not_continued(pool):
@@ -98,14 +98,14 @@ def test_what_was_begun_with_other_settings_is_not_continued(pool):
 
 def test_every_image_is_given_its_nearest_centroid(pool):
     fit = FitCentroids(pool, ClusterConfig(count=12, iterations=6), 0)
-    fit.run(LocalGang(fit.members(1), 1))
-    stage = Clusters(fit.fitted)
+    fit.run(LocalGroup(fit.partitions(1), 1))
+    stage = Clusters(fit.artifact)
     stage.setup()
     table = pool.read("embeddings", 0, ["vector", "live"])
     live = table.filter(table["live"]).select(["vector"])
     output = stage.process(live, Place(pool, 0, 0))
     vectors = np.array(live["vector"].to_pylist(), np.float64)
-    scores = vectors @ fit.fitted.need()["centroids"].T.astype(np.float64)
+    scores = vectors @ fit.artifact.need()["centroids"].T.astype(np.float64)
     np.testing.assert_array_equal(output.columns["cluster"], scores.argmax(axis=1))
     np.testing.assert_allclose(output.columns["cluster_similarity"], scores.max(axis=1), atol=1e-5)
 
@@ -126,21 +126,21 @@ def test_vectors_that_are_not_finite_are_named_with_their_file(pool):
     with pytest.raises(
         RunError, match=r"part-00002\.parquet: 2 of 50 vectors hold NaN or infinity, the first at live im"
     ):
-        fit.run(LocalGang(fit.members(2), 1))
-    assert pool.store.names("models") == []
+        fit.run(LocalGroup(fit.partitions(2), 1))
+    assert pool.store.names("artifacts") == []
 
 
 def test_vectors_of_another_dimension_are_named_with_their_file(pool):
     fit = FitCentroids(pool, ClusterConfig(count=5), 0)
-    fit.run(LocalGang(fit.members(1), 1))
+    fit.run(LocalGroup(fit.partitions(1), 1))
     damaged(pool, 2, lambda vectors: vectors[:, :8])
-    stage = Clusters(fit.fitted)
+    stage = Clusters(fit.artifact)
     stage.setup()
     with pytest.raises(RunError, match=r"part-00002\.parquet: vectors of 8 dimensions, the centroids have 16; "):
         stage.process(pool.read("embeddings", 2, ["vector"]), Place(pool, 2, 0))
     again = FitCentroids(pool, ClusterConfig(count=5), 0)
     with pytest.raises(RunError, match=r"part-00002\.parquet: vectors of 8 dimensions, those of other parts have 16; "):
-        again.run(LocalGang(again.members(1), 1))
+        again.run(LocalGroup(again.partitions(1), 1))
 
 
 def test_more_clusters_than_images_is_one_line(pool):
@@ -148,8 +148,8 @@ def test_more_clusters_than_images_is_one_line(pool):
     with pytest.raises(
         ConfigError, match=r"clusters\.count: 1000 clusters cannot be made of 336 images; set it to 336 "
     ):
-        fit.members(1)
-    assert pool.store.names("models") == []
+        fit.partitions(1)
+    assert pool.store.names("artifacts") == []
 
 
 @pytest.mark.slow
@@ -160,8 +160,8 @@ def test_a_gang_on_ray_gives_the_same_centroids_and_a_users_error_comes_through(
     one = centroids(pool)
     fit = FitCentroids(pool, ClusterConfig(count=12, iterations=6), 0)
     with open_runner(RunnerConfig(kind="ray", workers=3)) as runner:
-        runner.run_gang(fit)
-        assert {name: array.tobytes() for name, array in fit.fitted.need().items()} == one
+        runner.run_group(fit)
+        assert {name: array.tobytes() for name, array in fit.artifact.need().items()} == one
         damaged(pool, 1, lambda vectors: vectors * np.nan)
         with pytest.raises(RunError, match="50 of 50 vectors hold NaN"):
-            runner.run_gang(FitCentroids(pool, ClusterConfig(count=12), 0))
+            runner.run_group(FitCentroids(pool, ClusterConfig(count=12), 0))

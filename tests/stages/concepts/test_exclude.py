@@ -5,7 +5,7 @@ import pytest
 
 from curation.config import ExcludeConfig
 from curation.errors import RunError
-from curation.stages.concepts.exclude import UnwantedWork
+from curation.stages.concepts.exclude import ExcludeWork
 
 
 def sets(**thresholds):
@@ -13,23 +13,23 @@ def sets(**thresholds):
 
 
 def done(pool, examples, settings):
-    work = UnwantedWork(pool, examples, settings)
+    work = ExcludeWork(pool, examples, settings)
     work.setup()
     for part in pool.parts("embeddings"):
         assert not work.is_current(part)
         work.run(part)
         assert work.is_current(part)
-    return [row for part in pool.parts("unwanted") for row in pool.read("unwanted", part).to_pylist()]
+    return [row for part in pool.parts("exclude") for row in pool.read("exclude", part).to_pylist()]
 
 
 def vectors_and_ids(collection):
-    found = []
+    result = []
     for part in collection.parts("embeddings"):
-        ids = collection.read("samples", part, ["id"])["id"].to_pylist()
+        ids = collection.read("fetch", part, ["id"])["id"].to_pylist()
         for key, fields in zip(ids, collection.read("embeddings", part).to_pylist(), strict=True):
             if fields["live"]:
-                found.append((key, np.array(fields["vector"], np.float64)))
-    return found
+                result.append((key, np.array(fields["vector"], np.float64)))
+    return result
 
 
 def test_verdicts_are_those_of_a_plain_comparison_with_every_example(embedded, clustered):
@@ -86,11 +86,11 @@ def test_a_part_is_redone_when_a_set_or_its_threshold_changes_and_only_then(embe
     pool = embedded("pool", [clustered(20)])
     one, two = embedded("excludes/one", [clustered(3, seed=5)]), embedded("excludes/two", [clustered(3, seed=6)])
     done(pool, [one], sets(one=0.9))
-    assert UnwantedWork(pool, [one], sets(one=0.9)).is_current(0)
-    assert not UnwantedWork(pool, [one], sets(one=0.91)).is_current(0)
-    assert not UnwantedWork(pool, [one, two], sets(one=0.9, two=0.9)).is_current(0)
+    assert ExcludeWork(pool, [one], sets(one=0.9)).is_current(0)
+    assert not ExcludeWork(pool, [one], sets(one=0.91)).is_current(0)
+    assert not ExcludeWork(pool, [one, two], sets(one=0.9, two=0.9)).is_current(0)
     again = embedded("excludes/one", [clustered(4, seed=7)])
-    assert not UnwantedWork(pool, [again], sets(one=0.9)).is_current(0)
+    assert not ExcludeWork(pool, [again], sets(one=0.9)).is_current(0)
 
 
 def test_examples_of_another_dimension_are_named(embedded, clustered):
@@ -98,10 +98,10 @@ def test_examples_of_another_dimension_are_named(embedded, clustered):
     message = r"pool/embeddings/part-00000\.parquet: vectors of 16 dimensions, those of excludes/x have 8; they are of"
     with pytest.raises(RunError, match=message):
         done(pool, [examples], sets(x=0.9))
-    assert pool.parts("unwanted") == []
+    assert pool.parts("exclude") == []
 
 
-@pytest.mark.parametrize("where", ["pool", "excludes"])
+@pytest.mark.parametrize("where", ["pool", "exclude"])
 def test_vectors_that_are_not_finite_are_named(embedded, clustered, where):
     bad = clustered(20)
     bad[3, 1] = np.inf
@@ -111,4 +111,4 @@ def test_vectors_that_are_not_finite_are_named(embedded, clustered, where):
         RunError, match=rf"{where}.*: 1 of 20 vectors hold NaN or infinity, the first at live image 3; "
     ):
         done(pool, [examples], sets(x=0.9))
-    assert pool.parts("unwanted") == []
+    assert pool.parts("exclude") == []

@@ -9,9 +9,9 @@ from curation.engine.contract import Output, Place, StageSpec, commit_output
 from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
-from curation.search.worker_group import LocalGang
+from curation.search.worker_group import LocalGroup
 from curation.stages.concepts import hierarchy as tree_module
-from curation.stages.concepts.hierarchy import FitTree, Tree
+from curation.stages.concepts.hierarchy import FitHierarchy, Hierarchy
 
 CLUSTERS = ClusterConfig(count=24, iterations=4)
 
@@ -38,46 +38,46 @@ def pool(tmp_path):
     return pool
 
 
-def fitted(pool, members=1, settings=HierarchyConfig(levels=[24, 6, 2], resamplings=2), clusters=CLUSTERS):  # noqa: B008
-    fit = FitTree(pool, settings, clusters, 0)
-    fit.run(LocalGang(fit.members(members), 1))
+def artifact(pool, partitions=1, settings=HierarchyConfig(levels=[24, 6, 2], resamplings=2), clusters=CLUSTERS):  # noqa: B008
+    fit = FitHierarchy(pool, settings, clusters, 0)
+    fit.run(LocalGroup(fit.partitions(partitions), 1))
     return fit
 
 
 def as_bytes(fit):
-    return {name: array.tobytes() for name, array in fit.fitted.need().items()}
+    return {name: array.tobytes() for name, array in fit.artifact.need().items()}
 
 
 @pytest.mark.parametrize("sample", [256, 8])
 def test_one_two_and_four_members_give_the_same_hierarchy(pool, sample):
     clusters = CLUSTERS.model_copy(update={"sample_per_cluster": sample})
-    found = []
-    for members in (1, 2, 4):
-        found.append(as_bytes(fitted(pool, members, clusters=clusters)))
-        for name in pool.store.names("models"):
-            pool.store.remove(f"models/{name}")
-    assert found[0] == found[1] == found[2]
-    assert found[0].keys() == {"centroids_1", "centroids_2", "centroids_3", "parents_1", "parents_2"}
+    result = []
+    for partitions in (1, 2, 4):
+        result.append(as_bytes(artifact(pool, partitions, clusters=clusters)))
+        for name in pool.store.names("artifacts"):
+            pool.store.remove(f"artifacts/{name}")
+    assert result[0] == result[1] == result[2]
+    assert result[0].keys() == {"centroids_1", "centroids_2", "centroids_3", "parents_1", "parents_2"}
 
 
 def test_levels_that_are_not_named_have_a_tenth_of_those_below_down_to_the_last_that_has_two(pool):
-    arrays = fitted(pool, settings=HierarchyConfig(resamplings=0), clusters=ClusterConfig(count=120)).fitted.need()
+    arrays = artifact(pool, settings=HierarchyConfig(resamplings=0), clusters=ClusterConfig(count=120)).artifact.need()
     assert [len(arrays[f"centroids_{level}"]) for level in (1, 2)] == [120, 12]
     assert "centroids_3" not in arrays
 
 
 def test_the_lowest_level_begins_with_the_centroids_of_the_clusters_where_it_is_the_same(pool):
-    fitted(pool)
-    assert pool.store.names("models") == ["centroids.safetensors", "tree.safetensors"]
-    pool.store.remove("models/centroids.safetensors")
-    fitted(pool, settings=HierarchyConfig(levels=[30, 5], resamplings=1))
-    assert pool.store.names("models") == ["tree.safetensors"]  # and what it began with instead is gone again
+    artifact(pool)
+    assert pool.store.names("artifacts") == ["centroids.safetensors", "tree.safetensors"]
+    pool.store.remove("artifacts/centroids.safetensors")
+    artifact(pool, settings=HierarchyConfig(levels=[30, 5], resamplings=1))
+    assert pool.store.names("artifacts") == ["tree.safetensors"]  # and what it began with instead is gone again
 
 
 def test_the_path_of_an_image_is_its_nearest_cluster_and_what_that_is_in(pool):
-    fit = fitted(pool)
-    arrays = fit.fitted.need()
-    stage = Tree(fit.fitted)
+    fit = artifact(pool)
+    arrays = fit.artifact.need()
+    stage = Hierarchy(fit.artifact)
     stage.setup()
     for part in (0, 3):
         table = pool.read("embeddings", part, ["vector", "live"])
@@ -99,9 +99,9 @@ class Stopped(Exception):  # noqa: N818, as it is no error
 
 @pytest.mark.parametrize("after", [1, 3, 6])
 def test_a_stop_is_continued_from_the_last_round_to_the_same_hierarchy(pool, monkeypatch, after):
-    undisturbed = as_bytes(fitted(pool))
-    pool.store.remove("models/tree.safetensors")
-    save, saved = FitTree._save, []
+    undisturbed = as_bytes(artifact(pool))
+    pool.store.remove("artifacts/tree.safetensors")
+    save, saved = FitHierarchy._save, []
 
     def stopping(self, growth):
         save(self, growth)
@@ -109,52 +109,52 @@ def test_a_stop_is_continued_from_the_last_round_to_the_same_hierarchy(pool, mon
         if len(saved) == after:
             raise Stopped
 
-    monkeypatch.setattr(FitTree, "_save", stopping)
+    monkeypatch.setattr(FitHierarchy, "_save", stopping)
     with pytest.raises(Stopped):
-        fitted(pool)
+        artifact(pool)
     begun = []
     grow = tree_module.grow
     monkeypatch.setattr(
         tree_module,
         "grow",
-        lambda gang, rows, growth, *a, **b: grow(gang, rows, begun.append(growth) or growth, *a, **b),
+        lambda group, rows, growth, *a, **b: grow(group, rows, begun.append(growth) or growth, *a, **b),
     )
-    assert as_bytes(fitted(pool, members=2)) == undisturbed
+    assert as_bytes(artifact(pool, partitions=2)) == undisturbed
     assert len(begun[0].centroids) == len(saved[after - 1].centroids)
     assert begun[0].resampled == saved[after - 1].resampled
     for old, new in zip(saved[after - 1].centroids, begun[0].centroids, strict=True):
         np.testing.assert_array_equal(old, new)
     assert len(saved) == 8  # 3 levels of 2 rounds and 2 first k-means: none was made twice
-    assert "tree_so_far.safetensors" not in pool.store.names("models")
+    assert "tree_so_far.safetensors" not in pool.store.names("artifacts")
 
 
 def test_a_damaged_record_of_progress_is_made_again(pool):
-    undisturbed = as_bytes(fitted(pool))
-    pool.store.remove("models/tree.safetensors")
-    pool.store.write_bytes("models/tree_so_far.safetensors", b"\xff" * 100)
-    assert as_bytes(fitted(pool)) == undisturbed
+    undisturbed = as_bytes(artifact(pool))
+    pool.store.remove("artifacts/tree.safetensors")
+    pool.store.write_bytes("artifacts/tree_so_far.safetensors", b"\xff" * 100)
+    assert as_bytes(artifact(pool)) == undisturbed
 
 
 def test_a_changed_setting_makes_another_hierarchy(pool):
-    fit = fitted(pool)
+    fit = artifact(pool)
     assert fit.is_current()
     for settings in (HierarchyConfig(levels=[24, 6]), HierarchyConfig(levels=[24, 6, 2], resamplings=3)):
-        assert not FitTree(pool, settings, CLUSTERS, 0).is_current()
-    assert not FitTree(pool, HierarchyConfig(levels=[24, 6, 2], resamplings=2), CLUSTERS, 1).is_current()
+        assert not FitHierarchy(pool, settings, CLUSTERS, 0).is_current()
+    assert not FitHierarchy(pool, HierarchyConfig(levels=[24, 6, 2], resamplings=2), CLUSTERS, 1).is_current()
 
 
 def test_more_clusters_than_images_is_one_line(pool):
-    fit = FitTree(pool, HierarchyConfig(levels=[1000, 10]), CLUSTERS, 0)
+    fit = FitHierarchy(pool, HierarchyConfig(levels=[1000, 10]), CLUSTERS, 0)
     with pytest.raises(
         ConfigError, match=r"^hierarchy\.levels: 1000 clusters cannot be made of 336 images; begin with 336 or less$"
     ):
-        fit.members(1)
-    assert pool.store.names("models") == []
+        fit.partitions(1)
+    assert pool.store.names("artifacts") == []
 
 
 def test_vectors_of_another_dimension_are_named_with_their_file(pool):
-    fit = fitted(pool)
-    stage = Tree(fit.fitted)
+    fit = artifact(pool)
+    stage = Hierarchy(fit.artifact)
     stage.setup()
     column = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float16)), 8)
     with pytest.raises(

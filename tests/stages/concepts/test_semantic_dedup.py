@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from curation.config import RetrievalConfig, SemanticConfig
+from curation.config import RetrievalConfig, SemanticDedupConfig
 from curation.stages.concepts.semantic_dedup import SemanticDedup
-from curation.stages.knn.knn import ALIKE, NearWork
+from curation.stages.knn.knn import EMBEDDING_KNN, KnnWork
 from curation.stages.knn.pool_index import PoolIndex
 
 
 def done(pool, neighbours=64, retrieval=None, **settings):
     """The rows of `semantic`, of live images."""
-    config = SemanticConfig(enabled=True, neighbours=neighbours, **settings)
-    index = PoolIndex(pool, "embeddings", retrieval or RetrievalConfig(), 0, folder="models/alike")
+    config = SemanticDedupConfig(enabled=True, neighbours=neighbours, **settings)
+    index = PoolIndex(pool, "embeddings", retrieval or RetrievalConfig(), 0, folder="artifacts/embedding_knn")
     if not index.is_current():
         index.run()
-    work = NearWork(ALIKE, pool, index, after="embeddings", neighbours=config.neighbours)
+    work = KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=config.neighbours)
     work.setup()
     for part in pool.parts("embeddings"):
         work.run(part)
@@ -23,9 +23,9 @@ def done(pool, neighbours=64, retrieval=None, **settings):
     step.run()
     assert step.is_current()
     rows = []
-    for part in pool.parts("semantic"):
-        ids = pool.read("samples", part, ["id"])["id"].to_pylist()
-        for key, row in zip(ids, pool.read("semantic", part).to_pylist(), strict=True):
+    for part in pool.parts("semantic_dedup"):
+        ids = pool.read("fetch", part, ["id"])["id"].to_pylist()
+        for key, row in zip(ids, pool.read("semantic_dedup", part).to_pylist(), strict=True):
             if row["component"] is not None:
                 rows.append(row | {"id": key})
     return rows
@@ -34,7 +34,7 @@ def done(pool, neighbours=64, retrieval=None, **settings):
 def groups(vectors, threshold):
     """Components of the graph of all pairs above a threshold, by walking it."""
     scores = vectors @ vectors.T > threshold
-    left, found = set(range(len(vectors))), []
+    left, result = set(range(len(vectors))), []
     while left:
         ahead, group = [left.pop()], set()
         while ahead:
@@ -43,8 +43,8 @@ def groups(vectors, threshold):
             near = {other for other in np.flatnonzero(scores[at]).tolist() if other in left}
             left -= near
             ahead += near
-        found.append(group)
-    return found
+        result.append(group)
+    return result
 
 
 def test_one_of_each_component_is_kept_across_parts_and_it_is_the_largest(embedded, clustered):
@@ -76,8 +76,8 @@ def test_one_of_each_component_is_kept_across_parts_and_it_is_the_largest(embedd
 def test_an_index_gives_the_same_verdicts_where_its_recall_is_full(embedded, clustered):
     vectors = [clustered(150, centres=40, spread=0.2, seed=part) for part in range(2)]
     exact = done(embedded("pool", vectors), threshold=0.93)
-    found = done(embedded("pool", vectors), threshold=0.93, retrieval=RetrievalConfig(exact_up_to=10, probes=10_000))
-    assert [row["component"] for row in found] == [row["component"] for row in exact]
+    result = done(embedded("pool", vectors), threshold=0.93, retrieval=RetrievalConfig(exact_up_to=10, probes=10_000))
+    assert [row["component"] for row in result] == [row["component"] for row in exact]
 
 
 CHAIN = [[np.cos(angle), np.sin(angle)] for angle in (0.0, 0.3, 0.6, 0.9)]
@@ -87,7 +87,7 @@ CHAIN = [[np.cos(angle), np.sin(angle)] for angle in (0.0, 0.3, 0.6, 0.9)]
 def test_a_chain_is_one_component_unless_it_is_ended(embedded):
     rows = done(embedded("pool", [CHAIN]), threshold=0.95)
     assert [row["live"] for row in rows] == [False, False, False, True]
-    rows = done(embedded("pool", [CHAIN]), threshold=0.95, widest=0.8)
+    rows = done(embedded("pool", [CHAIN]), threshold=0.95, min_similarity_to_kept=0.8)
     assert [row["live"] for row in rows] == [True, False, False, True]
     assert rows[0]["component"] == rows[0]["id"]
     assert rows[0]["similarity"] == pytest.approx(1.0, abs=1e-3)
@@ -101,7 +101,7 @@ def test_nothing_above_the_threshold_drops_nothing(embedded, clustered):
 def test_a_changed_threshold_leaves_the_neighbours_alone(embedded, clustered):
     pool = embedded("pool", [clustered(30)])
     done(pool, threshold=0.95)
-    before = pool.footer("alike", 0)
-    assert not SemanticDedup(pool, SemanticConfig(enabled=True, threshold=0.9), "embeddings").is_current()
+    before = pool.footer("embedding_knn", 0)
+    assert not SemanticDedup(pool, SemanticDedupConfig(enabled=True, threshold=0.9), "embeddings").is_current()
     done(pool, threshold=0.9)
-    assert pool.footer("alike", 0) == before
+    assert pool.footer("embedding_knn", 0) == before

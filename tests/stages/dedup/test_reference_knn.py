@@ -7,7 +7,7 @@ import pytest
 from curation.engine.contract import Output, StageSpec, commit_output
 from curation.run.parts import Collection
 from curation.run.store import Store
-from curation.stages.dedup.reference_knn import Matches
+from curation.stages.dedup.reference_knn import ReferenceKnn
 from curation.stages.knn.vectors import VECTOR
 
 DIM = 8
@@ -19,7 +19,7 @@ def collection_of(store, path, vectors, sizes, dead=()):
     for part, size in enumerate(sizes):
         rows = vectors[start : start + size]
         live = np.array([row not in dead for row in range(start, start + size)], dtype=bool)
-        for name, schema in (("samples", []), ("copies", [(VECTOR, pa.list_(pa.float16(), DIM))])):
+        for name, schema in (("fetch", []), ("copy_descriptors", [(VECTOR, pa.list_(pa.float16(), DIM))])):
             flat = pa.array(rows[live].astype(np.float16).ravel())
             columns = {VECTOR: pa.FixedSizeListArray.from_arrays(flat, DIM)} if schema else {}
             spec = StageSpec(name, 1, None, {}, pa.schema(schema), {})
@@ -33,11 +33,11 @@ def unit(rng, count):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
 
 
-def found(collection, part):
+def result(collection, part):
     return [
-        list(zip(row["pool_part"], row["pool_row"], np.round(row["pool_similarity"], 4), strict=True))
+        list(zip(row["neighbour_part"], row["neighbour_row"], np.round(row["neighbour_similarity"], 4), strict=True))
         for row in collection.read("matches", part).to_pylist()
-        if row["pool_part"] is not None
+        if row["neighbour_part"] is not None
     ]
 
 
@@ -48,9 +48,9 @@ def test_the_nearest_are_those_of_a_plain_sort(tmp_path, sizes):
     dead = {2, 9, 29}
     pool = collection_of(Store(str(tmp_path)), "pool", images, sizes, dead)
     references = collection_of(Store(str(tmp_path)), "references/a", queries, [4, 2])
-    Matches(pool, [references], 5).run()
+    ReferenceKnn(pool, [references], 5).run()
     place = [(part, row) for part, size in enumerate(sizes) for row in range(size)]
-    for number, answer in enumerate(found(references, 0) + found(references, 1)):
+    for number, answer in enumerate(result(references, 0) + result(references, 1)):
         similarity = images @ queries[number]
         order = sorted(set(range(30)) - dead, key=lambda at: -similarity[at])[:5]
         assert [match[:2] for match in answer] == [place[at] for at in order]
@@ -61,8 +61,8 @@ def test_a_pool_smaller_than_k_gives_what_it_has(tmp_path):
     rng = np.random.default_rng(1)
     pool = collection_of(Store(str(tmp_path)), "pool", unit(rng, 3), [3], dead={1})
     references = collection_of(Store(str(tmp_path)), "references/a", unit(rng, 2), [2])
-    Matches(pool, [references], 5).run()
-    assert [len(answer) for answer in found(references, 0)] == [2, 2]
+    ReferenceKnn(pool, [references], 5).run()
+    assert [len(answer) for answer in result(references, 0)] == [2, 2]
 
 
 def test_only_what_is_out_of_date_is_searched_again(tmp_path):
@@ -70,15 +70,15 @@ def test_only_what_is_out_of_date_is_searched_again(tmp_path):
     store = Store(str(tmp_path))
     pool = collection_of(store, "pool", unit(rng, 9), [9])
     first = collection_of(store, "references/a", unit(rng, 2), [2])
-    step = Matches(pool, [first], 5)
+    step = ReferenceKnn(pool, [first], 5)
     assert not step.is_current()
     step.run()
     assert step.is_current()
     written = (tmp_path / "references/a/matches/part-00000.parquet").stat().st_mtime_ns
     second = collection_of(store, "references/b", unit(rng, 2), [2])
-    both = Matches(pool, [first, second], 5)
+    both = ReferenceKnn(pool, [first, second], 5)
     assert not both.is_current()
     both.run()
     assert both.is_current()
     assert (tmp_path / "references/a/matches/part-00000.parquet").stat().st_mtime_ns == written
-    assert not Matches(pool, [first], 4).is_current()
+    assert not ReferenceKnn(pool, [first], 4).is_current()

@@ -36,8 +36,8 @@ def test_only_pictures_that_the_file_lacks_are_asked_for(prefer, monkeypatch, ph
 
     monkeypatch.setattr(curation.stages.ingest.fetch, "fetch_all", fetch_all)
     config = configure(pool=[str(crawl)], crawl={"prefer_archived": prefer})
-    run = curate(config, str(tmp_path / "run"), until="samples")
+    run = curate(config, str(tmp_path / "run"), until="fetch")
     assert sorted(asked) == sorted(set(pictures) - set(archived) if prefer else pictures)
-    samples = run.pool.read("samples", 0, ["url", "length", "live"]).to_pylist()
+    samples = run.pool.read("fetch", 0, ["url", "length", "live"]).to_pylist()
     assert {row["url"]: row["length"] for row in samples} == {url: len(data) for url, data in pictures.items()}
     assert all(row["live"] for row in samples)

@@ -12,7 +12,7 @@ from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.search.buckets import MEMORY, Buckets
 from curation.stages.ingest.dedup_urls import find_repeats
-from curation.stages.ingest.extract_urls import LINKS, url_key
+from curation.stages.ingest.extract_urls import EXTRACT_URLS, url_key
 
 
 @pytest.fixture
@@ -21,18 +21,20 @@ def collection(tmp_path):
 
 
 def commit(collection, part, urls, refused=()):
-    columns = {name: pa.nulls(len(urls), LINKS.schema.field(name).type) for name in LINKS.schema.names}
+    columns = {name: pa.nulls(len(urls), EXTRACT_URLS.schema.field(name).type) for name in EXTRACT_URLS.schema.names}
     columns["url"] = pa.array(urls, pa.string())
     columns["key"] = pa.array([url_key(url) for url in urls], pa.binary(16))
     drops = {at: Dropped(DropReason.BLOCKED_URL) for at in refused}
     digest = f"{part}: {urls} {refused}"
-    commit_output(LINKS, collection, part, np.ones(len(urls), dtype=bool), Output(columns, drops), digest=digest)
+    commit_output(EXTRACT_URLS, collection, part, np.ones(len(urls), dtype=bool), Output(columns, drops), digest=digest)
 
 
 def kept(collection):
     """(part, row) of all live rows after the stage."""
     return [
-        (part, row) for part in collection.parts("unique") for row in np.flatnonzero(collection.live("unique", part))
+        (part, row)
+        for part in collection.parts("dedup_urls")
+        for row in np.flatnonzero(collection.live("dedup_urls", part))
     ]
 
 
@@ -57,7 +59,7 @@ def test_the_first_of_equal_urls_stays(collection, monkeypatch, parts, memory):
         commit(collection, part, of_part)
     find_repeats(collection)
     assert kept(collection) == first_of_each(urls)
-    assert collection.parts("unique") == list(range(parts))
+    assert collection.parts("dedup_urls") == list(range(parts))
 
 
 def test_a_url_that_is_refused_does_not_stand_for_a_later_one(collection):
@@ -65,7 +67,7 @@ def test_a_url_that_is_refused_does_not_stand_for_a_later_one(collection):
     commit(collection, 1, ["http://b.test/", "http://a.test/"])
     find_repeats(collection)
     assert kept(collection) == [(0, 1), (1, 0)]
-    footer = collection.footer("unique", 1)
+    footer = collection.footer("dedup_urls", 1)
     assert footer.ledger.drops == {"duplicate_url": 1}
 
 
@@ -80,11 +82,11 @@ def test_a_changed_part_is_looked_at_again_with_all_that_come_after_it(collectio
     for part in range(3):
         commit(collection, part, ["http://a.test/", f"http://{part}.test/"])
     find_repeats(collection)
-    before = [(tmp_path / collection.file("unique", part)).stat().st_mtime_ns for part in range(3)]
+    before = [(tmp_path / collection.file("dedup_urls", part)).stat().st_mtime_ns for part in range(3)]
     find_repeats(collection)
-    assert [(tmp_path / collection.file("unique", part)).stat().st_mtime_ns for part in range(3)] == before
+    assert [(tmp_path / collection.file("dedup_urls", part)).stat().st_mtime_ns for part in range(3)] == before
     commit(collection, 1, ["http://2.test/"])
     find_repeats(collection)
-    after = [(tmp_path / collection.file("unique", part)).stat().st_mtime_ns for part in range(3)]
+    after = [(tmp_path / collection.file("dedup_urls", part)).stat().st_mtime_ns for part in range(3)]
     assert [new == old for new, old in zip(after, before, strict=True)] == [True, False, False]
     assert kept(collection) == [(0, 0), (0, 1), (1, 0)]

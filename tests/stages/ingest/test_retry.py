@@ -46,17 +46,17 @@ def pool(tmp_path: Path) -> str:
 
 
 def reasons(run: Run) -> dict[str, str | None]:
-    tables = [run.pool.read("samples", part, ["url", "drop_reason"]) for part in run.pool.parts("samples")]
+    tables = [run.pool.read("fetch", part, ["url", "drop_reason"]) for part in run.pool.parts("fetch")]
     return {row["url"]: row["drop_reason"] for table in tables for row in table.to_pylist()}
 
 
 def test_only_what_failed_for_a_passing_reason_is_asked_for_again(internet, pool, configure, tmp_path):
     internet.failing = {URLS[3]: DropReason.TIMEOUT, URLS[4]: DropReason.HTTP_CLIENT_ERROR}
     config = configure(pool=[pool], parts={"rows": 100})
-    run = curate(config, str(tmp_path / "run"), until="samples")
+    run = curate(config, str(tmp_path / "run"), until="fetch")
     assert len(internet.asked) == 30
     internet.failing = {URLS[4]: DropReason.HTTP_CLIENT_ERROR}
-    curate(config, str(tmp_path / "run"), until="samples", retry_failed=True)
+    curate(config, str(tmp_path / "run"), until="fetch", retry_failed=True)
     assert internet.asked == [URLS[3]]
     assert {url: why for url, why in reasons(run).items() if why} == {URLS[4]: "http_client_error"}
 
@@ -64,12 +64,12 @@ def test_only_what_failed_for_a_passing_reason_is_asked_for_again(internet, pool
 def test_what_fails_again_keeps_its_newest_reason_and_can_be_tried_once_more(internet, pool, configure, tmp_path):
     internet.failing = {URLS[3]: DropReason.TIMEOUT}
     config = configure(pool=[pool], parts={"rows": 100})
-    run = curate(config, str(tmp_path / "run"), until="samples")
+    run = curate(config, str(tmp_path / "run"), until="fetch")
     internet.failing = {URLS[3]: DropReason.HTTP_SERVER_ERROR}
-    curate(config, str(tmp_path / "run"), until="samples", retry_failed=True)
+    curate(config, str(tmp_path / "run"), until="fetch", retry_failed=True)
     assert reasons(run)[URLS[3]] == "http_server_error"
     internet.failing = {}
-    curate(config, str(tmp_path / "run"), until="samples", retry_failed=True)
+    curate(config, str(tmp_path / "run"), until="fetch", retry_failed=True)
     assert reasons(run)[URLS[3]] is None
 
 
@@ -80,11 +80,11 @@ def test_parts_without_such_failures_are_not_touched_and_the_run_ends_as_an_undi
     curate(config, str(tmp_path / "smooth"))
     internet.failing = {URLS[3]: DropReason.CONNECTION_FAILED}
     run = curate(config, str(tmp_path / "rough"))
-    (failed,) = [part for part in run.pool.parts("samples") if run.pool.footer("samples", part).ledger.drops]
-    before = snapshot(tmp_path / "rough" / "pool" / "samples")
+    (failed,) = [part for part in run.pool.parts("fetch") if run.pool.footer("fetch", part).ledger.drops]
+    before = snapshot(tmp_path / "rough" / "pool" / "fetch")
     internet.failing = {}
     curate(config, str(tmp_path / "rough"), retry_failed=True)
-    after = snapshot(tmp_path / "rough" / "pool" / "samples")
+    after = snapshot(tmp_path / "rough" / "pool" / "fetch")
     assert {name for name in after if after[name] != before[name]} == {f"part-{failed:05d}.parquet"}
     assert list(verify(run)) == []
     assert shards_of(tmp_path / "smooth") == shards_of(tmp_path / "rough")

@@ -10,9 +10,9 @@ from curation.engine.execute import ColumnWork
 from curation.engine.fit import SAMPLE_FILE
 from curation.errors import UserError
 from curation.run.parts import Collection
-from curation.stages.dedup.reference_knn import Matches
+from curation.stages.dedup.reference_knn import ReferenceKnn
 from curation.stages.knn.bias import BIAS, Bias, FitBackground, Offsets
-from curation.stages.knn.knn import NEAR, NearWork
+from curation.stages.knn.knn import COPY_KNN, KnnWork
 from curation.stages.knn.pool_index import PoolIndex
 from curation.stages.knn.vectors import VECTOR
 
@@ -26,9 +26,11 @@ def described(store, path, parts):
     collection = Collection(store, path)
     for part, vectors in enumerate(parts):
         live = np.arange(len(vectors)) % 7 != 3
-        samples = StageSpec("samples", 1, None, {}, pa.schema([]), {})
+        samples = StageSpec("fetch", 1, None, {}, pa.schema([]), {})
         commit_output(samples, collection, part, live, Output({}), digest=f"samples {part}")
-        spec = StageSpec("copies", 1, None, {}, pa.schema([(VECTOR, pa.list_(pa.float16(), vectors.shape[1]))]), {})
+        spec = StageSpec(
+            "copy_descriptors", 1, None, {}, pa.schema([(VECTOR, pa.list_(pa.float16(), vectors.shape[1]))]), {}
+        )
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors[live].ravel()), vectors.shape[1])
         digest = f"copies {part} {vectors.tobytes().hex()[:40]}"
         commit_output(spec, collection, part, live, Output({VECTOR: column}), digest=digest)
@@ -54,8 +56,8 @@ def references(store, pool, clustered):
 def of(collection):
     """(part, row) and vector of each image."""
     places, vectors = [], []
-    for part in collection.parts("copies"):
-        for row, fields in enumerate(collection.read("copies", part).to_pylist()):
+    for part in collection.parts("copy_descriptors"):
+        for row, fields in enumerate(collection.read("copy_descriptors", part).to_pylist()):
             if fields["live"]:
                 places.append((part, row))
                 vectors.append(fields[VECTOR])
@@ -67,9 +69,9 @@ def measured(pool, *others, settings=SETTINGS):
     if not fit.is_current():
         fit.run()
     for collection in (pool, *others):
-        work = ColumnWork(collection, Bias(fit.fitted, settings, own=collection is pool), 0)
+        work = ColumnWork(collection, Bias(fit.artifact, settings, own=collection is pool), 0)
         work.setup()
-        for part in collection.parts("copies"):
+        for part in collection.parts("copy_descriptors"):
             work.run(part)
             assert work.is_current(part)
     return Offsets.of(pool, settings)
@@ -102,12 +104,12 @@ def test_parts_that_are_added_later_change_no_background_and_no_bias(store, pool
     noted, before = store.read_bytes(SAMPLE_FILE), biases(pool)
     state = pool.state(BIAS)
     _, base = of(pool)
-    spec = StageSpec("samples", 1, None, {}, pa.schema([]), {})
+    spec = StageSpec("fetch", 1, None, {}, pa.schema([]), {})
     commit_output(spec, pool, 3, np.ones(2, bool), Output({}), digest="samples 3")
     more = clustered(2, dim=24, centres=8, seed=9)
     kind = pa.schema([(VECTOR, pa.list_(pa.float16(), 24))])
     column = pa.FixedSizeListArray.from_arrays(pa.array(more.ravel()), 24)
-    copies = StageSpec("copies", 1, None, {}, kind, {})
+    copies = StageSpec("copy_descriptors", 1, None, {}, kind, {})
     commit_output(copies, pool, 3, np.ones(2, bool), Output({VECTOR: column}), digest="copies 3")
     measured(pool)
     assert store.read_bytes(SAMPLE_FILE) == noted
@@ -127,21 +129,23 @@ def done(work):
         work.index.run()
     for each in [*(one for some in work.passes() for one in some), work]:
         each.setup()
-        for part in work.collection.parts("copies"):
+        for part in work.collection.parts("copy_descriptors"):
             each.run(part)
             assert each.is_current(part)
     return work.collection
 
 
 def near(collection, index, offsets, above=None):
-    work = NearWork(NEAR, collection, index, after="copies", neighbours=K, copies_above=above, offsets=offsets)
+    work = KnnWork(
+        COPY_KNN, collection, index, after="copy_descriptors", neighbours=K, copies_above=above, offsets=offsets
+    )
     return lists(done(work))
 
 
 def lists(collection):
     """Of each image its neighbours: place -> similarity, in order."""
-    rows = [row for part in collection.parts("near") for row in collection.read("near", part).to_pylist()]
-    names = ("near_part", "near_row", "near_similarity")
+    rows = [row for part in collection.parts("copy_knn") for row in collection.read("copy_knn", part).to_pylist()]
+    names = ("neighbour_part", "neighbour_row", "neighbour_similarity")
     return [
         {(part, row): similar for part, row, similar in zip(*(item[name] for name in names), strict=True)}
         for item in rows
@@ -150,31 +154,31 @@ def lists(collection):
 
 
 def test_neighbours_are_the_nearest_by_their_vectors_in_the_order_of_normalised_similarity(pool):
-    index = PoolIndex(pool, "copies", RetrievalConfig(), 0)
+    index = PoolIndex(pool, "copy_descriptors", RetrievalConfig(), 0)
     plain = near(pool, index, None)
-    found = near(pool, index, measured(pool))
+    result = near(pool, index, measured(pool))
     places, base = of(pool)
     bias = plainly(base, base, own=True)
     at = {place: number for number, place in enumerate(places)}
-    for number, (raw, told) in enumerate(zip(plain, found, strict=True)):
-        assert set(told) == set(raw), "the candidates are those of the vectors"
-        assert list(told.values()) == sorted(told.values(), reverse=True)
-        for place, similar in told.items():
+    for number, (raw, reported) in enumerate(zip(plain, result, strict=True)):
+        assert set(reported) == set(raw), "the candidates are those of the vectors"
+        assert list(reported.values()) == sorted(reported.values(), reverse=True)
+        for place, similar in reported.items():
             expected = base[number] @ base[at[place]] - 0.8 * (bias[number] + bias[at[place]]) / 2
             assert similar == pytest.approx(expected, abs=1e-6)
-            other = found[at[place]]
+            other = result[at[place]]
             assert other.get(places[number], similar) == similar, "a pair has one similarity, to the bit"
 
 
-@pytest.mark.parametrize("most", [30, 60], ids=["three shards", "two"])
+@pytest.mark.parametrize("most", [30, 60], ids=["three partitions", "two"])
 def test_shards_and_lanes_change_no_normalised_similarity(pool, references, most):
     offsets = measured(pool, references)
-    whole, cut = (PoolIndex(pool, "copies", RetrievalConfig(shard=size), 0) for size in (1000, most))
-    assert len(whole.shards) == 1 < len(cut.shards)
+    whole, cut = (PoolIndex(pool, "copy_descriptors", RetrievalConfig(partition=size), 0) for size in (1000, most))
+    assert len(whole.partitions) == 1 < len(cut.partitions)
     expected = near(pool, whole, offsets), near(references, whole, offsets, above=0.1)
     for collection in (pool, references):
-        for part in collection.parts("near"):
-            collection.remove("near", part)
+        for part in collection.parts("copy_knn"):
+            collection.remove("copy_knn", part)
     assert (near(pool, cut, offsets), near(references, cut, offsets, above=0.1)) == expected
 
 
@@ -185,31 +189,33 @@ def test_no_image_whose_normalised_similarity_to_a_reference_is_above_the_limit_
     _, queries = of(references)
     halves = 0.4 * plainly(queries, base, own=False), 0.4 * plainly(base, base, own=True)
     similar = queries @ base.T - halves[0][:, None] - halves[1]
-    found = near(references, PoolIndex(pool, "copies", RetrievalConfig(shard=most), 0), offsets, above=0.1)
+    result = near(
+        references, PoolIndex(pool, "copy_descriptors", RetrievalConfig(partition=most), 0), offsets, above=0.1
+    )
     assert max(int((row > 0.1).sum()) for row in similar) > K, "or the limit is put to no test"
-    for row, told in zip(similar, found, strict=True):
-        assert {places[at] for at in np.flatnonzero(row > 0.1)} <= set(told)
+    for row, reported in zip(similar, result, strict=True):
+        assert {places[at] for at in np.flatnonzero(row > 0.1)} <= set(reported)
 
 
 def test_another_weight_redoes_neighbours_and_no_bias(pool):
     offsets = measured(pool)
-    index = PoolIndex(pool, "copies", RetrievalConfig(), 0)
+    index = PoolIndex(pool, "copy_descriptors", RetrievalConfig(), 0)
     near(pool, index, offsets)
     state = pool.state(BIAS)
     other = measured(pool, settings=SETTINGS.model_copy(update={"weight": 0.4}))
     assert pool.state(BIAS) == state
-    assert not NearWork(NEAR, pool, index, after="copies", neighbours=K, offsets=other).is_current(0)
+    assert not KnnWork(COPY_KNN, pool, index, after="copy_descriptors", neighbours=K, offsets=other).is_current(0)
 
 
 def test_the_nearest_images_of_references_are_those_by_normalised_similarity(pool, references):
     offsets = measured(pool, references)
-    Matches(pool, [references], 3, offsets).run()
+    ReferenceKnn(pool, [references], 3, offsets).run()
     places, base = of(pool)
     _, queries = of(references)
     halves = 0.4 * plainly(queries, base, own=False), 0.4 * plainly(base, base, own=True)
     similar = queries @ base.T - halves[0][:, None] - halves[1]
     rows = [row for part in range(2) for row in references.read("matches", part).to_pylist() if row["live"]]
     for own, row in zip(similar, rows, strict=True):
-        np.testing.assert_allclose(row["pool_similarity"], np.sort(own)[::-1][:3], atol=1e-5)
-        at = [places.index(place) for place in zip(row["pool_part"], row["pool_row"], strict=True)]
-        np.testing.assert_allclose(own[at], row["pool_similarity"], atol=1e-5)
+        np.testing.assert_allclose(row["neighbour_similarity"], np.sort(own)[::-1][:3], atol=1e-5)
+        at = [places.index(place) for place in zip(row["neighbour_part"], row["neighbour_row"], strict=True)]
+        np.testing.assert_allclose(own[at], row["neighbour_similarity"], atol=1e-5)

@@ -1,4 +1,4 @@
-"""A pool that is searched shard by shard: the answer of one searched whole, whenever it is stopped."""
+"""A pool that is searched partition by partition: the answer of one searched whole, whenever it is stopped."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from curation.engine.runner.contract import Task
 from curation.engine.runner.worker import Worker, with_retries
 from curation.errors import PartsFailed, RunError
 from curation.stages.knn import knn as near_module
-from curation.stages.knn import pool_index as shards_module
-from curation.stages.knn.knn import ALIKE, NEAR, NEIGHBOURS, NearWork
-from curation.stages.knn.pool_index import BuildShard, PoolIndex
+from curation.stages.knn import pool_index as pool_index_module
+from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnWork
+from curation.stages.knn.pool_index import BuildPartition, PoolIndex
 
 SIZES = (70, 40, 3, 60, 25)
 K = 6
@@ -47,8 +47,8 @@ def settings(**values):
 
 def works_of(index, pool, references):
     return [
-        NearWork(ALIKE, pool, index, after="embeddings", neighbours=K),
-        NearWork(NEAR, references, index, after="embeddings", neighbours=K, copies_above=ABOVE),
+        KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K),
+        KnnWork(COPY_KNN, references, index, after="embeddings", neighbours=K, copies_above=ABOVE),
     ]
 
 
@@ -76,60 +76,63 @@ def tables(work):
 
 def brute(base, places, queries, own, above=None):
     """Neighbours by a plain comparison in float64, equal ones in the order of places."""
-    found = []
+    result = []
     for query, mine in zip(queries.astype(np.float64), own, strict=True):
         scores = (base.astype(np.float64) @ query).round(9)
         order = [at for at in np.argsort(-scores, kind="stable") if places[at] != mine]
         copies = int((scores > above).sum()) if above is not None else 0
         longest = K if copies < K else K + copies
-        found.append([places[at] for at in order[:longest]])
-    return found
+        result.append([places[at] for at in order[:longest]])
+    return result
 
 
 def live_of(collection):
-    found, places = [], []
+    result, places = [], []
     for part in collection.parts("embeddings"):
         table = collection.read("embeddings", part).to_pylist()
-        found += [row["vector"] for row in table if row["live"]]
+        result += [row["vector"] for row in table if row["live"]]
         places += [(part, at) for at, row in enumerate(table) if row["live"]]
-    return np.array(found, np.float16), places
+    return np.array(result, np.float16), places
 
 
-def lists(collection, stage, prefix):
+def lists(collection, stage):
     rows = [row for part in collection.parts(stage) for row in collection.read(stage, part).to_pylist() if row["live"]]
-    return [list(zip(row[f"{prefix}_part"], row[f"{prefix}_row"], strict=True)) for row in rows]
+    return [list(zip(row["neighbour_part"], row["neighbour_row"], strict=True)) for row in rows]
 
 
 @pytest.mark.parametrize(
     ("most", "at_once"),
     [(30, 1), (30, 10), (75, 256), (100, 1)],
-    ids=["one lane", "two lanes and more", "a lane for each shard", "two shards"],
+    ids=["one lane", "two lanes and more", "a lane for each partition", "two partitions"],
 )
 def test_exact_search_finds_the_same_to_the_bit_however_the_pool_is_cut(pool, references, monkeypatch, most, at_once):
     monkeypatch.setattr(near_module, "AT_ONCE", at_once)
-    whole, cut = PoolIndex(pool, "embeddings", settings(), 0), PoolIndex(pool, "embeddings", settings(shard=most), 0)
-    assert (len(whole.shards), len(cut.shards)) == (1, {30: 4, 75: 3, 100: 2}[most])
+    whole, cut = (
+        PoolIndex(pool, "embeddings", settings(), 0),
+        PoolIndex(pool, "embeddings", settings(partition=most), 0),
+    )
+    assert (len(whole.partitions), len(cut.partitions)) == (1, {30: 4, 75: 3, 100: 2}[most])
     expected = [done(work) for work in works_of(whole, pool, references)]
     for work in works_of(whole, pool, references):
         for part in work.collection.parts(work.stages[0]):
             work.collection.remove(work.stages[0], part)
     assert [done(work) for work in works_of(cut, pool, references)] == expected
-    assert pool.store.folders("pool/alike"), "what was found in each shard was kept in lanes"
-    assert not any(pool.store.names(f"pool/alike/{lane}") for lane in pool.store.folders("pool/alike"))
+    assert pool.store.folders("pool/embedding_knn"), "what was found in each partition was kept in lanes"
+    assert not any(pool.store.names(f"pool/embedding_knn/{lane}") for lane in pool.store.folders("pool/embedding_knn"))
 
 
 @pytest.mark.parametrize("most", [30, 5_000_000])
 def test_neighbours_are_those_of_a_plain_comparison_and_of_references_all_copies(pool, references, most):
-    works = works_of(PoolIndex(pool, "embeddings", settings(shard=most), 0), pool, references)
+    works = works_of(PoolIndex(pool, "embeddings", settings(partition=most), 0), pool, references)
     for work in works:
         done(work)
     base, places = live_of(pool)
     queries, _ = live_of(references)
-    assert lists(pool, "alike", "alike") == brute(base, places, base, places)
-    found = lists(references, "near", "near")
-    assert found == brute(base, places, queries, [None] * len(queries), ABOVE)
-    assert len(found[0]) > 50, "the crowd"
-    assert min(map(len, found)) == K
+    assert lists(pool, "embedding_knn") == brute(base, places, base, places)
+    result = lists(references, "copy_knn")
+    assert result == brute(base, places, queries, [None] * len(queries), ABOVE)
+    assert len(result[0]) > 50, "the crowd"
+    assert min(map(len, result)) == K
 
 
 @pytest.mark.parametrize("compressed_from", [20_000_000, 100], ids=["lists", "codes"])
@@ -137,32 +140,36 @@ def test_indexes_of_shards_find_nearly_all_and_tell_their_recall_as_it_is(
     embedded, clustered, monkeypatch, compressed_from
 ):
     pool = embedded("pool", [clustered(400, dim=32, centres=3, spread=1.0, seed=part) for part in range(3)])
-    limits = settings(exact_up_to=10, compressed_from=compressed_from, shard=800, probes=3)
+    limits = settings(exact_up_to=10, compressed_from=compressed_from, partition=800, probes=3)
     index = PoolIndex(pool, "embeddings", limits, 0)
-    assert [len(shard) for shard in index.shards] == [800, 400]
-    done(NearWork(ALIKE, pool, index, after="embeddings", neighbours=K))
+    assert [len(partition) for partition in index.partitions] == [800, 400]
+    done(KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K))
     base, places = live_of(pool)
-    truth, found = brute(base, places, base, places), lists(pool, "alike", "alike")
-    hits = [len(set(true) & set(near)) / K for true, near in zip(truth, found, strict=True)]
-    told = [row for part in range(3) for row in pool.read("alike", part, ["alike_recall"])["alike_recall"].to_pylist()]
-    checked = [at for at, value in enumerate(told) if value is not None]
+    truth, result = brute(base, places, base, places), lists(pool, "embedding_knn")
+    hits = [len(set(true) & set(near)) / K for true, near in zip(truth, result, strict=True)]
+    reported = [
+        row
+        for part in range(3)
+        for row in pool.read("embedding_knn", part, ["neighbour_recall"])["neighbour_recall"].to_pylist()
+    ]
+    checked = [at for at, value in enumerate(reported) if value is not None]
     assert len(checked) == 3 * 32
-    assert [told[at] for at in checked] == pytest.approx([hits[at] for at in checked])
+    assert [reported[at] for at in checked] == pytest.approx([hits[at] for at in checked])
     assert 0.5 < np.mean(hits) < 1.0
 
 
 def test_an_index_is_built_for_each_shard_by_any_worker_and_stays_for_a_part_that_is_added(embedded, clustered, store):
     parts = [clustered(100, seed=part) for part in range(4)]
     pool = embedded("pool", parts[:3])
-    limits = settings(exact_up_to=10, shard=200)
+    limits = settings(exact_up_to=10, partition=200)
     index = PoolIndex(pool, "embeddings", limits, 0)
-    work = BuildShard(index)
+    work = BuildPartition(index)
     assert [work.is_current(number) for number in (0, 1)] == [False, False]
     assert len(list(with_retries([Task(work, 0), Task(work, 1)], attempts))) == 2
     assert index.is_current()
-    before = {name: store.read_bytes(f"models/near/{name}") for name in store.names("models/near")}
+    before = {name: store.read_bytes(f"artifacts/copy_knn/{name}") for name in store.names("artifacts/copy_knn")}
     assert len(before) == 2
-    done(NearWork(ALIKE, pool, index, after="embeddings", neighbours=K))
+    done(KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K))
 
     pool = embedded("pool", parts)
     grown = PoolIndex(pool, "embeddings", limits, 0)
@@ -170,15 +177,15 @@ def test_an_index_is_built_for_each_shard_by_any_worker_and_stays_for_a_part_tha
     stayed = grown.file(0).rsplit("/", 1)[1]
     assert index.file(0) == grown.file(0)
     assert index.file(1) != grown.file(1)
-    after = done(NearWork(ALIKE, pool, grown, after="embeddings", neighbours=K))
+    after = done(KnnWork(EMBEDDING_KNN, pool, grown, after="embeddings", neighbours=K))
     assert store.read_bytes(grown.file(0)) == before[stayed]
-    assert len(store.names("models/near")) == 2, "the index of what is no shard any more is gone"
+    assert len(store.names("artifacts/copy_knn")) == 2, "the index of what is no partition any more is gone"
 
-    for name in store.names("models/near"):
-        store.remove(f"models/near/{name}")
+    for name in store.names("artifacts/copy_knn"):
+        store.remove(f"artifacts/copy_knn/{name}")
     for part in range(4):
-        pool.remove("alike", part)
-    anew = NearWork(ALIKE, pool, PoolIndex(pool, "embeddings", limits, 0), after="embeddings", neighbours=K)
+        pool.remove("embedding_knn", part)
+    anew = KnnWork(EMBEDDING_KNN, pool, PoolIndex(pool, "embeddings", limits, 0), after="embeddings", neighbours=K)
     assert done(anew) == after
 
 
@@ -189,18 +196,18 @@ def attempts(works, todo):
 
 def test_a_shard_that_cannot_be_built_is_named_by_its_file(embedded, clustered, monkeypatch):
     index = PoolIndex(
-        embedded("pool", [clustered(100), clustered(90)]), "embeddings", settings(exact_up_to=10, shard=100), 0
+        embedded("pool", [clustered(100), clustered(90)]), "embeddings", settings(exact_up_to=10, partition=100), 0
     )
-    real = shards_module.build_index
+    real = pool_index_module.build_index
 
     def build(halves, **options):
         if len(halves) == 90:
             raise MemoryError
         return real(halves, **options)
 
-    monkeypatch.setattr(shards_module, "build_index", build)
+    monkeypatch.setattr(pool_index_module, "build_index", build)
     with pytest.raises(PartsFailed, match=index.file(1)):
-        list(with_retries([Task(BuildShard(index), number) for number in (0, 1)], attempts))
+        list(with_retries([Task(BuildPartition(index), number) for number in (0, 1)], attempts))
     assert (index.is_built(0), index.is_built(1)) == (True, False)
 
 
@@ -209,13 +216,13 @@ def test_a_search_that_is_stopped_goes_on_with_the_shard_and_part_that_it_was_at
     pool, references, monkeypatch, at_once
 ):
     monkeypatch.setattr(near_module, "AT_ONCE", at_once)
-    limits = settings(shard=75)
+    limits = settings(partition=75)
     expected = done(works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1])
     todo = len(searches(works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]))
     assert todo == (3 + 1) * 2
     for stop in range(todo):
-        for part in references.parts("near"):
-            references.remove("near", part)
+        for part in references.parts("copy_knn"):
+            references.remove("copy_knn", part)
         work = works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]
         for each, part in searches(work)[:stop]:
             each.run(part)
@@ -224,47 +231,47 @@ def test_a_search_that_is_stopped_goes_on_with_the_shard_and_part_that_it_was_at
         assert not any(each.is_current(part) for each, part in searches(again)[stop:])
         assert done(again) == expected
         again.forget_lanes()
-        assert references.store.folders("references/r/near") == []
+        assert references.store.folders("references/r/copy_knn") == []
 
 
 def test_what_a_stopped_search_found_is_not_used_for_another(pool, references):
-    limits = settings(shard=75)
+    limits = settings(partition=75)
     for each, part in searches(works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1])[:6]:
         each.run(part)
     index = PoolIndex(pool, "embeddings", limits, 0)
-    other = NearWork(NEAR, references, index, after="embeddings", neighbours=K + 1, copies_above=ABOVE)
+    other = KnnWork(COPY_KNN, references, index, after="embeddings", neighbours=K + 1, copies_above=ABOVE)
     assert not any(each.is_current(part) for each, part in searches(other))
-    whole = NearWork(
-        NEAR, references, PoolIndex(pool, "embeddings", settings(), 0), after="embeddings", neighbours=K + 1,
+    whole = KnnWork(
+        COPY_KNN, references, PoolIndex(pool, "embeddings", settings(), 0), after="embeddings", neighbours=K + 1,
         copies_above=ABOVE,
     )  # fmt: skip
-    found = done(other)
-    for part in references.parts("near"):
-        references.remove("near", part)
-    assert done(whole) == found
+    result = done(other)
+    for part in references.parts("copy_knn"):
+        references.remove("copy_knn", part)
+    assert done(whole) == result
 
 
 def test_a_worker_holds_one_shard_at_a_time_and_no_more_than_it_may(pool, references):
-    index = PoolIndex(pool, "embeddings", settings(shard=75), 0)
+    index = PoolIndex(pool, "embeddings", settings(partition=75), 0)
     for work in works_of(index, pool, references):
         for each, part in searches(work):
             each.setup()
             each.run(part)
             number, opened = index._opened
-            assert len(opened.vectors) == len(index.shards[number]) <= 75
-    assert sum(map(len, index.shards)) == len(live_of(pool)[0])
+            assert len(opened.vectors) == len(index.partitions[number]) <= 75
+    assert sum(map(len, index.partitions)) == len(live_of(pool)[0])
 
 
 def test_a_part_larger_than_a_shard_is_one(embedded, clustered):
     pool = embedded("pool", [clustered(size, seed=size) for size in (5, 30, 5, 5)])
-    index = PoolIndex(pool, "embeddings", settings(shard=10), 0)
-    assert [list(shard.counts) for shard in index.shards] == [[0], [1], [2, 3]]
+    index = PoolIndex(pool, "embeddings", settings(partition=10), 0)
+    assert [list(partition.counts) for partition in index.partitions] == [[0], [1], [2, 3]]
 
 
 def test_shards_of_different_dimensions_are_named(embedded, clustered):
     pool = embedded("pool", [clustered(20), clustered(20, dim=8)])
-    index = PoolIndex(pool, "embeddings", settings(shard=20), 0)
+    index = PoolIndex(pool, "embeddings", settings(partition=20), 0)
     seeds = embedded("seeds/s", [clustered(5, seed=9)], also=["clusters"])
     with pytest.raises(RunError, match=r"vectors of 16 dimensions, those of pool have 8; they are of different models"):
-        done(NearWork(NEIGHBOURS, seeds, index, after="clusters", neighbours=2))
-    assert seeds.parts("neighbours") == []
+        done(KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=2))
+    assert seeds.parts("seed_knn") == []

@@ -74,13 +74,13 @@ def collection(tmp_path):
 
 
 def keys(collection, part):
-    return collection.read("listing", part, ["key"])["key"].to_pylist()
+    return collection.read("list", part, ["key"])["key"].to_pylist()
 
 
 def test_parts_are_slices_of_a_shuffle_that_depends_on_seed_and_names_alone(collection, tmp_path):
     names = [f"{number}.jpg" for number in range(25)]
     append_parts(collection, rows(*names), 10, seed=0)
-    assert [len(keys(collection, part)) for part in collection.parts("listing")] == [10, 10, 5]
+    assert [len(keys(collection, part)) for part in collection.parts("list")] == [10, 10, 5]
     shuffled = [key for part in range(3) for key in keys(collection, part)]
     assert sorted(shuffled) == sorted(names)
     assert shuffled != names
@@ -96,9 +96,9 @@ def test_new_rows_come_behind_and_a_lost_part_is_made_again_in_its_place(collect
     names = [f"{number}.jpg" for number in range(25)]
     append_parts(collection, rows(*names), 10, seed=0)
     lost = keys(collection, 1)
-    collection.remove("listing", 1)
+    collection.remove("list", 1)
     assert append_parts(collection, rows(*names), 10, seed=0) == 10
     assert keys(collection, 1) == lost
     append_parts(collection, rows("x", "y"), 10, seed=0)
-    assert collection.parts("listing") == [0, 1, 2, 3]
+    assert collection.parts("list") == [0, 1, 2, 3]
     assert set(keys(collection, 3)) == {"x", "y"}
