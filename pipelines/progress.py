@@ -3,49 +3,15 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from curation.run.parts import Ledger
 
-__all__ = ["Bar", "Quiet", "Report", "Terminal"]
+__all__ = ["Terminal"]
 
 TOP_REASONS = 3
-
-
-class Bar(Protocol):
-    """The progress of one stage."""
-
-    def advance(self, rows: int, done: Ledger) -> None:
-        """Count rows that are done, and what became of them."""
-
-
-class Report(Protocol):
-    """Where progress goes."""
-
-    def stage(self, name: str, rows: int) -> contextlib.AbstractContextManager[Bar]:
-        """Open the progress of a stage over so many rows; 0 where the number is not known."""
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-
-
-class Quiet:
-    """Prints nothing."""
-
-    @contextlib.contextmanager
-    def stage(self, name: str, rows: int) -> Iterator[Bar]:
-        yield _Silent()
-
-    def say(self, text: str) -> None:
-        pass
-
-
-class _Silent:
-    def advance(self, rows: int, done: Ledger) -> None:
-        pass
 
 
 class Terminal:
@@ -55,7 +21,7 @@ class Terminal:
         self._console = Console(file=sys.stderr, highlight=False)
 
     @contextlib.contextmanager
-    def stage(self, name: str, rows: int) -> Iterator[Bar]:
+    def stage(self, name: str, rows: int) -> Iterator["_ProgressBar"]:
         progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn(f"{name:<24}"),

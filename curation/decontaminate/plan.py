@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
         *LEAK,
     ]
 )
-VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, schema=SCHEMA, settings={})
+VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, adds=SCHEMA, settings={})
 LISTED = ("tar", "path", "offset", "length", "row")
 BEFORE_DEDUP = ("fetch", "decode", "hashes", "copy_descriptors")
 FOLDER_ROWS = 10_000

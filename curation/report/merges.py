@@ -233,7 +233,7 @@ def _rule(
     verdicts: Verdicts,
     leaking: Verdicts,
 ) -> Rule:
-    sizes = np.sort(np.unique(verdicts.component[_copies(verdicts)], return_counts=True)[1] + 1)
+    sizes = np.sort(np.unique(verdicts.representative[_copies(verdicts)], return_counts=True)[1] + 1)
     return Rule(
         name,
         threshold,
@@ -253,10 +253,10 @@ def _copies(verdicts: Verdicts) -> npt.NDArray[np.bool_]:
 
 def _largest(evidence: Evidence, verdicts: Verdicts) -> list[Group]:
     copies = np.flatnonzero(_copies(verdicts))
-    kept, counts = np.unique(verdicts.component[copies], return_counts=True)
+    kept, counts = np.unique(verdicts.representative[copies], return_counts=True)
     groups = []
     for at in np.lexsort((kept, -counts))[:LARGEST].tolist():
-        dropped = copies[verdicts.component[copies] == kept[at]]
+        dropped = copies[verdicts.representative[copies] == kept[at]]
         dropped = dropped[np.lexsort((dropped, verdicts.similarity[dropped]))]
         least = _least(evidence, np.concatenate([[kept[at]], dropped])[:MEMBERS])
         groups.append(Group(int(kept[at]), dropped, verdicts.similarity[dropped], least))

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from curation.drops import DropReason
 from curation.run.directory import Run
 from curation.run.parts import Collection
-from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnStage
+from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnKind
 
 __all__ = ["Chains", "Recall", "find_chains", "measured_recall", "notes"]
 
@@ -65,7 +65,7 @@ def notes(run: Run) -> list[str]:
     return lines
 
 
-def measured_recall(collections: Sequence[Collection], stage: KnnStage) -> Recall | None:
+def measured_recall(collections: Sequence[Collection], stage: KnnKind) -> Recall | None:
     """Of all images that a stage has searched in both ways; None where it needed no index."""
     name = "neighbour_recall"
     shares = [np.empty(0, np.float32)]

@@ -39,6 +39,10 @@ class Artifact:
         contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         self.store.write_bytes(self.file, save(contiguous, metadata={"digest": self.digest}))
 
+    def remove(self) -> None:
+        """Remove the file, if it is there."""
+        self.store.remove(self.file)
+
     def load(self) -> dict[str, npt.NDArray[Any]] | None:
         """The arrays fitted under this digest, or None if they have to be fitted (again).
 
