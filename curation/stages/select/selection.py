@@ -180,8 +180,7 @@ class Selection:
         _check_weighted(run.config.selection, picks)
         count = 0
         for count, rows in enumerate(_parts(run, picks, times, live), 1):
-            table = pa.Table.from_pylist(rows, schema=SELECTION.adds)
-            columns = {name: table[name].combine_chunks() for name in SELECTION.adds.names}
+            columns = _columns(rows)
             yield count - 1, Output(columns, digest=digest_of([self._digest, count - 1]))
         for part in run.selection.parts(SELECTION.name):
             if part >= count:
@@ -367,3 +366,8 @@ def _parts(
                 {**rows_of[pick.source][pick.at], **place, **chosen_by, "collection": pick.source, "picks": repeats}
             )
         yield rows
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    table = pa.Table.from_pylist(rows, schema=SELECTION.adds)
+    return {name: table[name].combine_chunks() for name in SELECTION.adds.names}
