@@ -29,8 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from curation.config import CrawlConfig, ImageConfig, ModelConfig, RunnerConfig
 from curation.engine.image_pass import ImageWork
-from curation.engine.work import TableWork
 from curation.engine.runner import Runner, Task, open_runner
+from curation.engine.work import TableWork
 from curation.formats.dataset import list_rows
 from curation.formats.row import tables_of
 from curation.models import open_embedder

@@ -6,8 +6,8 @@ import pytest
 
 from curation.config import NormaliseConfig, RetrievalConfig
 from curation.engine.contract import Output, StageSpec, commit_output
-from curation.engine.work import TableWork
 from curation.engine.fit import SAMPLE_FILE
+from curation.engine.work import TableWork
 from curation.errors import UserError
 from curation.run.parts import Collection
 from curation.stages.dedup.reference_knn import ReferenceKnn
