@@ -84,12 +84,12 @@ class Execution:
     def _pass(self, block: Pipeline) -> None:
         """Image stages over one decode of each image."""
         job, side = self._job, self._job.side(block.nodes[0].name)
-        batches = [job.model(node.model).batch for node in block if node.model]
+        batches = [job.model(node.settings).batch for node in block if node.embeds]
         batch = min([size for size in batches if size != "auto"], default=IMAGES_AT_ONCE)
         works = []
         for path in job.pipeline.row_sets(job.run):
             if nodes := block.at(job.config, path):
-                stages = [node.stage(Site(job, path, node.name)) for node in nodes]
+                stages = [node.make(Site(job, path, node.name)) for node in nodes]
                 collection = job.run.collection(path)
                 works.append(ImageWork(collection, stages, job.config.image, side=side, batch=batch))
         self.run_parts(" ".join(block.names), works)
@@ -97,7 +97,7 @@ class Execution:
     def _part_stage(self, block: Pipeline) -> None:
         (node,) = block
         sites = self._job.sites(node)
-        works = [TableWork(site.collection, node.stage(site), self._job.config.seed) for site in sites]
+        works = [TableWork(site.collection, node.make(site), self._job.config.seed) for site in sites]
         if works and isinstance(works[0].stage, Indexed):
             self._search(node.name, works)
             return
@@ -114,7 +114,7 @@ class Execution:
     def _global_stage(self, block: Pipeline) -> None:
         (node,) = block
         for site in self._job.sites(node):
-            work = GlobalWork(site.collection, node.stage(site))
+            work = GlobalWork(site.collection, node.make(site))
             if work.stage.expected() is None:
                 work.run()  # here, as mostly there is nothing to do, and starting workers takes seconds
             else:
@@ -153,8 +153,8 @@ class Execution:
             for node in [node for node in job.pipeline if not node.is_on(job.config, path) and not node.keep]:
                 for part in collection.parts(node.name):
                     collection.remove(node.name, part)
-                    if node.leaves:
-                        collection.store.remove(f"{path}/{node.leaves(part)}")
+                    if left := node.leaves(part):
+                        collection.store.remove(f"{path}/{left}")
 
     def _need_live(self, block: Pipeline) -> None:
         """A collection that is used up makes all that follows meaningless."""

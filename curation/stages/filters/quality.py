@@ -77,7 +77,7 @@ class Measures:
 
 
 class Quality:
-    """The stage `quality`.
+    """The stage `quality`: banners, blank, nearly uniform, blurred and overcompressed images are dropped.
 
     Args:
         after: the stage whose live rows it takes.
