@@ -6,7 +6,7 @@ from curation.pipeline import CURATE
 __all__ = ["steps_table"]
 
 
-def steps_table(pipeline: Pipeline = CURATE) -> str:
+def steps_table(pipeline: Pipeline) -> str:
     """A Markdown table: each stage, the row sets it works on, what it does, and the settings that it depends on."""
     lines = ["| step | works on | what happens | settings |", "|---|---|---|---|"]
     for node in pipeline:
@@ -16,4 +16,4 @@ def steps_table(pipeline: Pipeline = CURATE) -> str:
 
 
 if __name__ == "__main__":
-    print(steps_table())
+    print(steps_table(CURATE))
