@@ -30,6 +30,7 @@ class Execution:
         self._job = job
         self._runner = runner
         self._progress = progress
+        self._costs = {node.name: node.cost for node in job.todo}
 
     def do(self) -> None:
         """Bring the run up to date.
@@ -39,13 +40,15 @@ class Execution:
             PartsFailed: some parts could not be made; all others are.
         """
         self._remove_what_is_off()
+        kinds = {"image": self._pass, "part": self._part_stage}
         for block in self._job.todo.blocks():
             self._job.shared.clear()
+            self._progress.span(*self._span(block))
             self._fit(block)
-            {"image": self._pass, "part": self._part_stage, "global": self._global_stage, "rows": self._global_stage}[
-                block.nodes[0].kind
-            ](block)
+            kinds.get(block.nodes[0].kind, self._global_stage)(block)
             self._need_live(block)
+            if block.nodes[0].kind == "rows":
+                self._costs = {node.name: self._cost(node) for node in self._job.todo}  # now it is known how many
 
     def run_parts(self, name: str, works: Sequence[PartWork], parts: Sequence[int] | None = None) -> None:
         """Run the parts that are out of date, those of all collections together."""
@@ -92,7 +95,7 @@ class Execution:
                 stages = [node.make(Site(job, path, node.name)) for node in nodes]
                 collection = job.run.collection(path)
                 works.append(ImageWork(collection, stages, job.config.image, side=side, batch=batch))
-        self.run_parts(" ".join(block.names), works)
+        self.run_parts(" to ".join(dict.fromkeys((block.names[0], block.names[-1]))), works)
 
     def _part_stage(self, block: Pipeline) -> None:
         (node,) = block
@@ -155,6 +158,21 @@ class Execution:
                     collection.remove(node.name, part)
                     if left := node.leaves(part):
                         collection.store.remove(f"{path}/{left}")
+
+    def _span(self, block: Pipeline) -> tuple[float, float]:
+        """The share of the whole job that a block is, by what its stages cost an image and how many there are."""
+        costs = self._costs
+        before = itertools.takewhile(lambda name: name != block.names[0], self._job.todo.names)
+        start, total = sum(costs[name] for name in before), sum(costs.values()) or 1.0
+        return start / total, (start + sum(costs[name] for name in block.names)) / total
+
+    def _cost(self, node: Node) -> float:
+        images = 0
+        for path in [site.path for site in self._job.sites(node)]:
+            listed = self._job.run.collection(path or "pool")
+            footers = [listed.footer("list", part) for part in listed.parts("list")]
+            images += sum(footer.rows for footer in footers if footer)
+        return node.cost * images
 
     def _need_live(self, block: Pipeline) -> None:
         """A collection that is used up makes all that follows meaningless."""

@@ -40,8 +40,8 @@ class Node:
         on: the row sets that the stage works on.
         stage: a class whose `at` makes the stage for one of them, or a function that does. The first paragraph of its
             docstring says what the stage does, here and in the docs. The class of an image stage may say what images
-            must be decoded for (`decoded_for`), and what a part leaves beside its table (`leaves`); `check` of any
-            class finds what cannot be had, before any work.
+            must be decoded for (`decoded_for`), what it costs (`milliseconds`), and what a part leaves beside its
+            table (`leaves`); `check` of any class finds what cannot be had, before any work.
         settings: sections of the config that it depends on.
         when: whether the settings ask for it, on a path such as `seeds/birds`.
         needs: makes what is to be fitted first.
@@ -80,6 +80,11 @@ class Node:
     def side(self, config: Config) -> int:
         """The shorter side in pixels that an image stage needs images decoded for."""
         return int(self.stage.decoded_for(config)) if hasattr(self.stage, "decoded_for") else 1
+
+    @property
+    def cost(self) -> float:
+        """CPU milliseconds for an image, roughly: what progress weighs stages by."""
+        return float(getattr(self.stage, "milliseconds", 1))
 
     def check(self, config: Config, path: str) -> None:
         """Find what cannot be had, before any work; a UserError says what."""

@@ -31,6 +31,8 @@ class Embed:
         reads: where the images are.
     """
 
+    milliseconds = 15
+
     def __init__(
         self,
         name: str,

@@ -44,6 +44,8 @@ def band(collection: Collection, part: int, settings: DedupConfig, floor: float,
 class LocalFeatures:
     """The stage `local_features`: local features of the images in pairs that are to be looked at."""
 
+    milliseconds = 15
+
     def __init__(
         self,
         pool: Collection,

@@ -38,6 +38,8 @@ VERIFY_SCHEMA = pa.schema(
 class VerifyCopies:
     """The stage `verify_copies`: what geometry says of each pair that may be copies."""
 
+    milliseconds = 20
+
     def __init__(
         self,
         collection: Collection,

@@ -20,6 +20,8 @@ class Decode:
     Its drops come from the pass itself.
     """
 
+    milliseconds = 5
+
     def __init__(self, limits: ImageConfig) -> None:
         self.spec = StageSpec(
             name="decode",

@@ -87,6 +87,8 @@ class Quality:
         ModelError: the model's name is unknown, or its weights cannot be had.
     """
 
+    milliseconds = 4
+
     def __init__(self, settings: QualityConfig, after: str, side: int) -> None:
         self._settings = settings
         self._head = None if settings.head is None else _open_head(settings.head)

@@ -52,6 +52,8 @@ class Safety:
         ModelError: a model is unknown, or its weights cannot be had.
     """
 
+    milliseconds = 35
+
     def __init__(
         self, settings: SafetyConfig, limits: ImageConfig, role: Role, after: str, side: int, threads: int = 1
     ) -> None:

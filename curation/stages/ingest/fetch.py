@@ -65,6 +65,8 @@ class Fetch:
     Ids are hashes of the URL for what was fetched, and of the bytes, as they were found, for
     what was at hand; `sha256` is that of the bytes as they are stored."""
 
+    milliseconds = 3
+
     def __init__(self, crawl: CrawlConfig, image: ImageConfig) -> None:
         self._crawl = crawl
         self._image = image
