@@ -16,7 +16,7 @@ from curation.stages.ingest.extract_urls import url_key
 __all__ = ["Event", "Trail", "why"]
 
 UNSHOWN = ("copy_knn", "local_features", "verify_copies", "embedding_knn")
-"""Working columns of many values; what came of them is in `dedup` and `semantic`."""
+"""Working columns of many values; what came of them is in `dedup` and `semantic_dedup`."""
 HIDDEN = frozenset({"live", "drop_reason", "drop_detail", "vector", "key"})
 
 
