@@ -103,7 +103,7 @@ class _Images:
             elif row["drop_reason"] == DropReason.SAMPLE_REMOVED:
                 removed.append(Finding(image, False, row["drop_reason"], row["drop_detail"] or ""))
             else:
-                number = numbers[row["reference"], row["component"]]
+                number = numbers[row["reference"], row["representative"]]
                 said = (row[name] for name in ("similarity", "link", "inliers", "mirrored"))
                 removed.append(Finding(image, False, row["drop_reason"], "", number, *said))
         return removed, unreadable

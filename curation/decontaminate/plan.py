@@ -27,7 +27,7 @@ __all__ = ["LEAK", "VERDICTS", "Unreadable", "ordered_rows", "settle"]
 Unreadable = Literal["keep", "drop"]
 
 LEAK = (
-    ("component", pa.binary(16)),  # the id of the reference image
+    ("representative", pa.binary(16)),  # the id of the reference image
     ("reference", pa.string()),  # the name of its set
     ("similarity", pa.float32()),
     ("link", pa.string()),

@@ -87,12 +87,12 @@ def find_chains(pool: Collection, limit: float) -> Chains | None:
     parts = pool.parts("dedup")
     if not parts:
         return None
-    columns = ["drop_reason", "component", "similarity", "link"]
+    columns = ["drop_reason", "representative", "similarity", "link"]
     table = pa.concat_tables([pool.read("dedup", part, columns) for part in parts])
     copies = table.filter(pc.equal(table["drop_reason"], DropReason.COPY.value))
     if not len(copies):
         return None
-    component = copies["component"].combine_chunks().dictionary_encode().indices.to_numpy()
+    component = copies["representative"].combine_chunks().dictionary_encode().indices.to_numpy()
     sizes = np.bincount(component) + 1
     similarity = copies["similarity"].to_numpy()
     chained = np.asarray(pc.equal(copies["link"], "chain").to_numpy(zero_copy_only=False), dtype=bool)

@@ -154,7 +154,7 @@ def test_semantic_duplicates_are_dropped_over_all_parts_after_what_is_unwanted(
     kept, _, similarity = detail.partition(", similarity ")
     (trail,) = (trail for trail in why(run, name) if trail.collection == "pool")
     assert [event.stage for event in trail.events][-3:] == ["embeddings", "exclude", "semantic_dedup"]
-    assert trail.events[-1].facts["component"] == kept
+    assert trail.events[-1].facts["representative"] == kept
     assert trail.events[-1].facts["similarity"] == pytest.approx(float(similarity), abs=1e-3)
     (instead,) = (trail for trail in why(run, kept) if trail.collection == "pool")
     assert instead.events[-1].stage in ("clusters", "hierarchy")

@@ -11,7 +11,7 @@ from curation.report.notes import LARGE, Chains, Recall, find_chains, measured_r
 from curation.run.directory import Run
 from curation.stages.knn.knn import COPY_KNN
 
-COLUMNS = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32()), ("link", pa.string())])
+COLUMNS = pa.schema([("representative", pa.binary(16)), ("similarity", pa.float32()), ("link", pa.string())])
 
 
 def new_run(root):
