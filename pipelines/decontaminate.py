@@ -15,14 +15,15 @@ from curation.decontaminate import folder
 from curation.decontaminate.certificate import Action, Certificate, write_certificate
 from curation.decontaminate.certificate_page import page_of, page_pairs
 from curation.decontaminate.certify import make_certificate
-from curation.decontaminate.plan import VERDICTS, Unreadable, settle
+from curation.decontaminate.pictures import read_pictures, write_pictures
 from curation.decontaminate.replace import ReplaceWork, check_replaceable, is_replaced, mark_replaced
-from curation.decontaminate.target import Source, open_source
+from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.verdicts import VERDICTS, Unreadable, settle
 from curation.decontaminate.write import CleanWork
 from curation.engine.runner import Runner, Task, open_runner
 from curation.errors import ConfigError, RunError
 from curation.formats.dataset import Kind
-from curation.report.thumbnails import Thumbnails, keep_thumbnails
+from curation.report.thumbnails import Thumbnails, make_thumbnails
 from curation.run.directory import Run
 from curation.run.parts import Collection, Ledger
 from curation.run.store import Store, is_url
@@ -177,10 +178,13 @@ class _Decontamination:
         return make_certificate(self.run, self._clean, self.source, self.action, self.unreadable, passed_over)
 
     def _exhibit(self, certificate: Certificate) -> Thumbnails:
-        """What the page shows of the images."""
-        pairs = page_pairs(certificate)
+        """What the page shows of the images; kept in the run."""
+        pairs, stored = page_pairs(certificate), read_pictures(self.run)
         with self.report.stage("certificate", sum(1 + len(others) for others in pairs.values())) as bar:
-            return keep_thumbnails(self.run, pairs, lambda images: bar.advance(images, Ledger(images, images)))
+            made = make_thumbnails(self.run, pairs, stored, lambda images: bar.advance(images, Ledger(images, images)))
+        if made != stored:
+            write_pictures(self.run, made)
+        return made
 
     def _write(self, runner: Runner) -> None:
         """The clean dataset: each part that is not there yet."""

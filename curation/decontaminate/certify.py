@@ -18,8 +18,8 @@ from curation.decontaminate.certificate import (
     ReferenceImage,
     ReferenceSet,
 )
-from curation.decontaminate.plan import LEAK, VERDICTS, Unreadable, ordered_rows
-from curation.decontaminate.target import Source, open_source
+from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.verdicts import LEAK, VERDICTS, Unreadable, ordered_rows
 from curation.drops import DropReason
 from curation.formats.dataset import Kind
 from curation.report.limits import limits_of

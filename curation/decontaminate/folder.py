@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from curation.decontaminate.target import checked_name
+from curation.decontaminate.source import checked_name
 from curation.run.store import Store, is_url
 
 __all__ = ["carry_file", "carry_link", "passed_over"]

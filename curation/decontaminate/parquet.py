@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.decontaminate.target import Hashing
+from curation.decontaminate.hashing import Hashing
 
 __all__ = ["write_rows"]
 

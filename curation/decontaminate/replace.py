@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from curation.decontaminate.plan import VERDICTS
-from curation.decontaminate.target import Source
-from curation.decontaminate.write import READ, WRITTEN, check_images, hash_of, read_note, write_clean, write_note
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.decontaminate.hashing import hash_of
+from curation.decontaminate.source import Source
+from curation.decontaminate.verdicts import VERDICTS
+from curation.decontaminate.write import READ, check_images, read_note, write_clean, write_note, written_spec
+from curation.engine.contract import Output, commit_output, is_current
 from curation.errors import DatasetError
 from curation.formats.dataset import Kind
 from curation.run.parts import Collection
@@ -33,14 +34,7 @@ class ReplaceWork:
         self.collection = clean
         self.stages = ["written"]
         self._source = source
-        self._spec = StageSpec(
-            name=self.stages[0],
-            version=1,
-            after=VERDICTS.name,
-            reads={VERDICTS.name: []},
-            schema=WRITTEN,
-            settings={"in_place": source.data},
-        )
+        self._spec = written_spec({"in_place": source.data})
 
     def setup(self) -> None:
         pass

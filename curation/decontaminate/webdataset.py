@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
-from curation.decontaminate.target import Hashing
+from curation.decontaminate.hashing import Hashing
 from curation.formats.shards import tar_entries
 from curation.formats.tars import sample_key
 

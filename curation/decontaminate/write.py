@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.decontaminate.folder import carry_file, carry_link
+from curation.decontaminate.hashing import Hashing, chunks, hash_of
 from curation.decontaminate.parquet import write_rows
-from curation.decontaminate.plan import VERDICTS
-from curation.decontaminate.target import Hashing, Source
+from curation.decontaminate.source import Source
+from curation.decontaminate.verdicts import VERDICTS
 from curation.decontaminate.webdataset import write_shard
 from curation.engine.contract import Output, StageSpec, commit_output, is_current
 from curation.errors import DatasetError
@@ -23,9 +23,8 @@ from curation.formats.parquet import read_image_rows
 from curation.run.parts import Collection
 from curation.run.store import Store, filesystem, read_range
 
-__all__ = ["WRITTEN", "CleanWork", "check_images", "hash_of", "read_note", "write_clean", "write_note"]
+__all__ = ["CleanWork", "check_images", "read_note", "write_clean", "write_note", "written_spec"]
 
-WRITTEN = pa.schema([])
 READ = ("tar", "path", "offset", "length", "row", "sha256", "live")
 Row = dict[str, Any]
 
@@ -46,14 +45,7 @@ class CleanWork:
         self._source = source
         self._target = target
         self._link = link
-        self._spec = StageSpec(
-            name=self.stages[0],
-            version=1,
-            after=VERDICTS.name,
-            reads={VERDICTS.name: []},
-            schema=WRITTEN,
-            settings={"source": source.data, "target": target.root, "link": link},
-        )
+        self._spec = written_spec({"source": source.data, "target": target.root, "link": link})
 
     def setup(self) -> None:
         pass
@@ -96,10 +88,15 @@ class CleanWork:
         else:
             if not (self._link and carry_link(file, self._target, name)):
                 with self._target.writing(name) as target:
-                    for data in _chunks(file):
+                    for data in chunks(file):
                         target.write(data)
             size, digest = hash_of(file)
         write_note(self.collection, part, {"bytes": size, "sha256": digest})
+
+
+def written_spec(settings: dict[str, Any]) -> StageSpec:
+    """The stage that says what was written, in a new place or in place; it adds no columns."""
+    return StageSpec("written", 1, VERDICTS.name, {VERDICTS.name: []}, pa.schema([]), settings)
 
 
 def write_note(clean: Collection, part: int, note: dict[str, Any]) -> None:
@@ -144,15 +141,6 @@ def check_images(file: str, rows: list[Row]) -> None:
             _read_checked(row)
 
 
-def hash_of(file: str) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of a file."""
-    digest, size = hashlib.sha256(), 0
-    for data in _chunks(file):
-        digest.update(data)
-        size += len(data)
-    return size, digest.hexdigest()
-
-
 def _mask(rows: list[Row]) -> npt.NDArray[np.bool_]:
     return np.array([row["live"] for row in rows], dtype=bool)
 
@@ -173,10 +161,3 @@ def _check(row: Row, data: bytes) -> None:
         raise DatasetError(
             f"{row['tar']}: {row['path']} has changed since it was read; run the command again with another --out"
         )
-
-
-def _chunks(file: str) -> Iterator[bytes]:
-    fs, inner = filesystem(file)
-    with fs.open(inner, "rb") as source:
-        while data := source.read(1 << 20):
-            yield data

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curation.decontaminate.certificate import Action, Certificate
-from curation.decontaminate.plan import Unreadable
+from curation.decontaminate.verdicts import Unreadable
 from curation.errors import ConfigError
 from pipelines.commands.shared import SetOption, app, console, print_line
 from pipelines.progress import Terminal
@@ -75,7 +75,7 @@ def _print(certificate: Certificate, out: str) -> None:
     for header in ("reference set", "images", "unreadable", "found in dataset", "removed"):
         table.add_column(header, justify="left" if header == "reference set" else "right")
     for item in certificate.reference_sets:
-        numbers = (item.images, item.unreadable, item.result, item.removed)
+        numbers = (item.images, item.unreadable, item.with_copies, item.removed)
         table.add_row(escape(item.name), *(f"{number:,}" for number in numbers))
     console.print(table)
     print_line(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.decontaminate.target import Source
+from curation.decontaminate.source import Source
 from curation.decontaminate.webdataset import mates_of
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
