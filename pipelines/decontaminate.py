@@ -59,14 +59,14 @@ def decontaminate(
     Args:
         dataset: a folder of images, WebDataset tars, or Parquet files with images.
         against: reference sets, each of any of these kinds.
-        action: write the dataset again without copies, only list them, or rewrite shards where they lie.
+        action: write the dataset again without copies, only list them, or rewrite shards in place.
         out: a folder for the clean dataset (`data/`), the certificate, and the work files (`run/`).
         overrides: `key=value` settings, as in `lvd curate --set`.
         unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
         link: hard links instead of copies, where a file is carried whole and the file system can.
 
     Raises:
-        UserError: something that the user can mend; what is finished stays, and nothing is overwritten.
+        UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
     if unreadable not in get_args(Unreadable):

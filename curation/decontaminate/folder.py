@@ -23,7 +23,7 @@ def carry_file(path: str, store: Store, name: str, data: bytes, *, link: bool) -
 
 
 def carry_link(path: str, store: Store, name: str) -> bool:
-    """Make a hard link appear in the clean dataset, if the file system can; tell whether it did."""
+    """Make a hard link appear in the clean dataset, if the file system can; returns whether it did."""
     if is_url(path) or not store.is_local:
         return False
     target = store.path(checked_name(name))

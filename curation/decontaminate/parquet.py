@@ -1,4 +1,4 @@
-"""A Parquet file without some of its rows: the same schema, metadata, codecs and row groups."""
+"""A Parquet file that loses rows: the same schema, metadata, codecs and row groups."""
 
 from typing import IO, Any
 

@@ -1,7 +1,7 @@
 """Rewrites the shards of a WebDataset in place: only those that lose a sample, each in one atomic step.
 
-What a shard is to become is noted, with its hash, before it is renamed into place. A shard is therefore at any moment
-either the old or the new one, and a run that was killed can tell which.
+The hash of the new shard is noted before it is renamed into place. A shard is therefore at any moment
+either the old or the new one, and a run that was killed can find out which.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ MARK = "clean/in-place.json"
 
 
 class ReplaceWork:
-    """The stage `written` of the collection `clean`, for a WebDataset that is rewritten where it lies."""
+    """The stage `written` of the collection `clean`, for a WebDataset that is rewritten in place."""
 
     def __init__(self, clean: Collection, source: Source) -> None:
         self.collection = clean
@@ -100,5 +100,5 @@ def mark_replaced(clean: Collection) -> None:
 
 
 def is_replaced(clean: Collection) -> bool:
-    """Tell whether a run has begun to rewrite shards in place."""
+    """Whether a run has begun to rewrite shards in place."""
     return clean.store.exists(MARK)

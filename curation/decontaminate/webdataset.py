@@ -1,4 +1,4 @@
-"""A WebDataset tar without some of its samples: what stays is carried byte for byte, headers and all."""
+"""A WebDataset tar that loses samples: what stays is copied byte for byte, with its headers."""
 
 import tarfile
 from collections.abc import Collection, Iterator

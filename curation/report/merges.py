@@ -1,4 +1,4 @@
-"""See before deciding: what dedup would merge at each similarity threshold, and what geometry says of it.
+"""What dedup would merge at each similarity threshold, and what geometry says of it.
 
 Each rule is tried on what the stages before `dedup` have stored, by the same decision; nothing is written.
 """
@@ -21,12 +21,12 @@ from curation.stages.knn.bias import BIAS, Offsets
 __all__ = ["SIZES", "THRESHOLDS", "Group", "Merges", "Pairs", "Rule", "between", "merges_text", "read_merges"]
 
 THRESHOLDS = (0.45, 0.5, 0.6, 0.75)
-"""Cosine similarities that are tried, beside those that are set: the paper's for references and for the pool, one
-between, and where SSCD's links are right nine times in ten."""
+"""Cosine similarities to try beside those of the config: the paper's for references and for the pool, one between, and
+one at which nine in ten of SSCD's links are right."""
 BELOW = 0.1
-"""Pairs so much below the lowest threshold are read as well, to be shown."""
+"""How far below the lowest threshold pairs are read, to be shown."""
 LARGEST = 5
-"""Components that are looked at one by one."""
+"""Components that are shown one by one."""
 MEMBERS = 4_096
 """Images of a component that are compared with each other."""
 SIZES = (
@@ -64,11 +64,11 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A component: the image that is kept, and those dropped instead of which it is.
+    """A component: the image that is kept, and those that are dropped for it.
 
     Attributes:
         kept: position of that image.
-        dropped: positions, the least similar first.
+        dropped: positions of the images dropped for it, the least similar first.
         similarity: of each to the one that is kept.
         least: the least similarity of any two of them; of the first 4,096 of a larger component.
     """
@@ -86,7 +86,7 @@ class Rule:
     Attributes:
         name: as a table calls it.
         threshold: links are more similar than this; None where geometry decides.
-        mark: the setting of the run's config that it is, or nothing.
+        mark: the setting of the run's config that has this threshold, or nothing.
         links, verified, refused: pairs above the threshold, and those of them that geometry took for copies or not.
         sizes: (C,) images of each component of two or more.
         copies: images that would be dropped for another of the pool, those of equal hashes apart.
@@ -127,7 +127,7 @@ class Merges:
 
 
 def read_merges(run: Run) -> Merges:
-    """Try each threshold on a run that has come as far as `verified`, or `near` without geometry.
+    """Try each threshold on a run that is finished up to `verify_copies`, or up to `copy_knn` without geometry.
 
     Raises:
         RunError: it has not.
@@ -142,7 +142,7 @@ def read_merges(run: Run) -> Merges:
     evidence = read_evidence(
         run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
     )
-    assert len(evidence.images), "a run stops before `near` where no image is left"
+    assert len(evidence.images), "a run stops before `copy_knn` where no image is left"
     trial = _Trial(evidence, settings, run.config.hash.radius)
     rules = [trial.by_similarity(threshold) for threshold in sorted({*THRESHOLDS, *trial.thresholds})]
     verdicts = trial.as_set()
@@ -166,7 +166,7 @@ def _need(run: Run, path: str, stage: str) -> None:
 
 
 class _Trial:
-    """Rules to be tried on what was read once.
+    """Tries rules on what was read once.
 
     Attributes:
         thresholds: those that are set, and by which settings; none where geometry decides.
@@ -274,7 +274,7 @@ def _least(evidence: Evidence, images: Ints) -> float:
 
 
 def merges_text(merges: Merges) -> str:
-    """Tables of what each rule would do, to be printed."""
+    """Tables of what each rule would do, for the terminal."""
     images = len(merges.evidence.images)
     looked = " verified  refused" if merges.looked else ""
     lines = [
@@ -301,5 +301,5 @@ def merges_text(merges: Merges) -> str:
 
 
 def between(sizes: Ints, low: int, high: int) -> int:
-    """How many components have so many images."""
+    """How many components have from `low` to `high` images."""
     return int(((sizes >= low) & (sizes <= high)).sum())

@@ -1,4 +1,4 @@
-"""See before deciding: how a filter's scores are spread over a run, and what each threshold would drop."""
+"""How a filter's scores are spread over a run, and what each threshold would drop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Floats, Places]:
 
 
 def scores_text(scores: Scores) -> str:
-    """A histogram and a table of thresholds, to be printed."""
+    """A histogram and a table of thresholds, for the terminal."""
     counts, edges = scores.histogram()
     lines = [f"{scores.name}: {len(scores.values):,} images"]
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):

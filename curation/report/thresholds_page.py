@@ -46,19 +46,22 @@ def thresholds_page(run: Run, scores: Sequence[Scores], name: str, *, collection
         blur: make thumbnails unrecognisable.
     """
     pictures = Pictures(run)
-    limited = [item for item in scores if item.limit is not None]
     return render(
         "thresholds.html",
         title=f"thresholds of {name}",
         text="\n".join(map(scores_text, scores)),
         histograms=list(map(scores_histogram, scores)),
-        sections=[(item, list(_groups(pictures, item, collection, blur))) for item in limited],
+        sections=[
+            (item, list(_groups(pictures, item, item.limit, collection, blur)))
+            for item in scores
+            if item.limit is not None
+        ],
     )
 
 
-def _groups(pictures: Pictures, scores: Scores, collection: str, blur: bool) -> Iterator[_Group]:
-    order = np.argsort(np.abs(scores.values - scores.limit), kind="stable")
-    over = scores.values[order] >= scores.limit
+def _groups(pictures: Pictures, scores: Scores, limit: float, collection: str, blur: bool) -> Iterator[_Group]:
+    order = np.argsort(np.abs(scores.values - limit), kind="stable")
+    over = scores.values[order] >= limit
     dropped, kept = order[over if scores.above else ~over], order[~over if scores.above else over]
     for heading, chosen in (("narrowly dropped", dropped), ("narrowly kept", kept)):
         figures = list(_figures(pictures, scores, chosen[:SHOWN], collection, blur))

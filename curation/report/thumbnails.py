@@ -39,7 +39,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """JPEGs of at most 128 x 128 pixels, and the geometry of (reference, image) pairs; nothing of images that are gone."""
+    """JPEGs of at most 128 x 128 pixels, and the geometry of (reference, image) pairs; none of images that are gone."""
 
     thumbnails: Mapping[Place, bytes]
     matches: Mapping[tuple[Place, Place], Geometry]

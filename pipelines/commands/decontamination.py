@@ -72,7 +72,7 @@ def decontaminate_command(
 def _print(certificate: Certificate, out: str) -> None:
     counts = certificate.counts
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("reference set", "images", "unreadable", "found in dataset", "removed"):
+    for header in ("reference set", "images", "unreadable", "with copies", "removed"):
         table.add_column(header, justify="left" if header == "reference set" else "right")
     for item in certificate.reference_sets:
         numbers = (item.images, item.unreadable, item.with_copies, item.removed)

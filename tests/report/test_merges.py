@@ -96,7 +96,7 @@ def test_links_and_sizes_are_those_of_a_search_over_all_pairs(run, threshold):
     assert rule.copies == (counts - 1).sum()
 
 
-def test_the_largest_components_tell_the_least_similarity_of_any_two(run):
+def test_the_largest_components_name_the_least_similarity_of_any_two(run):
     merges = read_merges(run)
     group = merges.groups[0]
     members = [group.kept, *group.dropped.tolist()]
@@ -175,7 +175,7 @@ def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
     )
 
 
-def test_a_run_that_has_not_come_so_far_is_one_line(tmp_path, run):
+def test_a_run_that_is_not_finished_so_far_is_one_line(tmp_path, run):
     root = shutil.copytree(run.store.root, tmp_path / "run")
     (root / "pool" / "copy_knn" / "part-00001.parquet").unlink()
     with pytest.raises(RunError, match="pool is not finished up to copy_knn; run `lvd curate --until copy_knn`"):

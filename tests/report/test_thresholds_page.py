@@ -19,7 +19,7 @@ QUALITY = {"on": ["pool"], "min_side": None, "min_entropy": 7.0, "max_uniform": 
 
 @pytest.fixture(scope="module")
 def run(configure, tmp_path_factory):
-    return curate(configure(quality=QUALITY), str(tmp_path_factory.mktemp("gallery") / "run"), until="quality")
+    return curate(configure(quality=QUALITY), str(tmp_path_factory.mktemp("thresholds") / "run"), until="quality")
 
 
 def pictures(page: str) -> list[Image.Image]:
