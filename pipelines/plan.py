@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from curation.config import BALANCED, Config, SeedConfig
 from curation.errors import ConfigError, DatasetError
@@ -12,6 +12,8 @@ from curation.stages.concepts.hierarchy import level_counts
 __all__ = ["Cost", "Machine", "Plan", "PlanRow", "plan", "readable"]
 
 GIGA = 1e9
+_Estimate = tuple[float, float, float, str]
+"""Images that a stage looks at, seconds on all nodes, bytes that it leaves for each image, how that was estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,40 +200,40 @@ class _Work:
         return size / (self.nodes * self.machine.network_gbit * GIGA / 8)
 
 
-def _fetch(work: _Work) -> Cost:
+def _fetch(work: _Work) -> _Estimate:
     size, gbit = work.machine.image_bytes, work.machine.network_gbit
     how = f"{size:,.0f} bytes each over {work.nodes} x {gbit:g} Gbit/s; hosts may be slower"
-    return _cost(work.images, work.over_network(work.images * size), size + 300, how)
+    return (work.images, work.over_network(work.images * size), size + 300, how)
 
 
-def _decode(work: _Work) -> Cost:
+def _decode(work: _Work) -> _Estimate:
     """The pass over pixels, up to copy descriptors."""
     rate = work.machine.pass_images
     how = f"with all stages up to copy_descriptors, {rate:g} images/s on each of {work.cores} cores"
-    return _cost(work.images, work.images / (work.cores * rate), 2 * work.machine.copy_dim, how)
+    return (work.images, work.images / (work.cores * rate), 2 * work.machine.copy_dim, how)
 
 
-def _copy_knn(work: _Work) -> Cost:
+def _copy_knn(work: _Work) -> _Estimate:
     dim, probed = work.machine.copy_dim, work.machine.probed
     seconds, by = work.on_cores(2 * work.images * work.images * probed * dim)
-    return _cost(work.images, seconds, 64, f"each image against {probed:.1%} of the others, {dim}-d, {by}")
+    return (work.images, seconds, 64, f"each image against {probed:.1%} of the others, {dim}-d, {by}")
 
 
-def _embeddings(work: _Work) -> Cost:
+def _embeddings(work: _Work) -> _Estimate:
     images, gflop = work.kept + work.seeds, work.machine.embed_gflop
     seconds, by = work.on_gpus(images * gflop * GIGA)
-    return _cost(images, seconds, 2 * work.machine.dim, f"{gflop:g} Gflop each, {by}")
+    return (images, seconds, 2 * work.machine.dim, f"{gflop:g} Gflop each, {by}")
 
 
-def _clusters(work: _Work) -> Cost:
+def _clusters(work: _Work) -> _Estimate:
     settings, count = work.config.clusters, work.clusters
     sample = min(work.kept, count * settings.sample_per_cluster)
     seconds, by = work.on_cores(2.0 * work.machine.dim * count * (sample * settings.iterations + work.kept))
     how = f"{count:,} clusters, {settings.iterations} iterations over {sample:,.0f} images, one over all, {by}"
-    return _cost(work.kept, seconds, 8, how)
+    return (work.kept, seconds, 8, how)
 
 
-def _hierarchy(work: _Work) -> Cost:
+def _hierarchy(work: _Work) -> _Estimate:
     """Every k-means of every level, and the assignment of all images."""
     settings, iterations, dim = work.config.hierarchy, work.config.clusters.iterations, work.machine.dim
     levels = settings.levels or level_counts(work.clusters)
@@ -244,24 +246,24 @@ def _hierarchy(work: _Work) -> Cost:
     seconds, by = work.on_cores(products)
     names = ", ".join(f"{count:,}" for count in levels)
     how = f"levels of {names} clusters, {iterations} iterations, {settings.resamplings} resamplings, {by}"
-    return _cost(work.kept, seconds, 4 * len(levels) + 4, how)
+    return (work.kept, seconds, 4 * len(levels) + 4, how)
 
 
-def _seed_knn(work: _Work) -> Cost:
+def _seed_knn(work: _Work) -> _Estimate:
     sampled = [row for row in work.rows if row.how == "sample"]
     queries, dim, probed = sum(row.images for row in sampled), work.machine.dim, work.machine.probed
     seconds, by = work.on_cores(2 * queries * work.kept * probed * dim)
     picks = sum(row.nominal for row in sampled) / max(1, queries)
-    return _cost(queries, seconds, picks * 12, f"each seed image against {probed:.1%} of the pool, {dim}-d, {by}")
+    return (queries, seconds, picks * 12, f"each seed image against {probed:.1%} of the pool, {dim}-d, {by}")
 
 
-def _export(work: _Work) -> Cost:
+def _export(work: _Work) -> _Estimate:
     size, chosen = work.machine.image_bytes, sum(row.nominal for row in work.rows)
     how = "read and written once over the network"
-    return _cost(chosen, work.over_network(chosen * size * 2), size + 1500, how)
+    return (chosen, work.over_network(chosen * size * 2), size + 1500, how)
 
 
-COSTS: Mapping[str, Callable[[_Work], Cost]] = {
+COSTS: Mapping[str, Callable[[_Work], _Estimate]] = {
     "fetch": _fetch,
     "decode": _decode,
     "copy_knn": _copy_knn,
@@ -276,12 +278,11 @@ COSTS: Mapping[str, Callable[[_Work], Cost]] = {
 
 def _costs(work: _Work) -> list[Cost]:
     off = () if work.config.selection.balances else ("hierarchy",)
-    return [replace(estimate(work), step=stage) for stage, estimate in COSTS.items() if stage not in off]
-
-
-def _cost(images: float, seconds: float, bytes_each: float, how: str) -> Cost:
-    """A cost whose step the table of costs names."""
-    return Cost("", images, seconds / 3600, images * bytes_each, how)
+    estimates = {stage: estimate(work) for stage, estimate in COSTS.items() if stage not in off}
+    return [
+        Cost(stage, images, seconds / 3600, images * each, how)
+        for stage, (images, seconds, each, how) in estimates.items()
+    ]
 
 
 def readable(size: float) -> str:

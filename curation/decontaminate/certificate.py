@@ -20,7 +20,7 @@ __all__ = [
     "Certificate",
     "Finding",
     "ImageName",
-    "Match",
+    "Neighbour",
     "ReferenceImage",
     "ReferenceSet",
     "write_certificate",
@@ -43,8 +43,8 @@ class ImageName:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """A dataset image that a reference image resembles."""
+class Neighbour:
+    """A dataset image that is among the most similar to a reference image."""
 
     image: ImageName
     similarity: float
@@ -62,7 +62,7 @@ class ReferenceImage:
     set: str
     image: ImageName
     unreadable: str | None
-    nearest: tuple[Match, ...]
+    nearest: tuple[Neighbour, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from curation import __version__
-from curation.decontaminate.certificate import Certificate, Finding, ImageName, Match, ReferenceImage
+from curation.decontaminate.certificate import Certificate, Finding, ImageName, Neighbour, ReferenceImage
+from curation.imaging.matching import Match
 from curation.report.page import Figure, render
 from curation.report.pictures import Place, outline
-from curation.report.thumbnails import Geometry, Thumbnails
+from curation.report.thumbnails import Thumbnails
 
 __all__ = ["page_of", "page_pairs"]
 
@@ -120,7 +121,7 @@ class _Figures:
             figures.append(self._figure(image, f"{caption}{_geometry_words(item)}", verdict, outlines))
         return figures
 
-    def _geometry(self, reference: ReferenceImage, image: ImageName) -> Geometry | None:
+    def _geometry(self, reference: ReferenceImage, image: ImageName) -> Match | None:
         """How the one lies in the other, where enough agrees for the run's settings to call it a copy."""
         result = self._pictures.matches.get((reference.image.place, image.place))
         return result if result is not None and result.score >= self._drawn_score else None
@@ -134,7 +135,7 @@ def _copy_words(item: Finding) -> str:
     return f"removed, {item.similarity:.3f}{', in a chain' if item.link == 'chain' else ''}"
 
 
-def _geometry_words(match: Geometry | None) -> str:
+def _geometry_words(match: Match | None) -> str:
     if match is None:
         return ""
     return f", {match.inliers} matched points{', mirrored' if match.mirrored else ''}"
@@ -212,5 +213,5 @@ def _misses(certificate: Certificate) -> list[int]:
     return sorted(best, key=lambda at: (-best[at], at))
 
 
-def _kept(reference: ReferenceImage) -> Sequence[Match]:
+def _kept(reference: ReferenceImage) -> Sequence[Neighbour]:
     return [match for match in reference.nearest if not match.removed][:SHOWN_NEAREST]

@@ -1,52 +1,39 @@
 """SHA-256 and size of files: of those that are there, and of what is being written."""
 
 import hashlib
+import io
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from curation.run.store import filesystem
 
 __all__ = ["Hashing", "chunks", "hash_of"]
 
 
-class Hashing:
-    """Passes bytes on to a file, and knows their SHA-256 and number. It cannot seek."""
+class Hashing(io.RawIOBase):
+    """Passes bytes on to a file, which stays open, and knows their SHA-256 and number. It cannot seek."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._sha256 = hashlib.sha256()
         self.size = 0
-        self.closed = False
 
     @property
     def sha256(self) -> str:
         return self._sha256.hexdigest()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         self._file.write(data)
         self._sha256.update(data)
-        view = memoryview(data)
-        self.size += view.nbytes
-        return view.nbytes
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
 
     def tell(self) -> int:
         return self.size
 
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        """Leave the file open: it belongs to whoever opened it."""
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
     def writable(self) -> bool:
         return True
-
-    def seekable(self) -> bool:
-        return False
 
 
 def hash_of(file: str) -> tuple[int, str]:

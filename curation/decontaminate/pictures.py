@@ -1,6 +1,5 @@
 """Keeps the pictures of a certificate in its run: the images may be gone when the page is made again."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -8,8 +7,8 @@ import pyarrow as pa
 
 from curation.engine.contract import Output, StageSpec, commit_output
 from curation.imaging.local_features import FEATURES_VERSION
-from curation.imaging.matching import MATCHING_VERSION
-from curation.report.thumbnails import DECODED_SIDE, SIDE, Geometry, Thumbnails
+from curation.imaging.matching import MATCHING_VERSION, Match
+from curation.report.thumbnails import DECODED_SIDE, SIDE, Thumbnails
 from curation.run.directory import Run
 from curation.run.parts import digest_of
 
@@ -19,19 +18,17 @@ OF = [("collection", pa.string()), ("part", pa.int32()), ("row", pa.int32())]
 TO = [("to_collection", pa.string()), ("to_part", pa.int32()), ("to_row", pa.int32())]
 GEOMETRY = [
     ("inliers", pa.int32()),
-    ("score", pa.float64()),
+    ("agreement", pa.float64()),
     ("mirrored", pa.bool_()),
     ("transform", pa.list_(pa.float64(), 6)),
 ]
-VERSION = 1
+VERSION = 2
 
 
-def _spec(name: str, columns: Sequence[tuple[str, pa.DataType]]) -> StageSpec:
-    return StageSpec(name=name, version=VERSION, after=None, reads={}, schema=pa.schema(columns), settings={})
-
-
-THUMBNAILS = _spec("thumbnails", [*OF, ("jpeg", pa.binary())])
-GEOMETRIES = _spec("geometries", [*OF, *TO, *GEOMETRY])
+THUMBNAILS, GEOMETRIES = (
+    StageSpec(name, VERSION, None, {}, pa.schema(columns), {})
+    for name, columns in (("thumbnails", [*OF, ("jpeg", pa.binary())]), ("geometries", [*OF, *TO, *GEOMETRY]))
+)
 
 
 def read_pictures(run: Run) -> Thumbnails:
@@ -45,7 +42,7 @@ def read_pictures(run: Run) -> Thumbnails:
         for row in stored.read(GEOMETRIES.name, 0, GEOMETRIES.schema.names).to_pylist():
             of, to = (tuple(row[name] for name, _ in names) for names in (OF, TO))
             values = {name: row[name] for name, _ in GEOMETRY}
-            matches[of, to] = Geometry(**values | {"transform": tuple(values["transform"])})
+            matches[of, to] = Match(**values | {"transform": tuple(values["transform"])})
     return Thumbnails(thumbnails, matches)
 
 

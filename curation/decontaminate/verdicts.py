@@ -22,7 +22,7 @@ from curation.formats.dataset import Kind
 from curation.run.parts import Collection, digest_of
 from curation.run.store import filesystem
 
-__all__ = ["LEAK", "VERDICTS", "Unreadable", "ordered_rows", "settle"]
+__all__ = ["LEAK", "VERDICTS", "Unreadable", "mask_of", "ordered_rows", "settle"]
 
 Unreadable = Literal["keep", "drop"]
 
@@ -182,7 +182,7 @@ def _drops(rows: pa.Table, unreadable: Unreadable) -> dict[int, Dropped]:
         drops = {
             at: Dropped(DropReason.named(reason), details[at] or "") for at, reason in enumerate(reasons) if reason
         }
-    for at in np.flatnonzero(_mask(rows["is_leak"])).tolist():
+    for at in np.flatnonzero(mask_of(rows["is_leak"])).tolist():
         drops[at] = Dropped(DropReason.REFERENCE_LEAK)
     return drops
 
@@ -202,7 +202,8 @@ def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int,
     }
 
 
-def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def mask_of(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """A column of booleans without nulls, as (rows,) bool."""
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 
 

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -124,7 +123,7 @@ def write_clean(kind: Kind, file: str, target: Any, rows: list[Row]) -> Hashing:
     with fs.open(inner, "rb") as source:
         if kind is Kind.TARS:
             return write_shard(source, target, {row["offset"] for row in rows if not row["live"]})
-        return write_rows(source, target, _mask(rows))
+        return write_rows(source, target, np.array([row["live"] for row in rows], dtype=bool))
 
 
 def check_images(file: str, rows: list[Row]) -> None:
@@ -139,10 +138,6 @@ def check_images(file: str, rows: list[Row]) -> None:
     else:
         for row in rows:
             _read_checked(row)
-
-
-def _mask(rows: list[Row]) -> npt.NDArray[np.bool_]:
-    return np.array([row["live"] for row in rows], dtype=bool)
 
 
 def _read_checked(row: Row) -> bytes:

@@ -1,7 +1,7 @@
 """A page of how evenly a selection is spread: curves of occupancy, measures, and pictures of a few clusters."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,36 +19,8 @@ CLUSTERS = 6
 """Clusters shown: so many of the largest, and so many at random."""
 IMAGES = 8
 """Images shown of each."""
-WIDTH, HEIGHT = 640, 240
 POINTS = 200
 SIDE = 132
-
-
-@dataclass(frozen=True, slots=True)
-class _Chart:
-    """Clusters from the fullest to the emptiest, each as a multiple of an even share; a flat line at 1 is balance.
-
-    Attributes:
-        decades: powers of ten, and the height of each.
-        even: height of an even share.
-        curves: "before" and "after", and the points of each line; an empty cluster is not drawn.
-    """
-
-    width: int
-    height: int
-    decades: list[tuple[str, float]]
-    even: float
-    curves: list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cluster:
-    """One cluster with images of the pool that it holds, selected or not."""
-
-    number: int
-    before: int
-    after: int
-    figures: list[Figure]
 
 
 def balance_page(run: Run, report: Balance) -> str:
@@ -56,7 +28,7 @@ def balance_page(run: Run, report: Balance) -> str:
     return render(
         "balance.html",
         title=f"balance of {run.store.root}",
-        levels=[(level.name, len(level.before), _chart(level), _measures(level)) for level in report.levels],
+        levels=[(level.name, len(level.before), _curves(level), _rows(level)) for level in report.levels],
         coverage=[
             (item.seed_set, item.images, item.clusters, item.covered, f"{item.share:.1%}") for item in report.coverage
         ],
@@ -64,7 +36,7 @@ def balance_page(run: Run, report: Balance) -> str:
     )
 
 
-def _measures(level: Level) -> list[tuple[str | int, ...]]:
+def _rows(level: Level) -> list[tuple[str | int, ...]]:
     return [_row("before", occupancy_of(level.before)), _row("after", occupancy_of(level.after))]
 
 
@@ -73,25 +45,24 @@ def _row(name: str, result: Occupancy) -> tuple[str | int, ...]:
     return (name, result.images, result.occupied, *measures)
 
 
-def _chart(level: Level) -> _Chart:
+def _curves(level: Level) -> dict[str, Any]:
+    """Clusters from the fullest to the emptiest, each as a multiple of an even share; a flat line at 1 is balance.
+
+    Places are shares of the drawing's width and height, from its upper left corner. An empty cluster is not drawn.
+    """
     curves = {"before": _multiples(level.before), "after": _multiples(level.after)}
     occupied = np.concatenate([values[values > 0] for values in curves.values()])
     low, high = (float(occupied.min()), float(occupied.max())) if len(occupied) else (1.0, 1.0)
-    bottom, top = np.floor(np.log10(min(low, 0.9))), np.ceil(np.log10(max(high, 1.1)))
+    bottom, top = int(np.floor(np.log10(min(low, 0.9)))), int(np.ceil(np.log10(max(high, 1.1))))
 
-    def height(value: float) -> float:
-        return round(float((top - np.log10(value)) / (top - bottom) * HEIGHT), 1)
+    def down(value: float) -> float:
+        return float(top - np.log10(value)) / (top - bottom)
 
-    return _Chart(
-        WIDTH,
-        HEIGHT,
-        [(f"{10.0**decade:g}", height(10.0**decade)) for decade in range(int(bottom), int(top) + 1)],
-        height(1.0),
-        [
-            (name, " ".join(f"{at * WIDTH:.1f},{height(value)}" for at, value in _points(values)))
-            for name, values in curves.items()
-        ],
-    )
+    return {
+        "decades": [(f"{10.0**decade:g}", down(10.0**decade)) for decade in range(bottom, top + 1)],
+        "even": down(1.0),
+        "lines": {name: [(x, down(value)) for x, value in _points(values)] for name, values in curves.items()},
+    }
 
 
 def _multiples(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -107,7 +78,7 @@ def _points(values: npt.NDArray[np.float64]) -> Iterator[tuple[float, float]]:
         yield (at + 0.5) / len(values), float(values[at])
 
 
-def _groups(run: Run, level: Level) -> Iterator[tuple[str, list[_Cluster]]]:
+def _groups(run: Run, level: Level) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Pictures of the largest clusters and of others at random, those of the pool before selection."""
     occupied = np.flatnonzero(level.before)
     largest = occupied[np.argsort(-level.before[occupied], kind="stable")][:CLUSTERS]
@@ -124,7 +95,8 @@ def _groups(run: Run, level: Level) -> Iterator[tuple[str, list[_Cluster]]]:
             sample = np.sort(rng.choice(members, min(IMAGES, len(members)), replace=False))
             places = zip(pool.part[sample].tolist(), pool.row[sample].tolist(), strict=True)
             figures = [_figure(pictures, (run.pool.path, part, row)) for part, row in places]
-            shown.append(_Cluster(number, int(level.before[number]), int(level.after[number]), figures))
+            counts = {"before": int(level.before[number]), "after": int(level.after[number])}
+            shown.append({"number": number, **counts, "figures": figures})
         yield heading, shown
 
 

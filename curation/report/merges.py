@@ -41,9 +41,6 @@ SIZES = (
 )
 """Bars of the histogram: name, and sizes from and to."""
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -56,8 +53,8 @@ class Pairs:
         verified: (P,) whether it took the pair for copies.
     """
 
-    places: Ints
-    similarity: Floats
+    places: npt.NDArray[np.int64]
+    similarity: npt.NDArray[np.float32]
     looked: npt.NDArray[np.bool_]
     verified: npt.NDArray[np.bool_]
 
@@ -74,8 +71,8 @@ class Group:
     """
 
     kept: int
-    dropped: Ints
-    similarity: Floats
+    dropped: npt.NDArray[np.int64]
+    similarity: npt.NDArray[np.float32]
     least: float
 
 
@@ -99,7 +96,7 @@ class Rule:
     links: int
     verified: int
     refused: int
-    sizes: Ints
+    sizes: npt.NDArray[np.int64]
     copies: int
     leaks: int
 
@@ -263,7 +260,7 @@ def _largest(evidence: Evidence, verdicts: Verdicts) -> list[Group]:
     return groups
 
 
-def _least(evidence: Evidence, images: Ints) -> float:
+def _least(evidence: Evidence, images: npt.NDArray[np.int64]) -> float:
     """The smallest similarity of any two."""
     members = evidence.vectors[images].astype(np.float32)
     lowered = np.zeros(len(images), np.float32) if evidence.offsets is None else evidence.offsets[images]
@@ -300,6 +297,6 @@ def merges_text(merges: Merges) -> str:
     return "\n".join(lines)
 
 
-def between(sizes: Ints, low: int, high: int) -> int:
+def between(sizes: npt.NDArray[np.int64], low: int, high: int) -> int:
     """How many components have from `low` to `high` images."""
     return int(((sizes >= low) & (sizes <= high)).sum())

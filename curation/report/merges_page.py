@@ -111,7 +111,6 @@ def _words(result: Match | None, is_copy: bool) -> str:
 
 def _sizes(rule: Rule) -> Histogram:
     """How many components have how many images."""
-    names = [name for name, _, _ in SIZES]
-    counts = [between(rule.sizes, low, high) for _, low, high in SIZES]
-    ticks = [((at + 0.5) / len(SIZES), name) for at, name in enumerate(names)]
-    return histogram(f"{rule.name}: {rule.copies:,} would be dropped", counts, names, ticks)
+    counts = [(name, between(rule.sizes, low, high)) for name, low, high in SIZES]
+    ticks = [((at + 0.5) / len(SIZES), name) for at, (name, _) in enumerate(counts)]
+    return histogram(f"{rule.name}: {rule.copies:,} would be dropped", counts, ticks)

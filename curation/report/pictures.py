@@ -1,7 +1,6 @@
 """Pictures for pages: a run's images as they are stored, faces blurred, and the outline of one image in another."""
 
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +11,10 @@ from curation.drops import Dropped
 from curation.engine.locations import PLACE, read_samples
 from curation.errors import RunError
 from curation.imaging.decode import decode_image, encode_jpeg, read_image
+from curation.imaging.matching import Match
 from curation.run.directory import Run
 
-__all__ = ["Pictures", "Place", "Transform", "outline", "thumbnail"]
+__all__ = ["Pictures", "Place", "outline", "thumbnail"]
 
 Place = tuple[str, int, int]
 """Collection, part and row: where a run has an image."""
@@ -67,17 +67,7 @@ def thumbnail(image: Image.Image, side: int) -> bytes:
     return encode_jpeg(image, QUALITY)
 
 
-class Transform(Protocol):
-    """How a first image lies in a second; see `curation.imaging.matching.Match`."""
-
-    @property
-    def mirrored(self) -> bool: ...
-
-    @property
-    def transform(self) -> tuple[float, ...]: ...
-
-
-def outline(match: Transform, *, inverse: bool = False) -> str:
+def outline(match: Match, *, inverse: bool = False) -> str:
     """The corners of the first image within the second, as shares of its sides; with `inverse` the other way round."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     affine = np.array(match.transform).reshape(2, 3)

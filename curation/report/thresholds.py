@@ -29,8 +29,6 @@ BINS = 20
 BAR = 40
 SHOWN = 10
 
-Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
 Place = tuple[int, int]
 
 
@@ -47,8 +45,8 @@ class Scores:
     """
 
     name: str
-    values: Floats
-    places: Places
+    values: npt.NDArray[np.float64]
+    places: npt.NDArray[np.int64]
     limit: float | None
     above: bool
 
@@ -56,7 +54,7 @@ class Scores:
         """How many images a threshold would drop."""
         return int((self.values >= threshold).sum() if self.above else (self.values < threshold).sum())
 
-    def histogram(self) -> tuple[npt.NDArray[np.int64], Floats]:
+    def histogram(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Images in each of 20 steps of the score, and the 21 edges of these."""
         low, high = self._range()
         if low == high:
@@ -120,7 +118,7 @@ def _nsfw(where: Collection, run: Run) -> list[Scores]:
     ]
 
 
-def _faces(where: Collection) -> tuple[Floats, Places]:
+def _faces(where: Collection) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     best = []
     for part in where.parts("safety"):
         rows = where.read("safety", part, ["faces"])["faces"].to_pylist()
@@ -129,7 +127,7 @@ def _faces(where: Collection) -> tuple[Floats, Places]:
     return _arrays(best)
 
 
-def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
+def _measures(where: Collection, measure: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     result = []
     for part in where.parts("quality"):
         values = where.read("quality", part, [measure])[measure].to_pylist()
@@ -137,7 +135,7 @@ def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
     return _arrays(result)
 
 
-def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Floats, Places]:
+def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     values = np.array([value for value, _ in result], dtype=np.float64)
     return values, np.array([place for _, place in result], dtype=np.int64).reshape(-1, 2)
 

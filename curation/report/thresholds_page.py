@@ -6,7 +6,6 @@ beyond recognition.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +24,6 @@ SHOWN = 12
 """Images on each side of the threshold."""
 SIDE = 132
 BLURRED_SIDE = 6
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Images on one side of a threshold: how many, and the nearest of them."""
-
-    heading: str
-    images: int
-    figures: list[Figure]
 
 
 def thresholds_page(run: Run, scores: Sequence[Scores], name: str, *, collection: str = "pool", blur: bool) -> str:
@@ -59,13 +49,16 @@ def thresholds_page(run: Run, scores: Sequence[Scores], name: str, *, collection
     )
 
 
-def _groups(pictures: Pictures, scores: Scores, limit: float, collection: str, blur: bool) -> Iterator[_Group]:
+def _groups(
+    pictures: Pictures, scores: Scores, limit: float, collection: str, blur: bool
+) -> Iterator[tuple[str, int, list[Figure]]]:
+    """Heading, number of images, and the nearest of them, on each side of a threshold."""
     order = np.argsort(np.abs(scores.values - limit), kind="stable")
     over = scores.values[order] >= limit
     dropped, kept = order[over if scores.above else ~over], order[~over if scores.above else over]
     for heading, chosen in (("narrowly dropped", dropped), ("narrowly kept", kept)):
         figures = list(_figures(pictures, scores, chosen[:SHOWN], collection, blur))
-        yield _Group(heading, len(chosen), figures)
+        yield heading, len(chosen), figures
 
 
 def _figures(
@@ -89,10 +82,11 @@ def scores_histogram(scores: Scores) -> Histogram:
     """How many images have scores in each of 20 steps, and where the threshold is."""
     counts, edges = scores.histogram()
     low, high = float(edges[0]), float(edges[-1])
-    names = [f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges)]
+    names = (f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges))
+    bars = list(zip(names, counts.tolist(), strict=True))
     ticks = [(share, f"{low + share * (high - low):.4g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     limit = None
     if scores.limit is not None:
         share = min(1.0, max(0.0, (scores.limit - low) / (high - low)))
         limit = (share, f"threshold {scores.limit:g} drops {scores.dropped(scores.limit):,}")
-    return histogram(scores.name, counts.tolist(), names, ticks, limit)
+    return histogram(scores.name, bars, ticks, limit)

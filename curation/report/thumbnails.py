@@ -7,11 +7,11 @@ from functools import lru_cache
 import numpy as np
 
 from curation.imaging.local_features import Features, extract
-from curation.imaging.matching import match
+from curation.imaging.matching import Match, match
 from curation.report.pictures import Pictures, Place, thumbnail
 from curation.run.directory import Run
 
-__all__ = ["DECODED_SIDE", "SIDE", "Geometry", "Look", "Looks", "Thumbnails", "make_thumbnails"]
+__all__ = ["DECODED_SIDE", "SIDE", "Look", "Looks", "Thumbnails", "make_thumbnails"]
 
 SIDE = 128
 """Longer side of a thumbnail."""
@@ -20,29 +20,12 @@ DECODED_SIDE = 320
 KEPT_LOOKS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """How a reference image lies in another image, as `curation.imaging.matching.Match` says it.
-
-    Attributes:
-        inliers: matched points that agree with the transform.
-        score: grows with the matched points and with how well the pixels of the two agree.
-        mirrored: whether the reference image had to be mirrored, left to right, before it.
-        transform: 2 x 3, row by row, in shares of the images' sides.
-    """
-
-    inliers: int
-    score: float
-    mirrored: bool
-    transform: tuple[float, ...]
-
-
 @dataclass(frozen=True)
 class Thumbnails:
     """JPEGs of at most 128 x 128 pixels, and the geometry of (reference, image) pairs; none of images that are gone."""
 
     thumbnails: Mapping[Place, bytes]
-    matches: Mapping[tuple[Place, Place], Geometry]
+    matches: Mapping[tuple[Place, Place], Match]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +72,6 @@ def make_thumbnails(
             if (reference, other) not in matches:
                 first, second = looks.of(reference), looks.of(other)
                 if first is not None and second is not None:
-                    result = match(first.features, second.features)
-                    matches[reference, other] = Geometry(
-                        result.inliers, result.score, result.mirrored, result.transform
-                    )
+                    matches[reference, other] = match(first.features, second.features)
         done(1 + len(others))
     return Thumbnails(dict(sorted(thumbnails.items())), dict(sorted(matches.items())))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.decontaminate.certificate import Certificate, Finding, ImageName, Match, ReferenceImage, ReferenceSet
+from curation.decontaminate.certificate import Certificate, Finding, ImageName, Neighbour, ReferenceImage, ReferenceSet
 from curation.decontaminate.certificate_page import LISTED, SHOWN_COPIES, SHOWN_LEAKS, SHOWN_MISSES, page_of, page_pairs
-from curation.report.thumbnails import Geometry, Thumbnails
+from curation.imaging.matching import Match
+from curation.report.thumbnails import Thumbnails
 from tests.pages import HOSTILE, Page, assert_harmless
 
 
@@ -22,7 +23,7 @@ def certificate(result=2, misses=2, copies=1, name="photo", unreadable=(), score
     references, removed = [], []
     for number in range(result + misses):
         is_found = number < result
-        kept = Match(image(f"near {name}", 10**6 + number), 0.4 - number / 10**5, False)
+        kept = Neighbour(image(f"near {name}", 10**6 + number), 0.4 - number / 10**5, False)
         references.append(ReferenceImage("test", image(f"{name} {number}", number, "references/test"), None, (kept,)))
         for copy in range(copies if is_found else 0):
             at = number * 100 + copy
@@ -114,7 +115,7 @@ def test_outlines_say_where_one_image_lies_in_the_other(mirrored):
     """The copy shows the middle half of the reference, in its own upper left quarter."""
     one = certificate(result=1, misses=0)
     reference, copy = one.reference_images[0].image.place, one.removed[0].image.place
-    geometry = Geometry(40, 2.5, mirrored, (0.5, 0, -0.125, 0, 0.5, -0.125))  # x' = x / 2 - 1/8: 1/4 -> 0, 3/4 -> 1/4
+    geometry = Match(40, 0.8, mirrored, (0.5, 0, -0.125, 0, 0.5, -0.125))  # x' = x / 2 - 1/8: 1/4 -> 0, 3/4 -> 1/4
     pictures = Thumbnails({reference: JPEG, copy: JPEG}, {(reference, copy): geometry})
     page = page_of(one, pictures)
     inside_reference, inside_copy = polygons(page)
@@ -131,9 +132,7 @@ def test_outlines_say_where_one_image_lies_in_the_other(mirrored):
 def test_an_outline_is_drawn_where_the_runs_own_score_calls_it_a_copy(score, drawn):
     one = certificate(result=1, misses=0, score=score)
     reference, copy = one.reference_images[0].image.place, one.removed[0].image.place
-    pictures = Thumbnails(
-        {reference: JPEG, copy: JPEG}, {(reference, copy): Geometry(5, 2.5, False, (1, 0, 0, 0, 1, 0))}
-    )
+    pictures = Thumbnails({reference: JPEG, copy: JPEG}, {(reference, copy): Match(5, 1.0, False, (1, 0, 0, 0, 1, 0))})
     page = page_of(one, pictures)
     assert ("5 matched points" in page) is (drawn > 0)
     assert len(polygons(page)) == drawn

@@ -9,6 +9,10 @@ from tests.pages import HOSTILE, SHOWN, Page, assert_harmless
 EMPTY = {"levels": [], "coverage": [], "groups": []}
 
 
+def cluster(*figures):
+    return {"number": 0, "before": 1, "after": 1, "figures": figures}
+
+
 def test_a_value_that_a_template_lacks_is_an_error_and_never_a_gap():
     with pytest.raises(jinja2.UndefinedError, match="'groups' is undefined"):
         render("balance.html", title="x", levels=[], coverage=[])
@@ -25,7 +29,7 @@ def test_a_title_is_text_whatever_it_holds(text):
 
 def test_a_figures_name_is_text_in_its_caption_and_in_what_a_screen_reader_says():
     figure = Figure(None, HOSTILE, caption=HOSTILE)
-    page = render("balance.html", title="x", **EMPTY | {"groups": [("g", [Cluster([figure])])]})
+    page = render("balance.html", title="x", **EMPTY | {"groups": [("g", [cluster(figure)])]})
     assert_harmless(page, times=2)
     assert "(no longer stored)" in page
 
@@ -33,7 +37,7 @@ def test_a_figures_name_is_text_in_its_caption_and_in_what_a_screen_reader_says(
 def test_pictures_have_a_size_and_say_what_they_show(encoded, photo):
     jpeg = encoded(photo(1, width=40, height=30), "JPEG")
     figures = [Figure(jpeg, HOSTILE), Figure(jpeg, HOSTILE, outlines=("0,0 1,0 1,1",))]
-    page = render("balance.html", title="x", **EMPTY | {"groups": [("g", [Cluster(figures)])]})
+    page = render("balance.html", title="x", **EMPTY | {"groups": [("g", [cluster(*figures)])]})
     assert_harmless(page, times=2)
     (image,) = [fields for tag, fields in Page(page).tags if tag == "img"]
     (drawing,) = [fields for tag, fields in Page(page).tags if tag == "svg"]
@@ -48,12 +52,3 @@ def test_every_page_adapts_to_narrow_windows_dark_mode_and_paper():
     assert viewport == ["width=device-width, initial-scale=1"]
     assert "@media (prefers-color-scheme: dark)" in page
     assert "@media print" in page
-
-
-class Cluster:
-    """Stands for a cluster of the balance page."""
-
-    number, before, after = 0, 1, 1
-
-    def __init__(self, figures):
-        self.figures = figures

@@ -75,18 +75,18 @@ def test_scores_that_are_all_equal_are_drawn_too():
     scores = Scores("sharpness", np.full(5, 7.0), np.zeros((5, 2), int), 10.0, above=False)
     assert "5" in scores_text(scores)
     drawn = scores_histogram(scores)
-    assert [bar.count for bar in drawn.bars] == [0] * 10 + [5] + [0] * 9
+    assert [count for _, count, _ in drawn.bars] == [0] * 10 + [5] + [0] * 9
     assert (drawn.ticks[0][1], drawn.ticks[-1][1]) == ("6.5", "7.5")
-    assert drawn.limit == (640, "threshold 10 drops 5")  # at the edge: it is above all scores
+    assert drawn.limit == (1.0, "threshold 10 drops 5")  # at the edge: it is above all scores
 
 
 def test_a_histogram_has_a_bar_for_each_step_and_says_where_the_threshold_is(run):
     first, second = map(scores_histogram, read_scores(run, "nsfw"))
-    assert [(bar.name, bar.count) for bar in first.bars if bar.count] == [("0.1 to 0.15", 2), ("0.6 to 0.65", 2)]
-    assert {bar.height for bar in first.bars} == {0, first.height}
-    assert first.limit == (320, "threshold 0.5 drops 2")
+    assert [bar for bar in first.bars if bar[1]] == [("0.1 to 0.15", 2, 1.0), ("0.6 to 0.65", 2, 1.0)]
+    assert len(first.bars) == 20
+    assert first.limit == (0.5, "threshold 0.5 drops 2")
     assert second.limit is None
-    assert first.decades == [(1, pytest.approx(150 - 150 * np.log(2) / np.log(3), abs=0.1))]
+    assert first.decades == [(1, pytest.approx(np.log(2) / np.log(3)))]
 
 
 def test_an_unknown_filter_names_the_known_ones(run):
