@@ -91,7 +91,7 @@ class Plan:
 
 
 def plan(config: Config, images: float | None = None, nodes: int = 1, machine: Machine | None = None) -> Plan:
-    """What the seed sets bring in, and what a run over a pool of so many fetched images costs.
+    """What the seed sets bring in, and what a run over a pool of `images` fetched images costs.
 
     Raises:
         ConfigError: a seed set cannot be counted and `plan.images` does not name it.

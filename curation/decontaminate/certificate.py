@@ -35,7 +35,7 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """An image: its name within its dataset, the SHA-256 of its bytes (empty where none could be had), its place."""
+    """An image: its name within its dataset, the SHA-256 of its bytes (empty where it has none), its place."""
 
     name: str
     sha256: str
@@ -109,7 +109,7 @@ class ReferenceSet:
 
 @dataclass(frozen=True)
 class Certificate:
-    """All that is certified; `to_dict` is the JSON."""
+    """The whole certificate; `to_dict` is the JSON."""
 
     dataset: Mapping[str, Any]
     clean: Mapping[str, Any]

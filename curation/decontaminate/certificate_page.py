@@ -1,6 +1,6 @@
 """The certificate as a page: each reference image beside its copies and the nearest images that were kept.
 
-What is too much for a page is cut off, and the page says how much that is.
+Long lists are cut, and the page says how many entries they have.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Files of a folder in a second tree: hard links where they can be made, copies elsewhere."""
+"""Carries files into the clean dataset: as hard links where the file system allows, else as copies."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ def carry_file(path: str, store: Store, name: str, data: bytes, *, link: bool) -
         path: the file, a local path or URL.
         name: where it goes in `store`.
         data: its bytes.
-        link: whether a hard link will do; a copy is made where it cannot be.
+        link: make a hard link where the file system can; else a copy.
     """
     if not (link and carry_link(path, store, name)):
         store.write_bytes(checked_name(name), data)

@@ -1,4 +1,4 @@
-"""SHA-256 and size of files: of those that are there, and of what is being written."""
+"""SHA-256 and size of files, those at hand and those being written."""
 
 import hashlib
 import io

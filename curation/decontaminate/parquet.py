@@ -53,5 +53,5 @@ def _options(metadata: Any) -> dict[str, Any]:
 
 
 def _codec(name: str) -> str:
-    """A codec that can be written: LZO can only be read, and by few."""
+    """The codec to write with: LZO can be read but not written."""
     return {"UNCOMPRESSED": "NONE", "LZO": "ZSTD"}.get(name, name)

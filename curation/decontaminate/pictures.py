@@ -32,7 +32,7 @@ THUMBNAILS, GEOMETRIES = (
 
 
 def read_pictures(run: Run) -> Thumbnails:
-    """What an earlier call stored; geometry only where it was made by today's matching."""
+    """What an earlier call stored; geometry only where this version of the matcher made it."""
     stored = run.collection("certificate")
     thumbnails, matches = {}, {}
     if (footer := stored.footer(THUMBNAILS.name, 0)) and footer.version == VERSION:
@@ -47,7 +47,7 @@ def read_pictures(run: Run) -> Thumbnails:
 
 
 def write_pictures(run: Run, pictures: Thumbnails) -> None:
-    """Store pictures and geometry in the run, over what is there."""
+    """Store pictures and geometry in the run, in place of those that it has."""
     jpegs = [[*place, jpeg] for place, jpeg in pictures.thumbnails.items()]
     geometries = [[*of, *to, *asdict(result).values()] for (of, to), result in pictures.matches.items()]
     for spec, rows in ((THUMBNAILS, jpegs), (GEOMETRIES, geometries)):

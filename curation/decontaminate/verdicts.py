@@ -1,6 +1,6 @@
 """Settles what becomes of each image of a dataset, file by file, in the order that the dataset has.
 
-The images of a run lie shuffled in the parts of its pool. Here they are put back: the collection `clean` has one part
+The parts of a run's pool hold its images shuffled. Here they are put back in order: the collection `clean` has one part
 for each shard or Parquet file, or for 10,000 files of a folder, and its stage `verdicts` says of each image whether it
 stays.
 """
@@ -175,7 +175,7 @@ def _slices(files: pa.ChunkedArray) -> Mapping[str, tuple[int, int]]:
 
 
 def _drops(rows: pa.Table, unreadable: Unreadable) -> dict[int, Dropped]:
-    """What is not kept of one part for what it is, by position."""
+    """Images of one part that are dropped as leaks or as unreadable, by position."""
     drops: dict[int, Dropped] = {}
     if unreadable == "drop":
         reasons, details = rows["unreadable"].to_pylist(), rows["detail"].to_pylist()
@@ -188,7 +188,7 @@ def _drops(rows: pa.Table, unreadable: Unreadable) -> dict[int, Dropped]:
 
 
 def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int, Dropped]:
-    """Images that go because they share a sample with one that does."""
+    """Images that are dropped because their sample holds an image that is."""
     offsets = rows["offset"].to_pylist()
     position = {offset: at for at, offset in enumerate(offsets)}
     fs, inner = filesystem(file)
@@ -208,7 +208,7 @@ def mask_of(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 
 def _plain(rows: pa.Table) -> list[list[Any]]:
-    """What the clean file, and what is said of it, depend on, as JSON values."""
+    """What the clean file and its entry in the certificate depend on, as JSON values."""
     ids = [value.hex() if value else None for value in rows["sha256"].to_pylist()]
     leaks = rows.filter(rows["is_leak"]).select([name for name, _ in LEAK]).to_pylist()
     said = [[value.hex() if isinstance(value, bytes) else value for value in leak.values()] for leak in leaks]

@@ -31,7 +31,7 @@ def mates_of(file: IO[bytes], removed: Collection[int]) -> dict[int, list[int]]:
 def write_shard(source: IO[bytes], target: IO[bytes], removed: Collection[int]) -> Hashing:
     """Copy a tar without the samples that hold a removed member.
 
-    What is kept, extended headers and padding included, has the bytes that it had; links and devices are left out,
+    What is kept, extended headers and padding included, keeps its bytes; links and devices are left out,
     since a link could name what was removed.
 
     Args:

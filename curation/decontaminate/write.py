@@ -31,7 +31,7 @@ Row = dict[str, Any]
 class CleanWork:
     """The stage `written` of the collection `clean`: what is kept of each part, in the form of the dataset.
 
-    Every image is compared with the SHA-256 that it had when it was read, so nothing is carried that was not looked at.
+    Every image is compared with the SHA-256 that it had when it was read, so nothing is carried that was not compared.
 
     Args:
         target: where the clean dataset goes.
@@ -127,10 +127,10 @@ def write_clean(kind: Kind, file: str, target: Any, rows: list[Row]) -> Hashing:
 
 
 def check_images(file: str, rows: list[Row]) -> None:
-    """Find images that are no longer those that were compared with the references.
+    """Check that images are still those that were compared with the references.
 
     Raises:
-        DatasetError: the first such.
+        DatasetError: one has changed since.
     """
     if rows and rows[0]["row"] is not None:
         for row, (_, data) in zip(rows, read_image_rows(file, [row["row"] for row in rows]), strict=True):

@@ -6,7 +6,7 @@ __all__ = ["limits_of"]
 
 
 def limits_of(config: Config) -> list[str]:
-    """Sentences for people who have to trust the result."""
+    """Sentences for those who have to judge the result."""
     copies = config.copy_descriptors
     return [
         f"Images are compared by their copy descriptor, {copies.model}{', whitened' * copies.whiten}.",

@@ -49,8 +49,8 @@ class Pairs:
     Attributes:
         places: (P, 2) positions among the pool's images.
         similarity: (P,).
-        looked: (P,) whether geometry looked.
-        verified: (P,) whether it took the pair for copies.
+        looked: (P,) whether geometry compared them.
+        verified: (P,) whether geometry took the pair for copies.
     """
 
     places: npt.NDArray[np.int64]
@@ -108,7 +108,7 @@ class Merges:
     Attributes:
         groups: the largest components by the rule that is set.
         hash_duplicates: images that are dropped for equal hashes by any rule.
-        looked: whether there is geometry.
+        looked: whether geometry compared pairs.
     """
 
     evidence: Evidence
@@ -151,7 +151,11 @@ def read_merges(run: Run) -> Merges:
 
 
 def _need(run: Run, path: str, stage: str) -> None:
-    """Each part of a stage is there, and was made from the rows that are live today."""
+    """Check that a stage is there for each part, made from the rows that are live now.
+
+    Raises:
+        RunError: it is not.
+    """
     collection = run.collection(path)
     parts = collection.parts("copy_descriptors")
     for part in parts:

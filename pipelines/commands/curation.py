@@ -215,7 +215,7 @@ def _settings(
 
 
 def _examples(excludes: list[str]) -> list[dict[str, Any]]:
-    """Sets of unwanted examples, each with the threshold that was given behind it, if any."""
+    """Sets of unwanted examples, each with the threshold given after it, if any."""
     split = [match.groups() if (match := _THRESHOLD.fullmatch(item)) else (item, None) for item in excludes]
     sets = [{"name": name, "data": data} for name, data in named([data for data, _ in split])]
     return [

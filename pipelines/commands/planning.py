@@ -31,7 +31,7 @@ def plan_command(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the seed sets will bring in, and what a run over so many images costs, before it is made."""
+    """Show what the seed sets will bring in, and what a run over that many images costs."""
     node = _machine(machine or [])
     settings = load_config(config, set_ or [])
     result = plan(settings, images, nodes, node)

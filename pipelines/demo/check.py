@@ -162,7 +162,7 @@ def _groups(truth: Sequence[Planted]) -> dict[str, list[Planted]]:
 
 
 def _reason(item: Planted, by_url: Mapping[str, Outcome]) -> str | None:
-    """Why a URL was dropped; a URL that never came out was dropped for no good reason."""
+    """Why a URL was dropped; a URL that the run does not list counts as "unaccounted"."""
     outcome = by_url.get(item.url)
     return outcome.drop_reason if outcome is not None else "unaccounted"
 
