@@ -15,9 +15,10 @@ from curation.decontaminate import folder
 from curation.decontaminate.certificate import Action, Certificate, write_certificate
 from curation.decontaminate.certificate_page import page_of, page_pairs
 from curation.decontaminate.certify import make_certificate
-from curation.decontaminate.plan import Unreadable, settle
+from curation.decontaminate.pictures import read_pictures, write_pictures
 from curation.decontaminate.replace import Replace, check_replaceable, is_replaced, mark_replaced
-from curation.decontaminate.target import Source, open_source
+from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.verdicts import Unreadable, settle
 from curation.decontaminate.write import Write
 from curation.engine.execution import Execution
 from curation.engine.graph import Job
@@ -27,7 +28,7 @@ from curation.engine.work import TableWork
 from curation.errors import ConfigError, RunError
 from curation.formats.dataset import Kind
 from curation.pipeline import DECONTAMINATE
-from curation.report.thumbnails import Thumbnails, keep_thumbnails
+from curation.report.thumbnails import Thumbnails, make_thumbnails
 from curation.run.directory import Run
 from curation.run.parts import Collection, Ledger
 from curation.run.store import Store, is_url
@@ -58,14 +59,14 @@ def decontaminate(
     Args:
         dataset: a folder of images, WebDataset tars, or Parquet files with images.
         against: reference sets, each of any of these kinds.
-        action: write the dataset again without copies, only list them, or rewrite shards where they lie.
+        action: write the dataset again without copies, only list them, or rewrite shards in place.
         out: a folder for the clean dataset (`data/`), the certificate, and the work files (`run/`).
         overrides: `key=value` settings, as in `lvd curate --set`.
         unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
         link: hard links instead of copies, where a file is carried whole and the file system can.
 
     Raises:
-        UserError: something that the user can mend; what is finished stays, and nothing is overwritten.
+        UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
     if unreadable not in get_args(Unreadable):
@@ -167,10 +168,13 @@ class _Decontamination:
         return make_certificate(self.run, self._clean, self.source, self.action, self.unreadable, passed_over)
 
     def _exhibit(self, certificate: Certificate) -> Thumbnails:
-        """What the page shows of the images."""
-        pairs = page_pairs(certificate)
+        """What the page shows of the images; kept in the run."""
+        pairs, stored = page_pairs(certificate), read_pictures(self.run)
         with self.report.stage("certificate", sum(1 + len(others) for others in pairs.values())) as bar:
-            return keep_thumbnails(self.run, pairs, lambda images: bar.advance(images, Ledger(images, images)))
+            made = make_thumbnails(self.run, pairs, stored, lambda images: bar.advance(images, Ledger(images, images)))
+        if made != stored:
+            write_pictures(self.run, made)
+        return made
 
     def _write(self, execution: Execution) -> None:
         """The clean dataset: each part that is not there yet."""

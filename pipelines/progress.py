@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line per stage, with a rate and the time left."""
+"""Progress of a run on the terminal: one line per stage, with a rate and the time left."""
 
 import contextlib
 import datetime

@@ -1,4 +1,4 @@
-"""Train the small copy descriptor on photos of one's own."""
+"""Train the small copy descriptor on your own photos."""
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ from curation.decontaminate.certificate import (
     Certificate,
     Finding,
     ImageName,
-    Match,
+    Neighbour,
     ReferenceImage,
     ReferenceSet,
 )
-from curation.decontaminate.plan import LEAK, VERDICTS, Unreadable, ordered_rows
-from curation.decontaminate.target import Source, open_source
+from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.verdicts import LEAK, VERDICTS, Unreadable, mask_of, ordered_rows
 from curation.drops import DropReason
 from curation.formats.dataset import Kind
 from curation.report.limits import limits_of
@@ -79,8 +79,8 @@ class _Images:
         self._parts = clean.parts(VERDICTS.name)
         self._pieces = [clean.read(VERDICTS.name, part) for part in self._parts]
         self.table = pa.concat_tables(self._pieces)
-        self.live = _mask(self.table["live"])
-        self._name_of = dict(zip(source.files, source.names, strict=True))
+        self.live = mask_of(self.table["live"])
+        self._name = _names_of(source)
         self._where = _positions(self.table, pool)
 
     def image(self, at: int) -> ImageName:
@@ -94,7 +94,7 @@ class _Images:
         """What is removed, and what could not be compared, each in the order of the dataset."""
         removed, unreadable = [], []
         columns = ["live", "drop_reason", "drop_detail", "unreadable", "detail", *(name for name, _ in LEAK)]
-        leaves = ~self.live | ~_mask(self.table["unreadable"].is_null())
+        leaves = ~self.live | ~mask_of(self.table["unreadable"].is_null())
         for at in np.flatnonzero(leaves).tolist():
             row = self.table.slice(at, 1).select(columns).to_pylist()[0]
             image = self.image(at)
@@ -114,16 +114,13 @@ class _Images:
             {
                 "name": self._source.names[part],
                 "images": piece.num_rows,
-                "kept": int(_mask(piece["live"]).sum()),
+                "kept": int(mask_of(piece["live"]).sum()),
             }
             for part, piece in zip(self._parts, self._pieces, strict=True)
         ]
 
     def sha256(self, *, only_live: bool = False) -> str:
         return _digest(self.table.filter(self.table["live"]) if only_live else self.table, self._name)
-
-    def _name(self, row: Mapping[str, Any]) -> str:
-        return _name_of(self._name_of, self._source.kind, row)
 
 
 class _References:
@@ -134,7 +131,7 @@ class _References:
         self._set = name
         self._dataset = dataset
         self._source = open_source(next(item.data for item in run.config.references if item.name == name))
-        self._name_of = dict(zip(self._source.files, self._source.names, strict=True))
+        self._name = _names_of(self._source)
         self._table = ordered_rows(self._collection)
 
     def images(self) -> Iterator[tuple[bytes, ReferenceImage]]:
@@ -148,11 +145,11 @@ class _References:
             matches = () if row["unreadable"] else tuple(self._matches(nearest[part].slice(at, 1).to_pylist()[0]))
             yield row["id"], ReferenceImage(self._set, image, row["unreadable"], matches)
 
-    def _matches(self, result: Mapping[str, Any]) -> Iterator[Match]:
+    def _matches(self, result: Mapping[str, Any]) -> Iterator[Neighbour]:
         places = zip(result["neighbour_part"], result["neighbour_row"], result["neighbour_similarity"], strict=True)
         for part, row, similarity in places:
             at = self._dataset.at(part, row)
-            yield Match(self._dataset.image(at), similarity, not self._dataset.live[at])
+            yield Neighbour(self._dataset.image(at), similarity, not self._dataset.live[at])
 
     def summary(self, listed: Sequence[ReferenceImage], removed: Sequence[Finding]) -> ReferenceSet:
         leaks = [item.reference for item in removed if item.reference is not None]
@@ -168,17 +165,16 @@ class _References:
             _digest(self._table, self._name),
         )
 
-    def _name(self, row: Mapping[str, Any]) -> str:
-        return _name_of(self._name_of, self._source.kind, row)
+
+def _names_of(source: Source) -> Callable[[Mapping[str, Any]], str]:
+    """How the image of a row is called within its dataset."""
+    if source.kind is Kind.FOLDER:
+        return lambda row: str(row["path"])
+    files = dict(zip(source.files, source.names, strict=True))
+    return lambda row: f"{files[row['tar']]}/{row['path'] if source.kind is Kind.TARS else row['row']}"
 
 
-def _name_of(files: Mapping[str, str], kind: Kind, row: Mapping[str, Any]) -> str:
-    if kind is Kind.FOLDER:
-        return str(row["path"])
-    return f"{files[row['tar']]}/{row['path'] if kind is Kind.TARS else row['row']}"
-
-
-def _digest(table: pa.Table, name: Any) -> str:
+def _digest(table: pa.Table, name: Callable[[Mapping[str, Any]], str]) -> str:
     """SHA-256 over a line for each image, in order: the SHA-256 of its bytes, two spaces, its name."""
     digest = hashlib.sha256()
     for batch in table.select(["tar", "path", "row", "sha256"]).to_batches(max_chunksize=65_536):
@@ -242,10 +238,6 @@ def _model(run: Run) -> dict[str, Any]:
         "name": run.config.copy_descriptors.model,
         "fingerprint": open_embedder(run.config.copy_descriptors).fingerprint(),
     }
-
-
-def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _hex(value: bytes | None) -> str:

@@ -1,4 +1,4 @@
-"""A Parquet file without some of its rows: the same schema, metadata, codecs and row groups."""
+"""A Parquet file that loses rows: the same schema, metadata, codecs and row groups."""
 
 from typing import IO, Any
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.decontaminate.target import Hashing
+from curation.decontaminate.hashing import Hashing
 
 __all__ = ["write_rows"]
 
@@ -53,5 +53,5 @@ def _options(metadata: Any) -> dict[str, Any]:
 
 
 def _codec(name: str) -> str:
-    """A codec that can be written: LZO can only be read, and by few."""
+    """The codec to write with: LZO can be read but not written."""
     return {"UNCOMPRESSED": "NONE", "LZO": "ZSTD"}.get(name, name)

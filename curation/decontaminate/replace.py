@@ -1,7 +1,7 @@
 """Rewrites the shards of a WebDataset in place: only those that lose a sample, each in one atomic step.
 
-What a shard is to become is noted, with its hash, before it is renamed into place. A shard is therefore at any moment
-either the old or the new one, and a run that was killed can tell which.
+The hash of the new shard is noted before it is renamed into place. A shard is therefore at any moment
+either the old or the new one, and a run that was killed can find out which.
 """
 
 import contextlib
@@ -11,9 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.decontaminate.plan import VERDICTS
-from curation.decontaminate.target import Source
-from curation.decontaminate.write import READ, check_images, hash_of, read_note, write_clean, write_note, written
+from curation.decontaminate.hashing import hash_of
+from curation.decontaminate.source import Source
+from curation.decontaminate.verdicts import VERDICTS
+from curation.decontaminate.write import READ, check_images, read_note, write_clean, write_note, written_spec
 from curation.engine.contract import Output, Place
 from curation.errors import DatasetError
 from curation.formats.dataset import Kind
@@ -31,7 +32,7 @@ class Replace:
     def __init__(self, clean: Collection, source: Source) -> None:
         self._clean = clean
         self._source = source
-        self.spec = written({"in_place": source.data})
+        self.spec = written_spec({"in_place": source.data})
 
     def setup(self) -> None:
         pass
@@ -93,5 +94,5 @@ def mark_replaced(clean: Collection) -> None:
 
 
 def is_replaced(clean: Collection) -> bool:
-    """Tell whether a run has begun to rewrite shards in place."""
+    """Whether a run has begun to rewrite shards in place."""
     return clean.store.exists(MARK)

@@ -21,8 +21,6 @@ from curation.stages.select.selection import SELECTION
 
 __all__ = ["Balance", "Coverage", "Level", "Occupancy", "balance", "level_columns", "occupancy_of"]
 
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
@@ -49,8 +47,8 @@ class Level:
     """One clustering of the pool: images in each cluster before selection, and of these the selected ones."""
 
     name: str
-    before: Ints
-    after: Ints
+    before: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
 
     def to_dict(self) -> dict[str, Any]:
         measures = {"before": asdict(occupancy_of(self.before)), "after": asdict(occupancy_of(self.after))}
@@ -90,7 +88,7 @@ class Balance:
         }
 
 
-def occupancy_of(counts: Ints) -> Occupancy:
+def occupancy_of(counts: npt.NDArray[np.int64]) -> Occupancy:
     """Measures of the images in each cluster; of no images at all, every measure is 0."""
     images, clusters = int(counts.sum()), len(counts)
     if not images:

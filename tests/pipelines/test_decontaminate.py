@@ -304,7 +304,7 @@ def test_odd_names_are_carried_and_never_markup(photo, encoded, tmp_path):
     assert "http://" not in page.replace("http-equiv", "")
 
 
-def test_reference_images_that_cannot_be_read_are_told(folder_run, pictures, tmp_path, lvd):
+def test_reference_images_that_cannot_be_read_are_reported(folder_run, pictures, tmp_path, lvd):
     dataset, _ = folder_run
     reference = write_folder(tmp_path / "ref", {**pictures["references"], "broken.png": b"\x89PNG nothing"})
     answer = lvd("decontaminate", dataset, "--against", reference, "--out", tmp_path / "out", "--list-only", *sets())
@@ -317,11 +317,11 @@ def test_reference_images_that_cannot_be_read_are_told(folder_run, pictures, tmp
     assert "Nothing is certified about copies of them" in (tmp_path / "out" / "certificate.html").read_text()
 
 
-def test_an_image_of_two_reference_sets_is_told_of_the_first(folder_run, reference, tmp_path):
+def test_an_image_of_two_reference_sets_is_counted_for_the_first(folder_run, reference, tmp_path):
     dataset, _ = folder_run
     twin = write_folder(tmp_path / "twin", files_of(reference))
     certificate = run(dataset, [twin, reference], tmp_path / "out", action="list")
-    assert [(item.found, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
+    assert [(item.with_copies, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
     nearest = [match.removed for item in certificate.reference_images[3:] for match in item.nearest]
     assert sum(nearest) == 4  # and the second set's images show the same copies
 
@@ -522,7 +522,7 @@ def certified(out, dataset):
 
 
 @pytest.mark.parametrize("action", ["write", "in-place"])
-def test_references_of_another_name_are_told_by_it(pictures, shards, reference, tmp_path, action):
+def test_the_certificate_names_the_reference_set_that_was_asked_for_last(pictures, shards, reference, tmp_path, action):
     """The same images are removed, and the certificate names the set that was asked for last."""
     dataset = write_folder(tmp_path / "shards", files_of(shards))
     twin = write_folder(tmp_path / "twin", files_of(reference))

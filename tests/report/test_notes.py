@@ -1,4 +1,4 @@
-"""What is noted beneath a funnel: how good the search was, and chains of images that are little alike."""
+"""What is reported beneath a funnel: how good the search was, and chains of images that are little alike."""
 
 import numpy as np
 import pyarrow as pa

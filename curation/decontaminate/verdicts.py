@@ -1,6 +1,6 @@
 """Settles what becomes of each image of a dataset, file by file, in the order that the dataset has.
 
-The images of a run lie shuffled in the parts of its pool. Here they are put back: the collection `clean` has one part
+The parts of a run's pool hold its images shuffled. Here they are put back in order: the collection `clean` has one part
 for each shard or Parquet file, or for 10,000 files of a folder, and its stage `verdicts` says of each image whether it
 stays.
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.decontaminate.target import Source
+from curation.decontaminate.source import Source
 from curation.decontaminate.webdataset import mates_of
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
@@ -22,7 +22,7 @@ from curation.formats.dataset import Kind
 from curation.run.parts import Collection, digest_of
 from curation.run.store import filesystem
 
-__all__ = ["LEAK", "VERDICTS", "Unreadable", "ordered_rows", "settle"]
+__all__ = ["LEAK", "VERDICTS", "Unreadable", "mask_of", "ordered_rows", "settle"]
 
 Unreadable = Literal["keep", "drop"]
 
@@ -100,7 +100,7 @@ def _refuse(clean: Collection, is_replaced: bool) -> None:
 
 
 def ordered_rows(pool: Collection) -> pa.Table:
-    """Every image of a collection, in the order of its dataset: a table of `VERDICTS.schema`."""
+    """Every image of a collection, in the order of its dataset: a table of `VERDICTS.adds`."""
     tables = []
     for part in pool.parts("list"):
         listing = pool.read("list", part, LISTED)
@@ -175,20 +175,20 @@ def _slices(files: pa.ChunkedArray) -> Mapping[str, tuple[int, int]]:
 
 
 def _drops(rows: pa.Table, unreadable: Unreadable) -> dict[int, Dropped]:
-    """What is not kept of one part for what it is, by position."""
+    """Images of one part that are dropped as leaks or as unreadable, by position."""
     drops: dict[int, Dropped] = {}
     if unreadable == "drop":
         reasons, details = rows["unreadable"].to_pylist(), rows["detail"].to_pylist()
         drops = {
             at: Dropped(DropReason.named(reason), details[at] or "") for at, reason in enumerate(reasons) if reason
         }
-    for at in np.flatnonzero(_mask(rows["is_leak"])).tolist():
+    for at in np.flatnonzero(mask_of(rows["is_leak"])).tolist():
         drops[at] = Dropped(DropReason.REFERENCE_LEAK)
     return drops
 
 
 def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int, Dropped]:
-    """Images that go because they share a sample with one that does."""
+    """Images that are dropped because their sample holds an image that is."""
     offsets = rows["offset"].to_pylist()
     position = {offset: at for at, offset in enumerate(offsets)}
     fs, inner = filesystem(file)
@@ -202,12 +202,13 @@ def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int,
     }
 
 
-def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def mask_of(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """A column of booleans without nulls, as (rows,) bool."""
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _plain(rows: pa.Table) -> list[list[Any]]:
-    """What the clean file, and what is said of it, depend on, as JSON values."""
+    """What the clean file and its entry in the certificate depend on, as JSON values."""
     ids = [value.hex() if value else None for value in rows["sha256"].to_pylist()]
     leaks = rows.filter(rows["is_leak"]).select([name for name, _ in LEAK]).to_pylist()
     said = [[value.hex() if isinstance(value, bytes) else value for value in leak.values()] for leak in leaks]
