@@ -21,7 +21,7 @@ __all__ = ["CenterFace"]
 VERSION = 1
 STRIDE = 4
 MULTIPLE = 32
-MAX_OVERLAP = 0.3
+MAX_OVERLAP = float(np.nextafter(np.float32(0.3), np.float32(0.0)))  # the reference suppresses from 0.3 on
 
 Floats = npt.NDArray[np.float32]
 
@@ -101,7 +101,7 @@ def _decoded(heatmap: Floats, scale: Floats, offset: Floats, width: int, height:
     right = np.minimum(left + wide, width)
     bottom = np.minimum(top + tall, height)
     corners = np.stack((left, top, right, bottom), axis=1).astype(np.float32)
-    keep = suppressed(corners, scores, lambda overlap: overlap >= MAX_OVERLAP)
+    keep = suppressed(corners, scores, MAX_OVERLAP)
     return [
         Box(float(x1), float(y1), float(x2 - x1), float(y2 - y1), float(score), "face")
         for (x1, y1, x2, y2), score in zip(corners[keep], scores[keep], strict=True)

@@ -121,7 +121,7 @@ class NudeNet:
         corners = np.stack((left, top, left + across, top + down), axis=1)
         scores = best[likely]
         labels = places[4:].argmax(axis=0)
-        keep = suppressed(corners, scores, lambda overlap: overlap > MAX_OVERLAP)
+        keep = suppressed(corners, scores, MAX_OVERLAP)
         return [
             Box(
                 float(left[at]), float(top[at]), float(across[at]), float(down[at]), float(scores[at]),
