@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import BoolArray, Int64Array
 from curation.decontaminate.certificate import (
     Action,
     Certificate,
@@ -185,7 +185,7 @@ def _digest(table: pa.Table, name: Any) -> str:
     return digest.hexdigest()
 
 
-def _positions(table: pa.Table, pool: Collection) -> dict[int, npt.NDArray[np.int64]]:
+def _positions(table: pa.Table, pool: Collection) -> dict[int, Int64Array]:
     """Part -> (rows,) where each of its rows is in the table."""
     parts, rows = (table[name].to_numpy() for name in ("pool_part", "pool_row"))
     where = {}
@@ -242,7 +242,7 @@ def _model(run: Run) -> dict[str, Any]:
     }
 
 
-def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def _mask(column: pa.ChunkedArray) -> BoolArray:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.arrays import BoolArray
 from curation.decontaminate.folder import carry_file, carry_link
 from curation.decontaminate.parquet import write_rows
 from curation.decontaminate.plan import VERDICTS
@@ -153,7 +153,7 @@ def hash_of(file: str) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _mask(rows: list[Row]) -> npt.NDArray[np.bool_]:
+def _mask(rows: list[Row]) -> BoolArray:
     return np.array([row["live"] for row in rows], dtype=bool)
 
 

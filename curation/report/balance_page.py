@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float64Array, Int64Array
 from curation.config import ImageConfig
 from curation.drops import Dropped
 from curation.engine.gather import gather
@@ -40,7 +40,6 @@ table { border-collapse: collapse } td, th { padding: 2px 10px; text-align: righ
 td:first-child, th:first-child { text-align: left }
 svg { max-width: 46rem; font: 11px system-ui, sans-serif }
 """
-Ints = npt.NDArray[np.int64]
 
 
 def balance_page(run: Run, report: Balance) -> str:
@@ -108,12 +107,12 @@ def _curves(level: Level) -> str:
     return f'<svg viewBox="{size}" role="img" aria-label="occupancy of clusters">{"".join(lines)}</svg>'
 
 
-def _multiples(counts: Ints) -> npt.NDArray[np.float64]:
+def _multiples(counts: Int64Array) -> Float64Array:
     total = counts.sum()
     return np.sort(counts)[::-1] * (len(counts) / total) if total else np.zeros(len(counts))
 
 
-def _points(values: npt.NDArray[np.float64]) -> Iterator[tuple[float, float]]:
+def _points(values: Float64Array) -> Iterator[tuple[float, float]]:
     """Place along the axis, 0 to 1, and value, of some hundred of the clusters that hold anything."""
     occupied = int((values > 0).sum())
     for at in np.unique(np.linspace(0, occupied - 1, min(POINTS, occupied)).astype(int)).tolist() if occupied else []:

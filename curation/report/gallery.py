@@ -9,9 +9,9 @@ import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from curation.arrays import Int64Array
 from curation.config import ImageConfig
 from curation.drops import Dropped
 from curation.engine.locations import PLACE, read_samples
@@ -70,7 +70,7 @@ def _section(run: Run, scores: Scores, collection: str, blur: bool) -> str:
     return "".join(parts)
 
 
-def _figures(run: Run, scores: Scores, chosen: npt.NDArray[np.int64], collection: str, blur: bool) -> Iterator[str]:
+def _figures(run: Run, scores: Scores, chosen: Int64Array, collection: str, blur: bool) -> Iterator[str]:
     where = run.collection(collection)
     parts = np.unique(scores.places[chosen, 0]).tolist()
     samples = {part: read_samples(where, part, ["id", *PLACE]) for part in parts}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float64Array, Int64Array
 from curation.errors import RunError, UserError
 from curation.run.directory import Run
 from curation.run.parts import Collection
@@ -31,8 +31,6 @@ BINS = 20
 BAR = 40
 SHOWN = 10
 
-Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
 Place = tuple[int, int]
 
 
@@ -49,8 +47,8 @@ class Scores:
     """
 
     name: str
-    values: Floats
-    places: Places
+    values: Float64Array
+    places: Int64Array
     limit: float | None
     above: bool
 
@@ -108,7 +106,7 @@ def _nsfw(where: Collection, run: Run) -> list[Scores]:
     ]
 
 
-def _faces(where: Collection) -> tuple[Floats, Places]:
+def _faces(where: Collection) -> tuple[Float64Array, Int64Array]:
     best = []
     for part in where.parts("safety"):
         rows = where.read("safety", part, ["faces"])["faces"].to_pylist()
@@ -117,7 +115,7 @@ def _faces(where: Collection) -> tuple[Floats, Places]:
     return _arrays(best)
 
 
-def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
+def _measures(where: Collection, measure: str) -> tuple[Float64Array, Int64Array]:
     result = []
     for part in where.parts("quality"):
         values = where.read("quality", part, [measure])[measure].to_pylist()
@@ -125,7 +123,7 @@ def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
     return _arrays(result)
 
 
-def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Floats, Places]:
+def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Float64Array, Int64Array]:
     values = np.array([value for value, _ in result], dtype=np.float64)
     return values, np.array([place for _, place in result], dtype=np.int64).reshape(-1, 2)
 

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array, Int64Array
 from curation.config import ExcludeConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output, is_current
 from curation.errors import RunError
 from curation.run.parts import Collection
-from curation.search.knn import Floats, Ints, Searcher
+from curation.search.knn import Searcher
 from curation.stages.knn.vectors import VECTOR, gather_vectors, read_vectors, vectors_state
 
 __all__ = ["EXCLUDE_SCHEMA", "ExcludeWork"]
@@ -71,7 +72,7 @@ class ExcludeWork:
         live = self.collection.live("embeddings", part)
         commit_output(self._spec, self.collection, part, live, output, seconds=time.monotonic() - started)
 
-    def _nearest(self, which: int, vectors: npt.NDArray[np.float16], part: int) -> tuple[Floats, Ints]:
+    def _nearest(self, which: int, vectors: npt.NDArray[np.float16], part: int) -> tuple[Float32Array, Int64Array]:
         """Similarity to the nearest example of one set, and its position, both (N,)."""
         searcher = self._searchers[which]
         if len(vectors) and vectors.shape[1] != searcher.dim:
@@ -83,7 +84,7 @@ class ExcludeWork:
         similar, rows = searcher.search(vectors, 1)
         return similar[:, 0], rows[:, 0]
 
-    def _judge(self, nearest: Sequence[tuple[Floats, Ints]], count: int) -> Output:
+    def _judge(self, nearest: Sequence[tuple[Float32Array, Int64Array]], count: int) -> Output:
         similar = np.stack([result for result, _ in nearest])
         above = similar > self._thresholds[:, None]
         unwanted = above.any(axis=0)
