@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Int64Array
 from curation.decontaminate.certificate import (
     Action,
     Certificate,
@@ -183,7 +183,7 @@ def _digest(table: pa.Table, name: Callable[[Mapping[str, Any]], str]) -> str:
     return digest.hexdigest()
 
 
-def _positions(table: pa.Table, pool: Collection) -> dict[int, npt.NDArray[np.int64]]:
+def _positions(table: pa.Table, pool: Collection) -> dict[int, Int64Array]:
     """Part -> (rows,) where each of its rows is in the table."""
     parts, rows = (table[name].to_numpy() for name in ("pool_part", "pool_row"))
     where = {}

@@ -2,11 +2,10 @@
 
 from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.arrays import BoolArray
 from curation.decontaminate.hashing import Hashing
 
 __all__ = ["write_rows"]
@@ -14,7 +13,7 @@ __all__ = ["write_rows"]
 VERSIONS = {"1.0": "1.0", "2.4": "2.4", "2.6": "2.6"}
 
 
-def write_rows(source: IO[bytes], target: IO[bytes], kept: npt.NDArray[np.bool_]) -> Hashing:
+def write_rows(source: IO[bytes], target: IO[bytes], kept: BoolArray) -> Hashing:
     """Copy the rows of a Parquet file that are kept. A row group that loses all its rows is left out.
 
     Args:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.arrays import BoolArray
 from curation.decontaminate.source import Source
 from curation.decontaminate.webdataset import mates_of
 from curation.drops import Dropped, DropReason
@@ -202,7 +202,7 @@ def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int,
     }
 
 
-def mask_of(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def mask_of(column: pa.ChunkedArray) -> BoolArray:
     """A column of booleans without nulls, as (rows,) bool."""
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import BoolArray
 from curation.drops import Dropped
 from curation.imaging.decode import Pixels
 from curation.run.artifacts import Arrays, Artifact
@@ -43,8 +43,6 @@ __all__ = [
     "global_digest",
     "is_current",
 ]
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

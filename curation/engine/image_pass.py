@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import BoolArray, Int64Array
 from curation.config import ImageConfig
 from curation.drops import Dropped
 from curation.engine.contract import Batched, GpuStage, ImageStage, Output, commit_output, is_current
@@ -23,7 +23,6 @@ from curation.run.parts import Collection
 
 __all__ = ["ImageWork"]
 
-BoolArray = npt.NDArray[np.bool_]
 
 Decoded = tuple[bytes, Pixels | Dropped]
 
@@ -127,7 +126,7 @@ class ImageWork:
             live = step.live_out(live)
 
     def _decoded(
-        self, part: int, rows: npt.NDArray[np.int64], most: int, original: bool
+        self, part: int, rows: Int64Array, most: int, original: bool
     ) -> Iterator[tuple[int, bytes, Pixels | Dropped]]:
         """Rows with their bytes and images, read and decoded by threads at most so many ahead."""
         table = read_samples(self.collection, part, PLACE, original=original)

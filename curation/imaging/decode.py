@@ -12,9 +12,9 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from curation.arrays import UInt8Array
 from curation.config import ImageConfig
 from curation.drops import Dropped, DropReason
 from curation.errors import RunError
@@ -33,7 +33,8 @@ __all__ = [
     "scale_down",
 ]
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = UInt8Array
+"""(H, W, 3) uint8, RGB."""
 
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # its values that turn the picture by 90 degrees

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float64Array, Int64Array
 from curation.engine.gather import gather
 from curation.report.balance import Balance, Level, Occupancy, occupancy_of
 from curation.report.page import Figure, render
@@ -65,13 +65,13 @@ def _curves(level: Level) -> dict[str, Any]:
     }
 
 
-def _multiples(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _multiples(counts: Int64Array) -> Float64Array:
     """Each cluster's images as a multiple of an even share, the fullest first."""
     total = counts.sum()
     return np.sort(counts)[::-1] * (len(counts) / total) if total else np.zeros(len(counts))
 
 
-def _points(values: npt.NDArray[np.float64]) -> Iterator[tuple[float, float]]:
+def _points(values: Float64Array) -> Iterator[tuple[float, float]]:
     """Place along the axis, 0 to 1, and value, of at most 200 of the clusters that hold anything."""
     occupied = int((values > 0).sum())
     for at in np.unique(np.linspace(0, occupied - 1, min(POINTS, occupied)).astype(int)).tolist() if occupied else []:

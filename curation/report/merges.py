@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import BoolArray, Float32Array, Int64Array
 from curation.config import DedupConfig
 from curation.drops import DropReason
 from curation.errors import RunError
@@ -53,10 +53,10 @@ class Pairs:
         verified: (P,) whether geometry took the pair for copies.
     """
 
-    places: npt.NDArray[np.int64]
-    similarity: npt.NDArray[np.float32]
-    looked: npt.NDArray[np.bool_]
-    verified: npt.NDArray[np.bool_]
+    places: Int64Array
+    similarity: Float32Array
+    looked: BoolArray
+    verified: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class Group:
     """
 
     kept: int
-    dropped: npt.NDArray[np.int64]
-    similarity: npt.NDArray[np.float32]
+    dropped: Int64Array
+    similarity: Float32Array
     least: float
 
 
@@ -96,7 +96,7 @@ class Rule:
     links: int
     verified: int
     refused: int
-    sizes: npt.NDArray[np.int64]
+    sizes: Int64Array
     copies: int
     leaks: int
 
@@ -230,7 +230,7 @@ def _rule(
     threshold: float | None,
     mark: str,
     pairs: Pairs,
-    linked: npt.NDArray[np.bool_],
+    linked: BoolArray,
     verdicts: Verdicts,
     leaking: Verdicts,
 ) -> Rule:
@@ -248,7 +248,7 @@ def _rule(
     )
 
 
-def _copies(verdicts: Verdicts) -> npt.NDArray[np.bool_]:
+def _copies(verdicts: Verdicts) -> BoolArray:
     return np.array([reason is DropReason.COPY for reason in verdicts.reason], dtype=bool)
 
 
@@ -264,7 +264,7 @@ def _largest(evidence: Evidence, verdicts: Verdicts) -> list[Group]:
     return groups
 
 
-def _least(evidence: Evidence, images: npt.NDArray[np.int64]) -> float:
+def _least(evidence: Evidence, images: Int64Array) -> float:
     """The smallest similarity of any two."""
     members = evidence.vectors[images].astype(np.float32)
     lowered = np.zeros(len(images), np.float32) if evidence.offsets is None else evidence.offsets[images]
@@ -301,6 +301,6 @@ def merges_text(merges: Merges) -> str:
     return "\n".join(lines)
 
 
-def between(sizes: npt.NDArray[np.int64], low: int, high: int) -> int:
+def between(sizes: Int64Array, low: int, high: int) -> int:
     """How many components have from `low` to `high` images."""
     return int(((sizes >= low) & (sizes <= high)).sum())

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Int64Array
 from curation.imaging.matching import Match, match
 from curation.report.histogram import Histogram, histogram
 from curation.report.merges import SIZES, Group, Merges, Rule, between, merges_text
@@ -66,7 +66,7 @@ class _Pictures:
         yield "narrowly linked", list(self._pairs(np.arange(linked)[::-1]))
         yield "narrowly not linked", list(self._pairs(np.arange(linked, len(pairs.similarity))))
 
-    def _pairs(self, order: npt.NDArray[np.int64]) -> Iterator[_Pair]:
+    def _pairs(self, order: Int64Array) -> Iterator[_Pair]:
         """The first pairs of an order, each image once."""
         seen: set[int] = set()
         left = SHOWN_PAIRS

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float64Array, Int64Array
 from curation.errors import RunError, UserError
 from curation.run.directory import Run
 from curation.run.parts import Collection
@@ -45,8 +45,8 @@ class Scores:
     """
 
     name: str
-    values: npt.NDArray[np.float64]
-    places: npt.NDArray[np.int64]
+    values: Float64Array
+    places: Int64Array
     limit: float | None
     above: bool
 
@@ -54,7 +54,7 @@ class Scores:
         """How many images a threshold would drop."""
         return int((self.values >= threshold).sum() if self.above else (self.values < threshold).sum())
 
-    def histogram(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def histogram(self) -> tuple[Int64Array, Float64Array]:
         """Images in each of 20 steps of the score, and the 21 edges of these."""
         low, high = self._range()
         if low == high:
@@ -118,7 +118,7 @@ def _nsfw(where: Collection, run: Run) -> list[Scores]:
     ]
 
 
-def _faces(where: Collection) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _faces(where: Collection) -> tuple[Float64Array, Int64Array]:
     best = []
     for part in where.parts("safety"):
         rows = where.read("safety", part, ["faces"])["faces"].to_pylist()
@@ -127,7 +127,7 @@ def _faces(where: Collection) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.i
     return _arrays(best)
 
 
-def _measures(where: Collection, measure: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _measures(where: Collection, measure: str) -> tuple[Float64Array, Int64Array]:
     result = []
     for part in where.parts("quality"):
         values = where.read("quality", part, [measure])[measure].to_pylist()
@@ -135,7 +135,7 @@ def _measures(where: Collection, measure: str) -> tuple[npt.NDArray[np.float64],
     return _arrays(result)
 
 
-def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Float64Array, Int64Array]:
     values = np.array([value for value, _ in result], dtype=np.float64)
     return values, np.array([place for _, place in result], dtype=np.int64).reshape(-1, 2)
 

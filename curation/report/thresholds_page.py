@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from curation.arrays import Int64Array
 from curation.imaging.decode import encode_jpeg
 from curation.report.histogram import Histogram, histogram
 from curation.report.page import Figure, render
@@ -61,9 +61,7 @@ def _groups(
         yield heading, len(chosen), figures
 
 
-def _figures(
-    pictures: Pictures, scores: Scores, chosen: npt.NDArray[np.int64], collection: str, blur: bool
-) -> Iterator[Figure]:
+def _figures(pictures: Pictures, scores: Scores, chosen: Int64Array, collection: str, blur: bool) -> Iterator[Figure]:
     for at in chosen.tolist():
         part, row = scores.places[at].tolist()
         place = (collection, part, row)

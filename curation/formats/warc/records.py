@@ -12,12 +12,19 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, metadata, resource, respo
 
 from curation.errors import DatasetError, cause_of
 from curation.formats.warc.arc import is_arc, read_arc, read_arc_at
-from curation.formats.warc.content import MAX_CONTENT, ContentFilter, Record, Tally, decode_content
+from curation.formats.warc.content import (
+    MAX_CONTENT,
+    MAX_HEADER,
+    ContentFilter,
+    Record,
+    Tally,
+    decode_content,
+    joined_headers,
+)
 from curation.formats.warc.stream import Source, SourceError, plain_head
 
 __all__ = ["read_records", "read_records_at"]
 
-MAX_HEADER = 256 * 1024
 _MARK = b"WARC/1."
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -127,7 +134,6 @@ def _is_damage(error: BaseException, source: Source) -> bool:
 
 def _take(record: WarcRecord, wanted: ContentFilter) -> Record | None:
     """The record's content, if it is wanted and can be read."""
-    headers: dict[str, str] = {}
     status = 200
     if record.is_http_parsed:
         content_type = record.http_headers.get("content-type") or ""
@@ -138,10 +144,7 @@ def _take(record: WarcRecord, wanted: ContentFilter) -> Record | None:
     if not wanted(content_type):
         return None
     url = (record.headers.get("WARC-Target-URI") or "").strip().removeprefix("<").removesuffix(">")
-    if record.is_http_parsed:
-        for name, value in record.http_headers.to_tuples():
-            name = name.lower()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    headers = joined_headers(record.http_headers.to_tuples()) if record.is_http_parsed else {}
     stored = record.reader.read(MAX_CONTENT)
     cut = len(stored) == MAX_CONTENT or "WARC-Truncated" in record.headers
     return Record(url, content_type, headers, decode_content(stored, headers), status, cut, record.stream_pos)

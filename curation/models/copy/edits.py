@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from curation.arrays import Float64Array
+from curation.imaging.decode import Pixels
 from curation.models.copy import frames, overlays
 
 __all__ = ["EDITS", "Edit", "edited_copy", "near_original"]
-
-Pixels = NDArray[np.uint8]
 
 SLACK = 1.25
 """Edits work at this many times the size of the view, so that what they leave is not blurred by a second resize."""
@@ -147,7 +146,7 @@ def _tilted(image: Image.Image, rng: Generator) -> Image.Image:
     )
 
 
-def _perspective(target: NDArray[np.float64], source: NDArray[np.float64]) -> list[float]:
+def _perspective(target: Float64Array, source: Float64Array) -> list[float]:
     """Pillow's eight coefficients of the map that takes four `target` points to four `source` points."""
     rows = []
     for (x, y), (u, v) in zip(target, source, strict=True):

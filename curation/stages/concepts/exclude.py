@@ -6,16 +6,16 @@ Each image is compared with every example of every set, exactly: what an index w
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float16Array, Float32Array, Int32Array, Int64Array
 from curation.config import Config, ExcludeConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.graph import Site
 from curation.errors import RunError
 from curation.run.parts import Collection
-from curation.search.knn import Floats, Ints, Searcher
+from curation.search.knn import Searcher
 from curation.stages.knn.vectors import VECTOR, gather_vectors, halves_of, vectors_state
 
 __all__ = ["EXCLUDE_SCHEMA", "Exclude"]
@@ -73,7 +73,7 @@ class Exclude:
         vectors = halves_of(rows[VECTOR], file)
         return self._judge([self._nearest(which, vectors, file) for which in range(len(self._names))], len(vectors))
 
-    def _nearest(self, which: int, vectors: npt.NDArray[np.float16], file: str) -> tuple[Floats, Ints]:
+    def _nearest(self, which: int, vectors: Float16Array, file: str) -> tuple[Float32Array, Int64Array]:
         """Similarity to the nearest example of one set, and its position, both (N,)."""
         searcher = self._searchers[which]
         if len(vectors) and vectors.shape[1] != searcher.dim:
@@ -85,7 +85,7 @@ class Exclude:
         similar, rows = searcher.search(vectors, 1)
         return similar[:, 0], rows[:, 0]
 
-    def _judge(self, nearest: Sequence[tuple[Floats, Ints]], count: int) -> Output:
+    def _judge(self, nearest: Sequence[tuple[Float32Array, Int64Array]], count: int) -> Output:
         similar = np.stack([result for result, _ in nearest])
         above = similar > self._thresholds[:, None]
         unwanted = above.any(axis=0)
@@ -108,7 +108,7 @@ class Exclude:
         return Output(columns, drops)
 
 
-def _ids(collection: Collection, part: npt.NDArray[np.int32], row: npt.NDArray[np.int32]) -> list[bytes]:
+def _ids(collection: Collection, part: Int32Array, row: Int32Array) -> list[bytes]:
     """Ids of images by place; places are in the order of parts."""
     result: list[bytes] = []
     for number in np.unique(part).tolist():

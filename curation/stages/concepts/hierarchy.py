@@ -7,9 +7,9 @@ are k-means of centroids, few enough for one process.
 import os
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float16Array, Float32Array, Int64Array
 from curation.config import ClusterConfig, Config, HierarchyConfig
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.graph import Site
@@ -29,10 +29,6 @@ PATH = "cluster_path"
 """The column: an image's cluster on each level, from the top to the lowest."""
 FEWER = 10
 """How many times fewer clusters than the level below a level has, where the config does not say."""
-
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
-Ints = npt.NDArray[np.int64]
 
 
 class Hierarchy:
@@ -138,7 +134,7 @@ class FitHierarchy:
         rounds = Rounds(
             self._settings.resamplings, self._settings.nearest, self._clusters.iterations, self._clusters.growing
         )
-        first: Floats = self._first.artifact.need()["centroids"]
+        first: Float32Array = self._first.artifact.need()["centroids"]
         growth = grow(
             group,
             sum(group.call("size")),
@@ -196,18 +192,18 @@ class HierarchyPartition:
     def size(self) -> int:
         return len(self._vectors)
 
-    def update(self, centroids: Floats, every: int) -> Change:
+    def update(self, centroids: Float32Array, every: int) -> Change:
         return self._vectors.update(centroids, every)
 
-    def take(self, places: dict[int, Ints] | Ints) -> Halves:
+    def take(self, places: dict[int, Int64Array] | Int64Array) -> Float16Array:
         """Rows by part and number in its sample, or by their number among all."""
         return self._vectors.take(places) if isinstance(places, dict) else self._points.take(places)
 
-    def nearest(self, centroids: Floats, most: int) -> Nearest:
+    def nearest(self, centroids: Float32Array, most: int) -> Nearest:
         return self._points.nearest(centroids, most)
 
-    def narrow(self, numbers: Ints) -> None:
+    def narrow(self, numbers: Int64Array) -> None:
         self._points.narrow(numbers)
 
-    def update_narrowed(self, centroids: Floats, every: int) -> Change:
+    def update_narrowed(self, centroids: Float32Array, every: int) -> Change:
         return self._points.update_narrowed(centroids, every)

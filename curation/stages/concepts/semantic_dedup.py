@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.arrays import Float32Array, Int64Array
 from curation.config import SemanticDedupConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, global_digest
@@ -27,7 +28,6 @@ from curation.stages.knn.vectors import gather_vectors
 __all__ = ["SEMANTIC_SCHEMA", "SemanticDedup", "kept_instead"]
 
 SEMANTIC_SCHEMA = pa.schema([("representative", pa.binary(16)), ("similarity", pa.float32())])
-Ints = npt.NDArray[np.int64]
 
 
 class SemanticDedup:
@@ -77,7 +77,7 @@ class SemanticDedup:
         for part in stale:
             yield part, self._output(images, instead, similarity, images.of_part(part))
 
-    def _output(self, images: Gathered, instead: Ints, similarity: npt.NDArray[np.float32], chosen: slice) -> Output:
+    def _output(self, images: Gathered, instead: Int64Array, similarity: Float32Array, chosen: slice) -> Output:
         representative = images.table["id"].take(pa.array(instead[chosen])).combine_chunks().cast(pa.binary(16))
         dropped = np.flatnonzero(instead[chosen] != np.arange(chosen.start, chosen.stop))
         drops = {
@@ -90,7 +90,7 @@ class SemanticDedup:
         columns = {"representative": representative, "similarity": pa.array(similarity[chosen], pa.float32())}
         return Output(columns, drops)
 
-    def _links(self, images: Gathered) -> Ints:
+    def _links(self, images: Gathered) -> Int64Array:
         """(E, 2) positions of images that are more similar than the threshold."""
         keys = _keys(images.part, images.row)
         result = [np.empty((0, 2), np.int64)]
@@ -108,7 +108,7 @@ class SemanticDedup:
         return np.concatenate(result)
 
 
-def kept_instead(pairs: Ints, rank: Ints) -> Ints:
+def kept_instead(pairs: Int64Array, rank: Int64Array) -> Int64Array:
     """For each of N images the one that is kept instead: itself, or the best of those that links join it to.
 
     Args:
@@ -122,5 +122,5 @@ def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.generic]:
     return np.asarray(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
 
 
-def _keys(part: npt.NDArray[np.generic], row: npt.NDArray[np.generic]) -> Ints:
+def _keys(part: npt.NDArray[np.generic], row: npt.NDArray[np.generic]) -> Int64Array:
     return np.asarray(part.astype(np.int64) << 32 | row.astype(np.int64))

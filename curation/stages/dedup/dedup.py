@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array, Int64Array, UInt8Array
 from curation.config import DedupConfig, HashConfig, ReferenceConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, global_digest
@@ -47,8 +47,6 @@ DEDUP_SCHEMA = pa.schema(
         ("transform", TRANSFORM),
     ]
 )
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class Verdicts:
         reason: (N,) why it is dropped, or None.
     """
 
-    representative: Ints
-    similarity: Floats
+    representative: Int64Array
+    similarity: Float32Array
     reason: list[DropReason | None]
 
 
@@ -164,14 +162,14 @@ def verdicts_of(evidence: Evidence, links: Edges, relative: Edges, settings: Ded
 
 
 def decide(
-    hashes: npt.NDArray[np.uint8] | None,
+    hashes: UInt8Array | None,
     vectors: Rows,
     links: Edges,
     relative: Edges,
-    rank: Ints,
+    rank: Int64Array,
     settings: DedupConfig,
     radius: int,
-    offsets: Floats | None = None,
+    offsets: Float32Array | None = None,
 ) -> Verdicts:
     """Decide over N images by the links between them.
 
@@ -225,13 +223,13 @@ def decide(
     return Verdicts(representative, similarity, reason)
 
 
-def _similar(vectors: Rows, offsets: Floats, rows: Ints, others: Ints) -> Floats:
+def _similar(vectors: Rows, offsets: Float32Array, rows: Int64Array, others: Int64Array) -> Float32Array:
     """Similarities of pairs, (E,), an image's to itself included: that is 1 whatever else it resembles."""
     lowered = np.where(rows == others, np.float32(0), offsets[rows] + offsets[others])
     return np.asarray(similarities_of(vectors, vectors, rows, others) - lowered)
 
 
-def _leaks(vectors: Rows, offsets: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
+def _leaks(vectors: Rows, offsets: Float32Array, count: int, pairs: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Images in a component that holds a reference, and for each the reference in it that it resembles most."""
     components = components_of(len(vectors), pairs)
     members = np.argsort(components[count:], kind="stable") + count
@@ -247,7 +245,9 @@ def _leaks(vectors: Rows, offsets: Floats, count: int, pairs: Ints) -> tuple[Int
     return leaking, leads_to
 
 
-def _drop(rows: Ints, instead: Ints, why: DropReason, representative: Ints, reason: list[DropReason | None]) -> None:
+def _drop(
+    rows: Int64Array, instead: Int64Array, why: DropReason, representative: Int64Array, reason: list[DropReason | None]
+) -> None:
     representative[rows] = instead[rows]
     for row in rows.tolist():
         reason[row] = why

@@ -5,20 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float16Array, Float32Array, Int64Array, UInt8Array
 from curation.config import DedupConfig, ReferenceConfig
 from curation.engine.gather import Gathered, gather, ids_of
 from curation.run.parts import Collection
 from curation.search.components import keep_order
 from curation.stages.dedup.edges import Edges, read_edges
 from curation.stages.knn.bias import Offsets
-from curation.stages.knn.vectors import Halves, gather_vectors
+from curation.stages.knn.vectors import gather_vectors
 
 __all__ = ["Evidence", "read_evidence"]
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,9 @@ class Evidence:
     sets: Sequence[ReferenceConfig]
     images: Gathered
     reference_images: Sequence[Gathered]
-    vectors: Halves
+    vectors: Float16Array
     names: Sequence[str | None]
-    offsets: Floats | None = None
+    offsets: Float32Array | None = None
 
     def links(self, settings: DedupConfig) -> Edges:
         """Links between images, for self-dedup."""
@@ -62,14 +59,14 @@ class Evidence:
         return Edges.joined(result)
 
     @cached_property
-    def hashes(self) -> npt.NDArray[np.uint8] | None:
+    def hashes(self) -> UInt8Array | None:
         """(N, bytes) packed perceptual hashes; None where they are left out."""
         if "hash" not in self.images.table.column_names:
             return None
         return np.frombuffer(b"".join(self.images.table["hash"].to_pylist()), np.uint8).reshape(len(self.images), -1)
 
     @cached_property
-    def rank(self) -> Ints:
+    def rank(self) -> Int64Array:
         """(N,) which image of a component to keep: the one with the smallest."""
         table = self.images.table
         pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()

@@ -8,10 +8,10 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from curation.arrays import BoolArray, Float32Array, Float64Array
 from curation.config import Config, HashConfig
 from curation.engine.contract import Output, StageSpec
 from curation.engine.fit import FitOnSample
@@ -85,11 +85,11 @@ class Hashes:
         packed = np.packbits(bits, axis=1)
         return Output({"hash": pa.array([row.tobytes() for row in packed], self.spec.adds.field("hash").type)})
 
-    def _pca(self, images: Sequence[Pixels]) -> npt.NDArray[np.bool_]:
+    def _pca(self, images: Sequence[Pixels]) -> BoolArray:
         # Row by row: a product of many rows may round differently with their number, and a sign near zero would flip.
         return np.stack([self._components @ row > 0 for row in thumbnails(images) - self._mean])
 
-    def _phash(self, images: Sequence[Pixels]) -> npt.NDArray[np.bool_]:
+    def _phash(self, images: Sequence[Pixels]) -> BoolArray:
         from imagededup.methods import PHash  # takes seconds to import
 
         hasher = PHash(verbose=False)
@@ -97,7 +97,7 @@ class Hashes:
         return np.unpackbits(np.frombuffer(b"".join(words), np.uint8).reshape(len(images), -1), axis=1).astype(bool)
 
 
-def thumbnails(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+def thumbnails(images: Sequence[Pixels]) -> Float32Array:
     """Grey thumbnails with brightness and contrast taken out: (N, 1024) float32 of mean 0 and deviation 1.
 
     A blank image gives zeros.
@@ -124,7 +124,7 @@ def _fit(bits: int, images: Iterable[Pixels]) -> Arrays:
     return fit_basis(thumbnails(list(images)), bits)
 
 
-def fit_basis(sample: npt.NDArray[np.float32], bits: int) -> dict[str, npt.NDArray[np.float32]]:
+def fit_basis(sample: Float32Array, bits: int) -> dict[str, Float32Array]:
     """Fit the hash basis: mean and leading principal components of thumbnails.
 
     A sample smaller than the 1,024 dimensions does not determine them, so the covariance is shrunk towards what
@@ -147,7 +147,7 @@ def fit_basis(sample: npt.NDArray[np.float32], bits: int) -> dict[str, npt.NDArr
     return {"mean": mean.astype(np.float32), "components": components.astype(np.float32)}
 
 
-def _photograph_covariance() -> npt.NDArray[np.float64]:
+def _photograph_covariance() -> Float64Array:
     """Covariance (1024, 1024) of thumbnails whose cosine components are independent with power 1 / (u^2 + v^2)."""
     frequency = np.arange(THUMBNAIL, dtype=np.float64)
     power = 1.0 / np.maximum(frequency[:, None] ** 2 + frequency[None, :] ** 2, 1.0)

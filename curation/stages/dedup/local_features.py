@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Int64Array
 from curation.config import Config, DedupConfig, ImageConfig
 from curation.drops import Dropped
 from curation.engine.contract import Output, Place, StageSpec
@@ -22,10 +22,10 @@ __all__ = ["FEATURES_SIDE", "LocalFeatures", "band", "features_from", "is_verifi
 FEATURES_SIDE = 320
 """Shorter side that images are decoded for."""
 
-Ints = npt.NDArray[np.int64]
 
-
-def band(collection: Collection, part: int, settings: DedupConfig, floor: float, top: int) -> tuple[Ints, Ints, Ints]:
+def band(
+    collection: Collection, part: int, settings: DedupConfig, floor: float, top: int
+) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Pairs of a part that are to be looked at: the row, its place in the row's list, and (part, row) of the other."""
     table = collection.read("copy_knn", part, ["neighbour_part", "neighbour_row", "neighbour_similarity"])
     lists = table["neighbour_similarity"].combine_chunks()

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array, Int32Array
 from curation.engine.contract import Output, StageSpec, expected_digest
 from curation.engine.graph import Site
 from curation.run.parts import Collection, digest_of
@@ -26,19 +27,17 @@ MATCHES_SCHEMA = pa.schema(
         ("neighbour_similarity", pa.list_(pa.float32())),
     ]
 )
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
 
 
 @dataclass
 class _Best:
     """The best so far for R queries: similarity, part and row, each (R, k or fewer), the most similar first."""
 
-    similarity: Floats
-    part: Ints
-    row: Ints
+    similarity: Float32Array
+    part: Int32Array
+    row: Int32Array
 
-    def merge(self, similarity: Floats, part: int, row: Ints, k: int) -> "_Best":
+    def merge(self, similarity: Float32Array, part: int, row: Int32Array, k: int) -> "_Best":
         similarities = np.concatenate([self.similarity, similarity], axis=1)
         parts = np.concatenate([self.part, np.full(row.shape, part, np.int32)], axis=1)
         rows = np.concatenate([self.row, row], axis=1)
@@ -101,7 +100,7 @@ class ReferenceKnn:
             }
             yield part, Output(columns)
 
-    def _search(self, queries: Floats) -> _Best:
+    def _search(self, queries: Float32Array) -> _Best:
         empty = np.empty((len(queries), 0))
         best = _Best(empty.astype(np.float32), empty.astype(np.int32), empty.astype(np.int32))
         for part in self._pool.parts("copy_descriptors"):
@@ -111,7 +110,7 @@ class ReferenceKnn:
                 best = best.merge(similarity, part, rows[result], self._k)
         return best
 
-    def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Floats:
+    def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Float32Array:
         """Vectors whose dot product is the similarity, but for the offset of the image that is asked for."""
         vectors = read_vectors(collection, part, "copy_descriptors").astype(np.float32)
         if self._offsets is None or not len(vectors):

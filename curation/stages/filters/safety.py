@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array
 from curation.config import Config, ImageConfig, Role, SafetyConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec
@@ -137,7 +137,7 @@ class Safety:
         }
         return Output(columns, drops, changed)
 
-    def _nsfw_scores(self, images: Sequence[Pixels]) -> list[npt.NDArray[np.float32]]:
+    def _nsfw_scores(self, images: Sequence[Pixels]) -> list[Float32Array]:
         assert self._nsfw is not None
         return list(self._nsfw.scores(images))
 

@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Int64Array
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec
 from curation.engine.graph import Site
@@ -35,8 +35,6 @@ BUCKETS = 512
 KEYS = pa.schema([("key", pa.binary(16)), ("at", pa.int32()), ("row", pa.int32())])
 """A URL's key, the index of its part in order, and its place among the part's live rows."""
 PLACES = pa.schema([("at", pa.int32()), ("row", pa.int32())])
-
-Ints = npt.NDArray[np.int64]
 
 
 class DedupUrls:
@@ -89,7 +87,7 @@ class DedupUrls:
         return keys.filter(pa.array(live)).combine_chunks()
 
 
-def _repeats(keys: pa.ChunkedArray) -> Ints:
+def _repeats(keys: pa.ChunkedArray) -> Int64Array:
     """Rows whose key an earlier row has."""
     halves = np.frombuffer(b"".join(_bytes(chunk) for chunk in keys.chunks), ">u8").reshape(-1, 2).astype(np.uint64)
     order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: equal keys stay in order

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array
 from curation.config import Config, NormaliseConfig
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.fit import SAMPLE, note_sample, sample_parts
@@ -31,8 +31,6 @@ __all__ = ["BIAS", "Bias", "FitBackground", "Offsets"]
 
 BIAS = "bias"
 """The stage, and its column: float32, null at rows that are not live."""
-
-Floats = npt.NDArray[np.float32]
 
 
 class FitBackground:
@@ -154,12 +152,12 @@ class Offsets:
         """What similarities depend on, for digests."""
         return {"weight": float(self._half), "pool": digest_of(self._pool.state(BIAS))}
 
-    def of_part(self, collection: Collection, part: int) -> Floats:
+    def of_part(self, collection: Collection, part: int) -> Float32Array:
         """Those of the images of a part that have a copy descriptor, in order."""
         column = collection.read(BIAS, part, [BIAS])[BIAS].filter(pa.array(collection.live("copy_descriptors", part)))
         return np.asarray(self._half * column.to_numpy(), np.float32)
 
-    def of_collection(self, collection: Collection) -> Floats:
+    def of_collection(self, collection: Collection) -> Float32Array:
         """The same, of all parts."""
         parts = [self.of_part(collection, part) for part in collection.parts("copy_descriptors")]
         return np.concatenate([np.empty(0, np.float32), *parts])
@@ -169,7 +167,7 @@ class Offsets:
         parts = [np.zeros(1, np.float32), *self._of_pool.values()]
         return np.float32(np.nanmin(np.concatenate(parts)))
 
-    def lowered(self, lists: Lists, own: Floats) -> Lists:
+    def lowered(self, lists: Lists, own: Float32Array) -> Lists:
         """Lists of neighbours by normalised similarity.
 
         Args:
@@ -184,7 +182,7 @@ class Offsets:
         return Lists.of(len(lists.lengths), image, lists.similarity - (own[image] + theirs), lists.place)
 
     @cached_property
-    def _of_pool(self) -> Mapping[int, Floats]:
+    def _of_pool(self) -> Mapping[int, Float32Array]:
         """Of each part of the pool all rows: four bytes an image."""
         result = {}
         for part in self._pool.parts(BIAS):

@@ -21,14 +21,14 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from curation.arrays import Float16Array, Float32Array, Int64Array
 from curation.engine.contract import Output, Place, StageSpec, commit_output, expected_digest, is_current
 from curation.errors import RunError
 from curation.run.parts import Collection, random_for
-from curation.search.knn import Floats, Ints
 from curation.search.lists import COLUMNS, Lists, places_of
 from curation.stages.knn.bias import BIAS, Offsets
 from curation.stages.knn.pool_index import Opened, PoolIndex
-from curation.stages.knn.vectors import VECTOR, Halves, read_vectors
+from curation.stages.knn.vectors import VECTOR, read_vectors
 
 __all__ = ["COPY_KNN", "EMBEDDING_KNN", "SEED_KNN", "Knn", "KnnKind", "SearchPass"]
 
@@ -115,7 +115,7 @@ class Knn:
         self._neighbours = neighbours
         self._copies_above = copies_above
         self._offsets = offsets
-        self._limits: tuple[int, Floats] | None = None
+        self._limits: tuple[int, Float32Array] | None = None
         assert not self._own or after == index.after
         self.spec = StageSpec(
             name=kind.name,
@@ -201,7 +201,9 @@ class Knn:
         true = self._search(opened, queries, checked, part, exact=True)
         return Found(result, true)
 
-    def _search(self, opened: Opened, queries: Halves, images: Ints, part: int, *, exact: bool = False) -> Lists:
+    def _search(
+        self, opened: Opened, queries: Float16Array, images: Int64Array, part: int, *, exact: bool = False
+    ) -> Lists:
         """The nearest images of one partition for some of a part's; the lists of the others are empty."""
         most = len(opened.searcher)
         wanted = min(self._neighbours + self._own, most)
@@ -213,7 +215,7 @@ class Knn:
                 result = result.replaced(self._once(opened, queries, images, part, wanted, exact))
         return result.cut(self._longest(result, part))
 
-    def _once(self, opened: Opened, queries: Halves, images: Ints, part: int, k: int, exact: bool) -> Lists:
+    def _once(self, opened: Opened, queries: Float16Array, images: Int64Array, part: int, k: int, exact: bool) -> Lists:
         similar, rows = opened.searcher.search(queries[images], k, exact=exact)
         vectors = opened.vectors
         place = places_of(vectors.part[rows], vectors.row[rows])
@@ -224,7 +226,7 @@ class Knn:
         image = np.repeat(images, rows.shape[1]).reshape(rows.shape)[chosen]
         return Lists.of(len(queries), image, similar[chosen], place[chosen])
 
-    def _longest(self, result: Lists, part: int) -> Ints:
+    def _longest(self, result: Lists, part: int) -> Int64Array:
         """How long each list must be in one partition, so that `_cut` has what it needs of all of them together."""
         if self._copies_above is None:
             return np.full(len(result.lengths), self._neighbours)
@@ -240,7 +242,7 @@ class Knn:
             longest += np.where(copies < self._neighbours, 0, copies)
         return result.cut(longest)
 
-    def _may_be_copies(self, part: int) -> float | Floats:
+    def _may_be_copies(self, part: int) -> float | Float32Array:
         """From which similarity of vectors on an image may be a copy; with offsets, of each of a part's images."""
         assert self._copies_above is not None
         if self._offsets is None:
@@ -250,11 +252,11 @@ class Knn:
             self._limits = part, lowest - ROUNDED
         return self._limits[1]
 
-    def _offsets_of(self, part: int) -> Floats:
+    def _offsets_of(self, part: int) -> Float32Array:
         assert self._offsets is not None
         return self._offsets.of_part(self.collection, part)
 
-    def _checked(self, count: int, part: int) -> Ints:
+    def _checked(self, count: int, part: int) -> Int64Array:
         """The images of a part whose recall is measured: some, where there is an index."""
         if not self.index.is_needed:
             return np.empty(0, np.int64)

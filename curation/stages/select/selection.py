@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array, Int32Array, Int64Array
 from curation.config import BALANCED, OTHERS, Config, SeedConfig, SelectionConfig
 from curation.engine.contract import Output, StageSpec
 from curation.engine.gather import Gathered, gather
@@ -227,12 +227,12 @@ def _stored_composition(run: Run) -> tuple[str, int, list[CompositionRow]]:
 
 
 def picks_by_cluster(
-    seed_clusters: npt.NDArray[np.int32],
-    pool_clusters: npt.NDArray[np.int32],
+    seed_clusters: Int32Array,
+    pool_clusters: Int32Array,
     settings: SeedConfig,
     rng: np.random.Generator,
-    similarities: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.int64], int]:
+    similarities: Float32Array,
+) -> tuple[Int64Array, int]:
     """Cluster mode: members of each cluster that more than `min_seed_images` seed images fall into.
 
     Args:
@@ -257,7 +257,7 @@ def picks_by_cluster(
     return _at_most(together, settings.cap, rng), len(together)
 
 
-def _at_most(members: npt.NDArray[np.int64], limit: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _at_most(members: Int64Array, limit: int, rng: np.random.Generator) -> Int64Array:
     return members if len(members) <= limit else np.sort(rng.choice(members, limit, replace=False))
 
 
@@ -283,7 +283,7 @@ def _picks(run: Run, seed: SeedConfig, how: str, live: Mapping[str, Gathered]) -
     return [Pick("pool", at, how, seed.name, key, result) for at, key, result in chosen], retrieved
 
 
-def _check_seed_images(clusters: npt.NDArray[np.int32], seed: SeedConfig) -> None:
+def _check_seed_images(clusters: Int32Array, seed: SeedConfig) -> None:
     """A set that can retrieve nothing, whatever the pool holds, is a mistake."""
     fullest = int(np.bincount(clusters).max())
     if fullest <= seed.min_seed_images:
@@ -337,9 +337,7 @@ def _check_weighted(settings: SelectionConfig, picks: Sequence[Pick]) -> None:
         )
 
 
-def _shards(
-    settings: SelectionConfig, picks: Sequence[Pick], order: npt.NDArray[np.int64], per_shard: int
-) -> list[npt.NDArray[np.int64]]:
+def _shards(settings: SelectionConfig, picks: Sequence[Pick], order: Int64Array, per_shard: int) -> list[Int64Array]:
     """Positions of picks by shard, in the given order: all of them mixed, or with weights source after source."""
     lines = [order]
     if settings.weights is not None:
