@@ -6,7 +6,6 @@ and the table of steps in the docs all follow from this list. A new stage is a f
 """
 
 from curation.engine.graph import Node, Pipeline, RowSet
-from curation.engine.locations import changed_tar
 from curation.stages.concepts.clusters import Clusters, FitCentroids
 from curation.stages.concepts.embed import Embed, whitening
 from curation.stages.concepts.embedding_knn import embedding_knn, is_semantic
@@ -38,48 +37,44 @@ __all__ = ["CURATE", "DECONTAMINATE"]
 EVERY: tuple[RowSet, ...] = ("pool", "seed", "reference", "exclude")
 COMPARED: tuple[RowSet, ...] = ("pool", "reference")
 EMBEDDED: tuple[RowSet, ...] = ("pool", "seed", "exclude")
+CHOSEN_BY: tuple[RowSet, ...] = ("pool", "seed")
+POOL: tuple[RowSet, ...] = ("pool",)
+SEED: tuple[RowSet, ...] = ("seed",)
+URLS: tuple[RowSet, ...] = ("urls",)
+SHARDS: tuple[RowSet, ...] = ("shards",)
 
 CURATE = Pipeline(
     (
-        Node("extract_urls", "part", ("urls",), ExtractUrls.at),
-        Node("dedup_urls", "global", ("urls",), DedupUrls.at),
-        Node("list", "rows", EVERY, List.at),
-        Node("fetch", "part", EVERY, Fetch.at),
-        Node("decode", "image", EVERY, Decode.at),
-        Node("quality", "image", EVERY, Quality.at, when=Quality.is_on, side=Quality.decoded_for, check=Quality.check),
-        Node(
-            "safety",
-            "image",
-            EVERY,
-            Safety.at,
-            when=Safety.is_on,
-            side=Safety.decoded_for,
-            check=Safety.check,
-            leaves=changed_tar,
-        ),
-        Node("hashes", "image", ("pool",), Hashes.at, needs=(hash_basis,), side=Hashes.decoded_for),
-        Node("copy_descriptors", "image", COMPARED, Embed.at, needs=(whitening,), model="copy_descriptors"),
-        Node("bias", "part", COMPARED, Bias.at, when=Bias.is_on, needs=(FitBackground.at,)),
-        Node("copy_knn", "part", COMPARED, copy_knn),
-        Node("local_features", "part", ("pool",), LocalFeatures.at, when=is_verified, keep=True),
-        Node("verify_copies", "part", COMPARED, VerifyCopies.at, when=is_verified, keep=True),
-        Node("dedup", "global", ("pool",), Dedup.at),
-        Node("embeddings", "image", EMBEDDED, Embed.at, needs=(whitening,), model="embed"),
-        Node("exclude", "part", ("pool",), Exclude.at, when=Exclude.is_on),
-        Node("embedding_knn", "part", ("pool",), embedding_knn, when=is_semantic),
-        Node("semantic_dedup", "global", ("pool",), SemanticDedup.at, when=is_semantic),
-        Node("clusters", "part", ("pool", "seed"), Clusters.at, needs=(FitCentroids.at,)),
-        Node("hierarchy", "part", ("pool",), Hierarchy.at, when=Hierarchy.is_on, needs=(FitHierarchy.at,)),
-        Node("seed_knn", "part", ("seed",), seed_knn, when=is_sampled),
-        Node("selection", "rows", ("shards",), Selection.at),
-        Node("export", "part", ("shards",), Export.at, withdraw=withdraw_manifest, finish=finish_manifest),
+        Node("extract_urls", "part", URLS, ExtractUrls, "pool seeds references exclude crawl"),
+        Node("dedup_urls", "global", URLS, DedupUrls),
+        Node("list", "rows", EVERY, List, "parts seed"),
+        Node("fetch", "part", EVERY, Fetch, "crawl image"),
+        Node("decode", "image", EVERY, Decode, "image"),
+        Node("quality", "image", EVERY, Quality, "quality", Quality.is_on),
+        Node("safety", "image", EVERY, Safety, "safety privacy", Safety.is_on),
+        Node("hashes", "image", POOL, Hashes, "hash", needs=(hash_basis,)),
+        Node("copy_descriptors", "image", COMPARED, Embed, "copy_descriptors", needs=(whitening,), embeds=True),
+        Node("bias", "part", COMPARED, Bias, "dedup.normalise", Bias.is_on, needs=(FitBackground.at,)),
+        Node("copy_knn", "part", COMPARED, copy_knn, "dedup references"),
+        Node("local_features", "part", POOL, LocalFeatures, "dedup", is_verified, keep=True),
+        Node("verify_copies", "part", COMPARED, VerifyCopies, "dedup references", is_verified, keep=True),
+        Node("dedup", "global", POOL, Dedup, "dedup hash.radius references"),
+        Node("embeddings", "image", EMBEDDED, Embed, "embed", needs=(whitening,), embeds=True),
+        Node("exclude", "part", POOL, Exclude, "exclude", Exclude.is_on),
+        Node("embedding_knn", "part", POOL, embedding_knn, "semantic_dedup retrieval", is_semantic),
+        Node("semantic_dedup", "global", POOL, SemanticDedup, "semantic_dedup", is_semantic),
+        Node("clusters", "part", CHOSEN_BY, Clusters, "clusters", needs=(FitCentroids.at,)),
+        Node("hierarchy", "part", POOL, Hierarchy, "hierarchy clusters", Hierarchy.is_on, needs=(FitHierarchy.at,)),
+        Node("seed_knn", "part", SEED, seed_knn, "seeds retrieval", is_sampled),
+        Node("selection", "rows", SHARDS, Selection, "seeds selection"),
+        Node("export", "part", SHARDS, Export, "export", withdraw=withdraw_manifest, finish=finish_manifest),
     )
 )
 
 DECONTAMINATE = Pipeline(
     (
         *CURATE.until("dedup"),
-        Node("reference_knn", "global", ("reference",), ReferenceKnn.at),
+        Node("reference_knn", "global", ("reference",), ReferenceKnn),
     )
 )
 """What `lvd decontaminate` does before it writes anything: the dataset is the pool."""

@@ -4,6 +4,7 @@ What is done, and in which order, `curation/pipeline.py` declares. Running the s
 was stopped, and does nothing for a run that is finished.
 """
 
+from curation import pipeline
 from curation.config import Config
 from curation.engine.execution import Execution
 from curation.engine.graph import Job
@@ -11,16 +12,17 @@ from curation.engine.progress import Progress, Quiet
 from curation.engine.runner import open_runner
 from curation.errors import ConfigError, UserError
 from curation.formats.dataset import detect
-from curation.pipeline import CURATE
 from curation.run.directory import Run
 from curation.stages.ingest.fetch import Fetch
 from curation.stages.ingest.originals import remove_originals
 from curation.stages.ingest.retry import RetryFailed
 
-__all__ = ["STEPS", "check_inputs", "curate"]
+__all__ = ["check_inputs", "curate", "steps"]
 
-STEPS = CURATE.names
-"""Where `until` can stop, in order."""
+
+def steps() -> tuple[str, ...]:
+    """Where `until` can stop, in order."""
+    return pipeline.CURATE.names
 
 
 def curate(
@@ -35,19 +37,19 @@ def curate(
 
     Args:
         out: the run directory, a local path or any fsspec URL.
-        until: the last step to do, one of `STEPS`.
+        until: the last step to do, one of `steps()`.
         retry_failed: first try again, once, to fetch what failed for a passing reason, such as a timeout.
 
     Raises:
         UserError: something that the user can change; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
-    if until is not None and until not in STEPS:
-        raise UserError(f"--until {until}: no such step; the steps are {', '.join(STEPS)}")
+    if until is not None and until not in steps():
+        raise UserError(f"--until {until}: no such step; the steps are {', '.join(steps())}")
     if not config.seeds and config.selection.retrieves:
         raise ConfigError("seeds: there is none; name at least one set of images to find more of")
     run = Run(out, config)
-    job = Job(run, CURATE, until)
+    job = Job(run, pipeline.CURATE, until)
     check_inputs(job)
     with run.locked():
         run.begin()
@@ -56,12 +58,12 @@ def curate(
                 runner.warm_up()  # starting workers takes seconds, and so may listing
             execution = Execution(job, runner, report or Quiet())
             if retry_failed:
-                Execution(Job(run, CURATE, "fetch"), runner, report or Quiet()).do()
+                Execution(Job(run, pipeline.CURATE, "fetch"), runner, report or Quiet()).do()
                 fetch = Fetch(config.crawl, config.image)
                 works = [RetryFailed(run.collection(path), fetch, config.seed) for path in run.collections()]
                 execution.run_parts("fetch again", works)
             execution.do()
-        if config.privacy.delete_originals and until in (None, STEPS[-1]):
+        if config.privacy.delete_originals and until in (None, steps()[-1]):
             _remove_originals(run)
     return run
 
@@ -77,6 +79,6 @@ def check_inputs(job: Job) -> None:
 def _remove_originals(run: Run) -> None:
     """What the run should not keep of images that were dropped or blurred."""
     for path in run.collections():
-        collection, stages = run.collection(path), [node.name for node in CURATE.at(run.config, path)]
+        collection, stages = run.collection(path), [node.name for node in pipeline.CURATE.at(run.config, path)]
         for part in collection.parts("fetch"):
             remove_originals(collection, stages, part)

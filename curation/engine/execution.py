@@ -30,6 +30,7 @@ class Execution:
         self._job = job
         self._runner = runner
         self._progress = progress
+        self._costs = {node.name: node.cost for node in job.todo}
 
     def do(self) -> None:
         """Bring the run up to date.
@@ -39,13 +40,15 @@ class Execution:
             PartsFailed: some parts could not be made; all others are.
         """
         self._remove_what_is_off()
+        kinds = {"image": self._pass, "part": self._part_stage}
         for block in self._job.todo.blocks():
             self._job.shared.clear()
+            self._progress.span(*self._span(block))
             self._fit(block)
-            {"image": self._pass, "part": self._part_stage, "global": self._global_stage, "rows": self._global_stage}[
-                block.nodes[0].kind
-            ](block)
+            kinds.get(block.nodes[0].kind, self._global_stage)(block)
             self._need_live(block)
+            if block.nodes[0].kind == "rows":
+                self._costs = {node.name: self._cost(node) for node in self._job.todo}  # now it is known how many
 
     def run_parts(self, name: str, works: Sequence[PartWork], parts: Sequence[int] | None = None) -> None:
         """Run the parts that are out of date, those of all collections together."""
@@ -84,20 +87,20 @@ class Execution:
     def _pass(self, block: Pipeline) -> None:
         """Image stages over one decode of each image."""
         job, side = self._job, self._job.side(block.nodes[0].name)
-        batches = [job.model(node.model).batch for node in block if node.model]
+        batches = [job.model(node.settings).batch for node in block if node.embeds]
         batch = min([size for size in batches if size != "auto"], default=IMAGES_AT_ONCE)
         works = []
         for path in job.pipeline.row_sets(job.run):
             if nodes := block.at(job.config, path):
-                stages = [node.stage(Site(job, path, node.name)) for node in nodes]
+                stages = [node.make(Site(job, path, node.name)) for node in nodes]
                 collection = job.run.collection(path)
                 works.append(ImageWork(collection, stages, job.config.image, side=side, batch=batch))
-        self.run_parts(" ".join(block.names), works)
+        self.run_parts(" to ".join(dict.fromkeys((block.names[0], block.names[-1]))), works)
 
     def _part_stage(self, block: Pipeline) -> None:
         (node,) = block
         sites = self._job.sites(node)
-        works = [TableWork(site.collection, node.stage(site), self._job.config.seed) for site in sites]
+        works = [TableWork(site.collection, node.make(site), self._job.config.seed) for site in sites]
         if works and isinstance(works[0].stage, Indexed):
             self._search(node.name, works)
             return
@@ -114,7 +117,7 @@ class Execution:
     def _global_stage(self, block: Pipeline) -> None:
         (node,) = block
         for site in self._job.sites(node):
-            work = GlobalWork(site.collection, node.stage(site))
+            work = GlobalWork(site.collection, node.make(site))
             if work.stage.expected() is None:
                 work.run()  # here, as mostly there is nothing to do, and starting workers takes seconds
             else:
@@ -153,8 +156,23 @@ class Execution:
             for node in [node for node in job.pipeline if not node.is_on(job.config, path) and not node.keep]:
                 for part in collection.parts(node.name):
                     collection.remove(node.name, part)
-                    if node.leaves:
-                        collection.store.remove(f"{path}/{node.leaves(part)}")
+                    if left := node.leaves(part):
+                        collection.store.remove(f"{path}/{left}")
+
+    def _span(self, block: Pipeline) -> tuple[float, float]:
+        """The share of the whole job that a block is, by what its stages cost an image and how many there are."""
+        costs = self._costs
+        before = itertools.takewhile(lambda name: name != block.names[0], self._job.todo.names)
+        start, total = sum(costs[name] for name in before), sum(costs.values()) or 1.0
+        return start / total, (start + sum(costs[name] for name in block.names)) / total
+
+    def _cost(self, node: Node) -> float:
+        images = 0
+        for path in [site.path for site in self._job.sites(node)]:
+            listed = self._job.run.collection(path or "pool")
+            footers = [listed.footer("list", part) for part in listed.parts("list")]
+            images += sum(footer.rows for footer in footers if footer)
+        return node.cost * images
 
     def _need_live(self, block: Pipeline) -> None:
         """A collection that is used up makes all that follows meaningless."""

@@ -4,6 +4,7 @@ A *row set* is what parts are cut from: a collection (by its role), the URLs tha
 shards. The declaration itself is `curation/pipeline.py`.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -31,47 +32,68 @@ def _always(config: Config, path: str) -> bool:
     return True
 
 
-def _one_pixel(config: Config) -> int:
-    return 1
-
-
 @dataclass(frozen=True)
 class Node:
     """One line of the pipeline.
 
     Attributes:
         on: the row sets that the stage works on.
-        stage: makes the stage for one of them.
+        stage: a class whose `at` makes the stage for one of them, or a function that does. The first paragraph of its
+            docstring says what the stage does, here and in the docs. The class of an image stage may say what images
+            must be decoded for (`decoded_for`), what it costs (`milliseconds`), and what a part leaves beside its
+            table (`leaves`); `check` of any class finds what cannot be had, before any work.
+        settings: sections of the config that it depends on.
         when: whether the settings ask for it, on a path such as `seeds/birds`.
         needs: makes what is to be fitted first.
-        model: the section of the config that names its embedder.
-        side: of an image stage without one, the shorter side in pixels that images must be decoded for.
-        check: raises a UserError for what cannot be had, before any work.
+        embeds: whether `settings` names the embedder that it uses.
         keep: whether its files stay while it is off, since they are hours of work.
-        leaves: a file of its own that a part leaves beside the table, relative to its collection.
         withdraw: called before parts change that a file elsewhere vouches for.
         finish: called when all parts are done.
-        cost: CPU seconds for 1,000 rows, as far as a bar needs to know.
     """
 
     name: str
     kind: Kind
     on: tuple[RowSet, ...]
-    stage: Callable[["Site"], Any]
+    stage: Any
+    settings: str = ""
     when: Callable[[Config, str], bool] = _always
     needs: tuple[Callable[["Site"], Fit | None], ...] = ()
-    model: Literal["copy_descriptors", "embed"] | None = None
-    side: Callable[[Config], int] = _one_pixel
-    check: Callable[[Config, str], object] | None = None
+    embeds: bool = False
     keep: bool = False
-    leaves: Callable[[int], str] | None = None
     withdraw: Callable[["Site"], None] | None = None
     finish: Callable[["Site"], None] | None = None
-    cost: float = 1.0
+
+    @property
+    def what(self) -> str:
+        """What the stage does, in a sentence."""
+        text = inspect.getdoc(self.stage) or ""
+        return " ".join(text.split("\n\n")[0].split()).partition(": ")[2].rstrip(".")
 
     def is_on(self, config: Config, path: str) -> bool:
         """Whether the stage works on a row set of a run."""
         return row_set_of(path) in self.on and self.when(config, path)
+
+    def make(self, site: "Site") -> Any:
+        """The stage for a row set."""
+        return getattr(self.stage, "at", self.stage)(site)
+
+    def side(self, config: Config) -> int:
+        """The shorter side in pixels that an image stage needs images decoded for."""
+        return int(self.stage.decoded_for(config)) if hasattr(self.stage, "decoded_for") else 1
+
+    @property
+    def cost(self) -> float:
+        """CPU milliseconds for an image, roughly: what progress weighs stages by."""
+        return float(getattr(self.stage, "milliseconds", 1))
+
+    def check(self, config: Config, path: str) -> None:
+        """Find what cannot be had, before any work; a UserError says what."""
+        if hasattr(self.stage, "check"):
+            self.stage.check(config, path)
+
+    def leaves(self, part: int) -> str | None:
+        """A file that a part leaves beside its table, relative to its collection."""
+        return self.stage.leaves(part) if hasattr(self.stage, "leaves") else None
 
 
 @dataclass(frozen=True)
@@ -145,7 +167,7 @@ class Job:
         collections, however far this job goes."""
         block = next(block for block in self.pipeline.blocks() if name in block.names)
         on = [node for node in block if self.sites(node)]
-        models = [self.embedder(node.model).side for node in on if node.model]
+        models = [self.embedder(node.settings).side for node in on if node.embeds]
         return max([1, *models, *(node.side(self.config) for node in on)])
 
     def sites(self, node: Node) -> list["Site"]:
@@ -157,10 +179,9 @@ class Job:
         """Find weights and the like that cannot be had, before anything is written; a UserError says what."""
         for node in self.todo:
             paths = [site.path for site in self.sites(node)]
-            if node.model and paths:
-                self.embedder(node.model).fingerprint()
-            for path in paths if node.check else ():
-                assert node.check is not None
+            if node.embeds and paths:
+                self.embedder(node.settings).fingerprint()
+            for path in paths:
                 node.check(self.config, path)
 
 
@@ -224,9 +245,7 @@ class Site:
     @property
     def embedder(self) -> Embedder:
         """The node's own."""
-        section = self.job.pipeline.node(self.node).model
-        assert section is not None, f"{self.node}: names no model"
-        return self.job.embedder(section)
+        return self.job.embedder(self.job.pipeline.node(self.node).settings)
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
         """What all sites of the node have in common, made once."""

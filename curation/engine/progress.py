@@ -22,6 +22,9 @@ class Progress(Protocol):
     def stage(self, name: str, rows: int) -> contextlib.AbstractContextManager[Bar]:
         """Open the progress of a stage over so many rows; 0 where the number is not known."""
 
+    def span(self, start: float, end: float) -> None:
+        """Which share of the whole job the next stages are, from 0 to 1."""
+
     def say(self, text: str) -> None:
         """Print a line."""
 
@@ -32,6 +35,9 @@ class Quiet:
     @contextlib.contextmanager
     def stage(self, name: str, rows: int) -> Iterator[Bar]:
         yield _Silent()
+
+    def span(self, start: float, end: float) -> None:
+        pass
 
     def say(self, text: str) -> None:
         pass

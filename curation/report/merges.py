@@ -127,7 +127,7 @@ class Merges:
 
 
 def read_merges(run: Run) -> Merges:
-    """Try each threshold on a run that has come as far as `verified`, or `near` without geometry.
+    """Try each threshold on a run that has come as far as `verify_copies`, or `copy_knn` without geometry.
 
     Raises:
         RunError: it has not.
@@ -142,7 +142,7 @@ def read_merges(run: Run) -> Merges:
     evidence = read_evidence(
         run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
     )
-    assert len(evidence.images), "a run stops before `near` where no image is left"
+    assert len(evidence.images), "a run stops before `copy_knn` where no image is left"
     trial = _Trial(evidence, settings, run.config.hash.radius)
     rules = [trial.by_similarity(threshold) for threshold in sorted({*THRESHOLDS, *trial.thresholds})]
     verdicts = trial.as_set()

@@ -1,6 +1,6 @@
 """What a run has fitted (a hash basis, a whitening, centroids): small arrays under a digest.
 
-Each is one safetensors file under `models/`, whose header carries the digest of what it was fitted from, as the
+Each is one safetensors file under `artifacts/`, whose header carries the digest of what it was fitted from, as the
 footer of a part does.
 """
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.search import partition as share_module
+from curation.search import partition as partition_module
 from curation.search.hierarchical import Growth, Points, Rounds, grow, parents, resample
 from curation.search.kmeans import kmeans
 from curation.search.worker_group import LocalGroup, deal
@@ -49,8 +49,8 @@ def as_bytes(growth):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(share_module, "BLOCK", 64)
-    monkeypatch.setattr(share_module, "WIDTHS", (2, 4, 8))
+    monkeypatch.setattr(partition_module, "BLOCK", 64)
+    monkeypatch.setattr(partition_module, "WIDTHS", (2, 4, 8))
 
 
 @pytest.mark.parametrize("partitions", [2, 4, 7])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from curation.search import partition as share_module
+from curation.search import partition as partition_module
 from curation.search.kmeans import Held, Progress, fit, kmeans, one_in, unit
 from curation.search.partition import KMeansPartition
 from curation.search.seeding import plus_plus
@@ -34,8 +34,8 @@ def nearest(rows, centroids):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks and widths small enough that a small test goes through all of them."""
-    monkeypatch.setattr(share_module, "BLOCK", 64)
-    monkeypatch.setattr(share_module, "WIDTHS", (2, 4, 8))
+    monkeypatch.setattr(partition_module, "BLOCK", 64)
+    monkeypatch.setattr(partition_module, "WIDTHS", (2, 4, 8))
 
 
 @pytest.mark.parametrize("step", [0.0, 0.003, 0.03, 0.3])

@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Clusters:
-    """The stage `clusters`: the nearest centroid of each image, and the similarity to it.
+    """The stage `clusters`: spherical k-means; the nearest centroid of each image, and the similarity to it.
 
     Args:
         after: the stage whose live rows it takes.

@@ -20,7 +20,7 @@ __all__ = ["Embed", "whitening"]
 
 
 class Embed:
-    """The stages `copy_descriptors` and `embeddings`.
+    """The stages `copy_descriptors` and `embeddings`: a vector of each image, by the model that the settings name.
 
     Args:
         name: the stage's name.
@@ -30,6 +30,8 @@ class Embed:
         fingerprint: `embedder.fingerprint()`, taken once where the run is planned.
         reads: where the images are.
     """
+
+    milliseconds = 15
 
     def __init__(
         self,

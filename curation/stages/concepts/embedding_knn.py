@@ -14,7 +14,7 @@ def is_semantic(config: Config, path: str) -> bool:
 
 
 def embedding_knn(site: Site) -> Knn:
-    """The stage for the pool."""
+    """The stage `embedding_knn`: the nearest pool images of each pool image, by embedding."""
     config, after = site.config, site.after
     folder = "artifacts/embedding_knn"
     index = PoolIndex(site.collection, "embeddings", config.retrieval, config.seed, after=after, folder=folder)

@@ -26,7 +26,7 @@ EXCLUDE_SCHEMA = pa.schema(
 
 
 class Exclude:
-    """The stage `exclude`: the nearest example of each pool image.
+    """The stage `exclude`: pool images that resemble an example of what is unwanted are dropped.
 
     The columns name the example that an image resembles most; of a dropped image, the one among those that are near
     enough to drop it.

@@ -36,7 +36,8 @@ Ints = npt.NDArray[np.int64]
 
 
 class Hierarchy:
-    """The stage `hierarchy`: the path of each pool image, and its similarity to the centroid of its lowest cluster."""
+    """The stage `hierarchy`: clusters of clusters; the path of each pool image through them, and its similarity to the
+    centroid of its lowest cluster."""
 
     def __init__(self, tree: Artifact) -> None:
         self._tree = tree

@@ -31,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class SemanticDedup:
-    """The stage, over all parts of the pool at once: the image that stands for each, and the similarity to it.
+    """The stage `semantic_dedup`: of images that show the same thing one is kept.
 
     Args:
         after: the stage whose live rows it takes, those that `alike` was made for.

@@ -9,7 +9,8 @@ __all__ = ["copy_knn"]
 
 
 def copy_knn(site: Site) -> Knn:
-    """The stage for the pool, or for a reference set: of that, more neighbours where all may be copies."""
+    """The stage `copy_knn`: the nearest pool images of each image, by copy descriptor; more of a reference image where
+    all of them may be copies."""
     settings, pool = site.config.dedup, site.in_pool
     index = site.shared("index", lambda: _index(pool))
     offsets = site.shared("offsets", lambda: Offsets.of(pool.collection, settings.normalise))

@@ -68,7 +68,8 @@ class Verdicts:
 
 
 class Dedup:
-    """The stage `dedup`, over all parts of the pool at once.
+    """The stage `dedup`: equal or nearly equal hashes, copies of reference images, and copies within the pool are
+    dropped.
 
     Its columns say of each image which one stands for it, and of a dropped one what the link to that image is: the
     transform takes that image to this one.

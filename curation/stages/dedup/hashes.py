@@ -30,7 +30,7 @@ PRIOR_ROWS = 1024
 
 
 class Hashes:
-    """The stage `hashes`.
+    """The stage `hashes`: a perceptual hash, signs of PCA components of a 32 x 32 grey thumbnail or imagededup's PHash.
 
     Args:
         basis: where `fit_basis` stored the PCA basis; None for imagededup's PHash, which needs none.

@@ -42,7 +42,9 @@ def band(collection: Collection, part: int, settings: DedupConfig, floor: float,
 
 
 class LocalFeatures:
-    """The stage `local_features`: those of the pool's images, null where an image is in no pair."""
+    """The stage `local_features`: local features of the images in pairs that are to be looked at."""
+
+    milliseconds = 15
 
     def __init__(
         self,

@@ -36,7 +36,9 @@ VERIFY_SCHEMA = pa.schema(
 
 
 class VerifyCopies:
-    """The stage `verify_copies`: a look at the pairs of the pool, or of a reference set and the pool."""
+    """The stage `verify_copies`: what geometry says of each pair that may be copies."""
+
+    milliseconds = 20
 
     def __init__(
         self,

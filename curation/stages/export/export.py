@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 class Export:
-    """The stage `export`: `shards/shard-NNNNNN.tar` for part NNNNN of the selection.
+    """The stage `export`: `shards/shard-NNNNNN.tar` for each part of the selection, and their manifest.
 
     Members are `<key>.jpg` and `<key>.json`. JPEG bytes are written as they came; other formats are encoded as JPEG.
     Missing texts are empty strings and missing numbers -1, since readers take types from the first samples they see.

@@ -14,7 +14,13 @@ __all__ = ["Decode"]
 
 
 class Decode:
-    """The stage `decode`. Its drops come from the pass itself, whose one decode serves this and all other stages."""
+    """The stage `decode`: each image is decoded once, with a guard on its header; the same decode serves the stages
+    after it.
+
+    Its drops come from the pass itself.
+    """
+
+    milliseconds = 5
 
     def __init__(self, limits: ImageConfig) -> None:
         self.spec = StageSpec(

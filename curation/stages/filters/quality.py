@@ -77,7 +77,7 @@ class Measures:
 
 
 class Quality:
-    """The stage `quality`.
+    """The stage `quality`: banners, blank, nearly uniform, blurred and overcompressed images are dropped.
 
     Args:
         after: the stage whose live rows it takes.
@@ -86,6 +86,8 @@ class Quality:
     Raises:
         ModelError: the model's name is unknown, or its weights cannot be had.
     """
+
+    milliseconds = 4
 
     def __init__(self, settings: QualityConfig, after: str, side: int) -> None:
         self._settings = settings

@@ -16,7 +16,7 @@ from curation.config import Config, ImageConfig, Role, SafetyConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec
 from curation.engine.graph import Site
-from curation.engine.locations import PLACE, STORED
+from curation.engine.locations import PLACE, STORED, changed_tar
 from curation.errors import ModelError
 from curation.imaging.blur import blur, encode_like, region_around
 from curation.imaging.decode import Header, Pixels, decode, identify
@@ -37,7 +37,7 @@ SCHEMA = pa.schema([("nsfw", pa.list_(SCORE)), ("faces", pa.list_(FACE)), ("blur
 
 
 class Safety:
-    """The stage `safety`.
+    """The stage `safety`: unsafe images are dropped and faces blurred; all that follows sees the blurred images.
 
     Columns: `nsfw`, the score of each class that has a threshold; `faces`, all boxes in pixels of the full image;
     `blurred`, how many of them were blurred; and where the blurred image is (`places.STORED`).
@@ -51,6 +51,8 @@ class Safety:
     Raises:
         ModelError: a model is unknown, or its weights cannot be had.
     """
+
+    milliseconds = 35
 
     def __init__(
         self, settings: SafetyConfig, limits: ImageConfig, role: Role, after: str, side: int, threads: int = 1
@@ -93,6 +95,10 @@ class Safety:
     @staticmethod
     def decoded_for(config: Config) -> int:
         return safety_side(config.safety)
+
+    @staticmethod
+    def leaves(part: int) -> str:
+        return changed_tar(part)
 
     @staticmethod
     def check(config: Config, path: str) -> None:

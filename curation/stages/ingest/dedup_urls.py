@@ -40,7 +40,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class DedupUrls:
-    """The stage `dedup_urls`: every URL that an earlier part, or an earlier row, already has is dropped."""
+    """The stage `dedup_urls`: a URL that an earlier part, or an earlier row, already has is dropped."""
 
     spec = DEDUP_URLS
 

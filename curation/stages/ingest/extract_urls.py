@@ -53,7 +53,8 @@ def url_key(url: str) -> bytes:
 
 
 class ExtractUrls:
-    """The stage `extract_urls`: the URLs of each file, in a part of its own.
+    """The stage `extract_urls`: image URLs are extracted from crawl files, lists and tables, each file in a part of its
+    own; URLs that may not be asked for are dropped.
 
     Args:
         files: the file of each part.

@@ -59,8 +59,13 @@ Arrival = tuple[int, bytes | Dropped]
 
 
 class Fetch:
-    """The stage `fetch`. Ids are hashes of the URL for what was fetched, and of the bytes, as they were found, for
+    """The stage `fetch`: bytes are fetched, extracted, or located, and hashed; what is stored in the run loses its
+    metadata, and can be scaled down.
+
+    Ids are hashes of the URL for what was fetched, and of the bytes, as they were found, for
     what was at hand; `sha256` is that of the bytes as they are stored."""
+
+    milliseconds = 3
 
     def __init__(self, crawl: CrawlConfig, image: ImageConfig) -> None:
         self._crawl = crawl

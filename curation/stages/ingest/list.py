@@ -40,8 +40,8 @@ DEALT = SCHEMA.append(pa.field("order", pa.binary(32))).append(pa.field("is_know
 
 
 class List:
-    """The stage `list`: rows that a collection does not have yet, cut into new parts behind those it has, or in place
-    of a lost one.
+    """The stage `list`: URLs, and the images of folders, tars and Parquet files, are listed, shuffled by a keyed hash,
+    and cut into parts; what is new comes as new parts.
 
     Args:
         tables: rows of `SCHEMA`; of those with the same file and key, the first counts.

@@ -78,7 +78,8 @@ class FitBackground:
 
 
 class Bias:
-    """The stage `bias`: mean similarity of each image to those of the background from rank `first` to `last`.
+    """The stage `bias`: the mean similarity of each image to those of the background from rank `first` to `last`, which
+    is taken off its similarities.
 
     Args:
         background: what `FitBackground` stores.

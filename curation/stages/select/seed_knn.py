@@ -17,7 +17,7 @@ def is_sampled(config: Config, path: str) -> bool:
 
 
 def seed_knn(site: Site) -> Knn:
-    """The stage for a seed set.
+    """The stage `seed_knn`: the nearest pool images of each image of a seed set in sample mode, by embedding.
 
     Raises:
         ConfigError: more neighbours are asked for than the pool has images.

@@ -113,7 +113,11 @@ class CompositionRow:
 
 
 class Selection:
-    """The stage `selection`: its parts, one for each shard, and the composition table."""
+    """The stage `selection`: seeds as they are, sample mode, cluster mode, and shares of the hierarchy choose images,
+    in this order of priority; the list is shuffled, and each part becomes a shard.
+
+    With it comes the composition table.
+    """
 
     spec = SELECTION
 
