@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 from threadpoolctl import threadpool_limits
@@ -200,21 +199,6 @@ def lvd(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Answer(int(exited.value.code or 0), captured.out, captured.err)
 
     return lvd
-
-
-@pytest.fixture(scope="session")
-def clustered() -> Callable[..., npt.NDArray[np.float16]]:
-    """Draws unit vectors around centres, fp16."""
-
-    def draw(
-        count: int, dim: int = 16, centres: int = 5, spread: float = 0.5, seed: int = 0
-    ) -> npt.NDArray[np.float16]:
-        means = np.random.default_rng(99).normal(size=(centres, dim))
-        rng = np.random.default_rng(seed)
-        made = means[rng.integers(0, centres, count)] + spread * rng.normal(size=(count, dim))
-        return np.asarray((made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16))
-
-    return draw
 
 
 @pytest.fixture(scope="session")
