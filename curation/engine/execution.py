@@ -104,7 +104,7 @@ class Execution:
         if works and isinstance(works[0].stage, Indexed):
             self._search(node.name, works)
             return
-        if node.withdraw and not all(_is_done(work) for work in works):
+        if node.withdraw and not all(_is_done(work) and not work.surplus(_parts_of(work)) for work in works):
             for site in sites:
                 node.withdraw(site)
         for work in works:
@@ -135,8 +135,8 @@ class Execution:
             in_order = sorted(itertools.chain(*searches), key=lambda work: work.partition)
             self.run_parts(f"{name}, pass {number}", in_order)
         self.run_parts(name, stale)
-        for stage in stages:
-            stage.forget_lanes()
+        for stage in [work.stage for work in works if isinstance(work.stage, Indexed)]:
+            stage.forget_lanes()  # also those that a command left that was killed after its last part
 
     def _build(self, name: str, index: Index) -> None:
         """The index: one partition with all cores, several at once."""

@@ -109,9 +109,13 @@ class TableWork:
             output = self.stage.process(rows.filter(pa.array(live)) if rows.num_columns else rows, place)
         commit_output(spec, self.collection, part, live, output, seconds=time.monotonic() - started)
 
+    def surplus(self, parts: Sequence[int]) -> list[int]:
+        """What is no part of the row set any more."""
+        return sorted(set(self.collection.parts(self.stage.spec.name)) - set(parts))
+
     def remove_surplus(self, parts: Sequence[int]) -> None:
-        """Remove what is no part of the row set any more."""
-        for part in set(self.collection.parts(self.stage.spec.name)) - set(parts):
+        """Remove it, and its files."""
+        for part in self.surplus(parts):
             self.collection.remove(self.stage.spec.name, part)
             if isinstance(self.stage, WritesFiles):
                 self.stage.remove_files(self._place(part))

@@ -38,7 +38,7 @@ from curation.models.timm_model import TimmEmbedder
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.stages.concepts.embed import Embed
-from curation.stages.filters.decode import DecodeCheck
+from curation.stages.filters.decode import Decode
 from curation.stages.ingest.fetch import Fetch
 from curation.stages.ingest.list import append_parts
 from curation.stages.knn.vectors import VECTOR
@@ -121,7 +121,7 @@ def ours(runner: Runner, folder: Path, scratch: Path, settings: ModelConfig, wor
         before.run(part)
     embedder = open_embedder(settings)
     stage = Embed("embeddings", "decode", embedder, None, embedder.side, embedder.fingerprint())
-    work = ImageWork(collection, [DecodeCheck(limits), stage], limits, side=embedder.side, check_first=True)
+    work = ImageWork(collection, [Decode(limits), stage], limits, side=embedder.side)
     started = time.perf_counter()
     done = list(runner.run_tasks([Task(work, part) for part in collection.parts("list")]))
     seconds = time.perf_counter() - started

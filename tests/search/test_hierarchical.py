@@ -1,4 +1,4 @@
-"""Hierarchical k-means with resampling: what is resampled, the same for any members, and continued after a stop."""
+"""Hierarchical k-means with resampling: what is resampled, the same for any partitions, and continued after a stop."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""k-means: exact, and the same to the bit for any number of members, threads, and interruptions."""
+"""k-means: exact, and the same to the bit for any number of partitions, threads, and interruptions."""
 
 import itertools
 

@@ -222,7 +222,7 @@ class BuildPartition:
 
 
 class _Files(Collection):
-    """A collection whose files are indexes, for those who ask what a part of the work is called."""
+    """A collection whose files are indexes, which have no footer, for those who ask what a part is called."""
 
     def __init__(self, index: PoolIndex) -> None:
         super().__init__(index.collection.store, index.collection.path)
@@ -230,6 +230,9 @@ class _Files(Collection):
 
     def file(self, stage: str, part: int) -> str:
         return self._index.file(part)
+
+    def footer(self, stage: str, part: int) -> None:
+        return None
 
 
 def _runs(counts: Mapping[int, int], most: int) -> list[dict[int, int]]:

@@ -4,24 +4,25 @@ import numpy as np
 import pytest
 
 from curation.config import RetrievalConfig, SemanticDedupConfig
+from curation.engine.work import GlobalWork
 from curation.stages.concepts.semantic_dedup import SemanticDedup
-from curation.stages.knn.knn import EMBEDDING_KNN, KnnWork
+from curation.stages.knn.knn import EMBEDDING_KNN, Knn
 from curation.stages.knn.pool_index import PoolIndex
+from tests.engine.running import searched
+
+
+def work_of(pool, config):
+    return GlobalWork(pool, SemanticDedup(pool, config, "embeddings"))
 
 
 def done(pool, neighbours=64, retrieval=None, **settings):
-    """The rows of `semantic`, of live images."""
+    """The rows of `semantic_dedup`, of live images."""
     config = SemanticDedupConfig(enabled=True, neighbours=neighbours, **settings)
     index = PoolIndex(pool, "embeddings", retrieval or RetrievalConfig(), 0, folder="artifacts/embedding_knn")
-    if not index.is_current():
-        index.run()
-    work = KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=config.neighbours)
-    work.setup()
-    for part in pool.parts("embeddings"):
-        work.run(part)
-    step = SemanticDedup(pool, config, "embeddings")
-    step.run()
-    assert step.is_current()
+    searched(Knn(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=config.neighbours))
+    work = work_of(pool, config)
+    work.run()
+    assert work.is_current()
     rows = []
     for part in pool.parts("semantic_dedup"):
         ids = pool.read("fetch", part, ["id"])["id"].to_pylist()
@@ -102,6 +103,6 @@ def test_a_changed_threshold_leaves_the_neighbours_alone(embedded, clustered):
     pool = embedded("pool", [clustered(30)])
     done(pool, threshold=0.95)
     before = pool.footer("embedding_knn", 0)
-    assert not SemanticDedup(pool, SemanticDedupConfig(enabled=True, threshold=0.9), "embeddings").is_current()
+    assert not work_of(pool, SemanticDedupConfig(enabled=True, threshold=0.9)).is_current()
     done(pool, threshold=0.9)
     assert pool.footer("embedding_knn", 0) == before

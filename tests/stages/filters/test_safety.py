@@ -10,7 +10,6 @@ from PIL import Image
 
 from curation.config import ImageConfig, SafetyConfig
 from curation.drops import DropReason
-from curation.engine.contract import SourceStage
 from curation.engine.locations import STORED
 from curation.errors import ModelError
 from curation.imaging.decode import decode
@@ -37,13 +36,12 @@ def stage_of(role="pool", side=480, **settings):
 
 
 def run(stage, sources, side=480):
-    return stage.process_sources([decode(source, LIMITS, side) for source in sources], sources)
+    return stage.process([decode(source, LIMITS, side) for source in sources], sources)
 
 
-def test_it_is_a_stage_that_looks_at_bytes_and_stores_images():
+def test_it_has_the_columns_of_a_stage_that_stores_images():
     stage = stage_of(**OFF)
-    assert isinstance(stage, SourceStage)
-    assert set(STORED.names) <= set(stage.spec.schema.names)
+    assert set(STORED.names) <= set(stage.spec.adds.names)
 
 
 def test_a_face_is_blurred_where_it_is_and_the_rest_stays():
