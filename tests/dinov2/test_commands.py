@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from curation.dinov2.config import load_pretrain_config
 from curation.dinov2.vit import Shape, VisionTransformer
 from curation.errors import ConfigError
 from pipelines.evaluate import evaluate
@@ -28,7 +29,8 @@ def test_pretrain_evaluate_and_export_work_on_each_others_results(tmp_path: Path
     path = tmp_path / "tiny.yaml"
     path.write_text(json.dumps(settings))
     folder = shards(tmp_path / "shards", [8])
-    result = pretrain(path, [f"data.sources=[{{path: {folder}}}]"], out=str(tmp_path / "run"))
+    config = load_pretrain_config(path, [f"data.sources=[{{path: {folder}}}]"])
+    result = pretrain(config, out=tmp_path / "run")
     assert (result.steps, result.knn) == (3, None)
 
     for number in range(8):
@@ -48,5 +50,7 @@ def test_a_mistake_in_an_override_is_found_before_anything_is_written(tmp_path: 
     path = tmp_path / "empty.yaml"
     path.write_text("")
     with pytest.raises(ConfigError, match=r"unknown key optim\.speed; valid here: accumulate"):
-        pretrain(path, ["optim.speed=3"], out=str(tmp_path / "run"))
+        load_pretrain_config(path, ["optim.speed=3"])
+    with pytest.raises(ConfigError, match=r"^config: unknown key optim\.speed; valid here: accumulate"):
+        pretrain({"optim": {"speed": 3}}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
