@@ -13,13 +13,11 @@ from curation.drops import Dropped
 from curation.engine.contract import Output, StageSpec, commit_output, is_current
 from curation.engine.locations import PLACE, image_columns, read_samples
 from curation.imaging.decode import decode, read_image
-from curation.imaging.local_features import FEATURES_VERSION, Features, extract
+from curation.imaging.local_features import FEATURES_SIDE, FEATURES_VERSION, Features, extract
 from curation.run.parts import Collection, digest_of
+from curation.search.copies import is_candidate
 
-__all__ = ["FEATURES_SIDE", "LocalFeaturesWork", "band", "features_from"]
-
-FEATURES_SIDE = 320
-"""Shorter side that images are decoded for."""
+__all__ = ["LocalFeaturesWork", "band", "features_from"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,7 +34,7 @@ def band(collection: Collection, part: int, settings: DedupConfig, floor: float,
         table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         for name in ("neighbour_part", "neighbour_row")
     ]
-    chosen = (similar > floor) & (similar <= settings.accept_above) & (place < top)
+    chosen = is_candidate(similar, place, settings, floor, top)
     return source[chosen], place[chosen], np.stack(others, axis=1).astype(np.int64)[chosen]
 
 
