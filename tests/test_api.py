@@ -44,6 +44,7 @@ def test_names_are_sorted_and_others_are_refused(package):
         exec(f"from {package.__name__} import nonsense")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["curation", "pipelines"])
 def test_whatever_was_imported_before_a_name_is_never_a_module(package):
     """The names first, then the modules; each module first.

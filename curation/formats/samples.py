@@ -19,7 +19,7 @@ class Sample:
     """One image of a dataset, as it is stored.
 
     Attributes:
-        key: what tells it apart within its dataset: a path in a folder, `<tar>/<member>` or `<parquet>/<row>`.
+        key: its name within its dataset, used once: a path in a folder, `<tar>/<member>` or `<parquet>/<row>`.
         data: the file's bytes, which need not be an image that decodes; see `decode_image`.
         label: its folder, the `.cls` or `label` beside it, or the Parquet column; None where there is none.
         caption: the `.txt` or `caption` beside it, or the Parquet column; None where there is none.

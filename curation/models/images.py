@@ -1,6 +1,7 @@
 """Images to an array of vectors, without a run."""
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from curation.config import CopyConfig, EmbedConfig, ModelConfig
 from curation.drops import Dropped, DropReason
-from curation.errors import DatasetError
+from curation.errors import ConfigError, DatasetError
 from curation.imaging.pixels import Image, name_of, pixels_of
 from curation.models.embedder import Embedder, open_embedder
 from curation.models.whitened import Fittable
@@ -55,6 +56,8 @@ def describe_images(images: Sequence[Image], *, model: str | CopyConfig = "lvd/c
 
 def try_to_embed(images: Sequence[Image], settings: ModelConfig) -> tuple[Floats, dict[int, Dropped]]:
     """Vectors as `embed_images` has them, zeros in the rows of images that have none, and why they have none."""
+    if isinstance(images, str | bytes | os.PathLike):
+        raise ConfigError("images: is a single one; give a list of them")
     embedder = open_embedder(settings)
     bad: dict[int, Dropped] = {}
     if embedder.needs_fit:

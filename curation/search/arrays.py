@@ -38,7 +38,7 @@ class KMeans:
 
 
 def knn(queries: npt.ArrayLike, base: npt.ArrayLike, k: int) -> tuple[Floats, Ints]:
-    """Find the k most similar rows of `base` for each query, exactly: the same bits on any machine with as many rows.
+    """Find the k most similar rows of `base` for each query, exactly.
 
     Args:
         queries: (Q, D) floats.

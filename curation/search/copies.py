@@ -157,12 +157,19 @@ def _as_stored(features: Features) -> Features:
     return Features.from_bytes(features.to_bytes())
 
 
-def _pair(one: int, two: int, similarity: float, found: Match | None) -> CopyPair:
-    if found is None:
+def _pair(one: int, two: int, similarity: float, geometry: Match | None) -> CopyPair:
+    if geometry is None:
         return CopyPair(min(one, two), max(one, two), similarity, False)
-    transform = found.transform
+    transform = geometry.transform
     if one > two:
-        transform = tuple(reversed_transform(np.array(transform), found.mirrored).tolist())
+        transform = tuple(reversed_transform(np.array(transform), geometry.mirrored).tolist())
     return CopyPair(
-        min(one, two), max(one, two), similarity, True, found.inliers, found.agreement, found.mirrored, transform
+        min(one, two),
+        max(one, two),
+        similarity,
+        True,
+        geometry.inliers,
+        geometry.agreement,
+        geometry.mirrored,
+        transform,
     )

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from curation.dinov2.config import load_pretrain_config
 from curation.dinov2.vit import Shape, VisionTransformer
-from curation.errors import ConfigError
+from curation.errors import ArgumentError, ConfigError
 from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.pretrain import pretrain
@@ -44,6 +45,13 @@ def test_pretrain_evaluate_and_export_work_on_each_others_results(tmp_path: Path
     written = export(result.checkpoint, "dinov2", tmp_path / "out" / "model.pth")
     backbone = VisionTransformer(Shape(32, 2, 2), image_size=28, patch=7)
     backbone.load_state_dict(torch.load(written, weights_only=True))
+
+
+def test_a_library_that_there_is_not_is_called_by_the_argument_or_the_option(tmp_path: Path, lvd: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^to onnx: no such library; use timm, hf, dinov2$"):
+        export(tmp_path / "checkpoint.pt", "onnx", tmp_path / "out")  # type: ignore[arg-type]
+    answer = lvd("export", tmp_path / "checkpoint.pt", "--to", "onnx", "--out", tmp_path / "out")
+    assert (answer.code, answer.err) == (2, "lvd: --to onnx: no such library; use timm, hf, dinov2\n")
 
 
 def test_a_mistake_in_an_override_is_found_before_anything_is_written(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curation import describe_images, embed_images
-from curation.errors import DatasetError, ModelError
+from curation.errors import ConfigError, DatasetError, ModelError
 
 CLASSICAL = "classical/hog-colour-4x4"
 
@@ -50,6 +50,11 @@ def test_a_file_that_is_no_image_is_named(images, tmp_path):
         embed_images([b"none", b"none either"])
     with pytest.raises(DatasetError, match="cannot be read"):
         embed_images([tmp_path / "missing.jpg"])
+
+
+def test_a_single_path_is_no_list_of_images():
+    with pytest.raises(ConfigError, match=r"^images: is a single one; give a list of them$"):
+        embed_images("photo.jpg")
 
 
 def test_an_unknown_model_is_answered_with_those_that_there_are(images):

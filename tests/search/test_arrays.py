@@ -29,14 +29,14 @@ def test_equal_neighbours_come_in_the_order_of_rows_and_no_more_than_there_are()
 
 def test_kmeans_finds_clusters_that_lie_apart_whatever_the_order_of_rows_and_the_threads():
     vectors = directions(0, 90, 200, 4, 94, 204, 2, 92, 202)
-    found = kmeans(vectors, 3, seed=1, init="k-means++")
-    groups = [set(np.flatnonzero(found.assignments == cluster).tolist()) for cluster in range(3)]
+    clusters = kmeans(vectors, 3, seed=1, init="k-means++")
+    groups = [set(np.flatnonzero(clusters.assignments == number).tolist()) for number in range(3)]
     assert sorted(map(sorted, groups)) == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
-    np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1, atol=1e-6)
-    assert found.objective == pytest.approx((1 + 2 * np.cos(np.radians(2))) / 3, abs=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(clusters.centroids, axis=1), 1, atol=1e-6)
+    assert clusters.objective == pytest.approx((1 + 2 * np.cos(np.radians(2))) / 3, abs=1e-4)
     again = kmeans(vectors, 3, seed=1, init="k-means++", threads=2)
-    assert again.centroids.tobytes() == found.centroids.tobytes()
-    assert (again.assignments.tolist(), again.objective) == (found.assignments.tolist(), found.objective)
+    assert again.centroids.tobytes() == clusters.centroids.tobytes()
+    assert (again.assignments.tolist(), again.objective) == (clusters.assignments.tolist(), clusters.objective)
 
 
 def test_of_duplicates_the_first_is_kept_and_links_are_followed_over_several():
