@@ -345,7 +345,7 @@ def _device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f"device: {name!r} is not a torch device; use auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda is asked for but there is no usable GPU; use --set device=cpu")
+        raise ConfigError("device: cuda is asked for but there is no usable GPU; set it to cpu")
     return device
 
 

@@ -15,11 +15,13 @@ import numpy as np
 from curation.arrays import Float32Array, UInt8Array
 from curation.imaging.decode import Pixels
 
-__all__ = ["FEATURES_VERSION", "Features", "extract"]
+__all__ = ["FEATURES_SIDE", "FEATURES_VERSION", "Features", "extract"]
 
 FEATURES_VERSION = 1
 """Raised whenever the same image would give other features."""
 
+FEATURES_SIDE = 320
+"""Shorter side in pixels that images are decoded for."""
 SIDE = 320
 """Longer side in pixels that larger images are reduced to before points are looked for."""
 MOST = 400

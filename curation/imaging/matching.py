@@ -17,7 +17,7 @@ from curation.arrays import BoolArray, Float32Array, Float64Array, Int64Array, U
 from curation.imaging.decode import Pixels
 from curation.imaging.local_features import Features, extract
 
-__all__ = ["MATCHING_VERSION", "Match", "match", "verify_images"]
+__all__ = ["MATCHING_VERSION", "Match", "match", "reversed_transform", "verify_images"]
 
 MATCHING_VERSION = 2
 """Raised whenever the same features would give another match."""
@@ -98,6 +98,14 @@ def match(first: Features, second: Features) -> Match:
             break
     assert best is not None
     return best
+
+
+def reversed_transform(transform: Float64Array, mirrored: bool) -> Float64Array:
+    """`Match.transform` the other way: from the second image, mirrored if the first was, to the first."""
+    flip = np.diag([-1.0, 1.0, 1.0]) if mirrored else np.eye(3)
+    flip[0, 2] = float(mirrored)
+    full = np.vstack([transform.reshape(2, 3), [0.0, 0.0, 1.0]])
+    return np.asarray((flip @ np.linalg.inv(full) @ flip)[:2].ravel(), dtype=np.float64)
 
 
 def _by_points(first: Features, second: Features, mirrored: bool) -> Match | None:

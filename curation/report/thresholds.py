@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.arrays import Float64Array, Int64Array
-from curation.errors import RunError, UserError
+from curation.errors import ArgumentError, RunError
 from curation.run.directory import Run
 from curation.run.parts import Collection
 
@@ -87,7 +87,7 @@ def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]
         RunError: the run holds no scores of it there.
     """
     if filter not in FILTERS:
-        raise UserError(f"--filter {filter}: no such filter; the filters are {', '.join(FILTERS)}")
+        raise ArgumentError("filter", filter, f"no such filter; the filters are {', '.join(FILTERS)}")
     assert filter != "dedup", "has no scores of single images"
     stage = "quality" if filter in QUALITY else "safety"
     where = run.collection(collection)

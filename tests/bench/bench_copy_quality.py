@@ -45,11 +45,10 @@ from imagededup.methods import PHash
 from curation.config import CopyConfig, ImageConfig, NormaliseConfig, parse_config
 from curation.engine.fit import SAMPLE
 from curation.imaging.decode import decode
-from curation.imaging.local_features import extract
+from curation.imaging.local_features import FEATURES_SIDE, extract
 from curation.imaging.matching import match
 from curation.models import ClassicalDescriptor, Whitening, fit_whitening, open_embedder
 from curation.stages.concepts.embed import whitening
-from curation.stages.dedup.local_features import FEATURES_SIDE
 from tests.bench.copy_split import held_out_classes
 
 PRECISION = 0.99

@@ -11,7 +11,9 @@ from curation.arrays import BoolArray, Float32Array, Float64Array, Int32Array, I
 from curation.config import DedupConfig
 from curation.drops import DropReason
 from curation.engine.gather import Gathered
+from curation.imaging.matching import reversed_transform
 from curation.run.parts import Collection
+from curation.search.copies import is_linked
 from curation.stages.dedup.verify_copies import TRANSFORM
 
 __all__ = ["Edges", "link_columns", "read_edges"]
@@ -108,12 +110,11 @@ def read_edges(
         source = np.repeat(numbers + (0 if references is None else first), lengths)
         others = _keys(_flat(near["neighbour_part"]), _flat(near["neighbour_row"]))
         similar = _flat(near["neighbour_similarity"]).astype(np.float32)
-        chosen = similar > limit
-        columns = None
+        columns = score = None
         if looked:
             columns = collection.read("verify_copies", part, ["inliers", "agreement", "score", "mirrored", "transform"])
-            score = np.nan_to_num(_flat(columns["score"]).astype(np.float64), nan=-1.0)
-            chosen |= score >= settings.score
+            score = _flat(columns["score"])
+        chosen = is_linked(similar, score, limit, settings)
         target = np.searchsorted(keys, others[chosen])
         edges = Edges.similar(np.stack([source[chosen], target], axis=1), similar[chosen], kind)
         result.append(edges if columns is None else _with_geometry(edges, columns, chosen))
@@ -147,7 +148,7 @@ def link_columns(component: Int64Array, edges: Edges, reason: Sequence[DropReaso
             if looked[image]:
                 forward = edges.transform[row[image]].astype(np.float64)
                 mirrored = bool(edges.mirrored[row[image]])
-                transforms[image] = (_reversed(forward, mirrored) if backwards[image] else forward).tolist()
+                transforms[image] = (reversed_transform(forward, mirrored) if backwards[image] else forward).tolist()
     pick = row if len(edges) else np.zeros(count, np.int64)
     values = [edges.inliers, edges.agreement, edges.mirrored]
     picked = [value[pick] if len(edges) else np.zeros(count, value.dtype) for value in values]
@@ -157,14 +158,6 @@ def link_columns(component: Int64Array, edges: Edges, reason: Sequence[DropReaso
         for name, value, kind in zip(("inliers", "agreement", "mirrored"), picked, types, strict=True)
     }
     return {**columns, "link": pa.array(links, pa.string()), "transform": pa.array(transforms, TRANSFORM)}
-
-
-def _reversed(transform: Float64Array, mirrored: bool) -> Float64Array:
-    """The transform from the second image, mirrored if the first was, to the first."""
-    flip = np.diag([-1.0, 1.0, 1.0]) if mirrored else np.eye(3)
-    flip[0, 2] = float(mirrored)
-    full = np.vstack([transform.reshape(2, 3), [0.0, 0.0, 1.0]])
-    return np.asarray((flip @ np.linalg.inv(full) @ flip)[:2].ravel(), dtype=np.float64)
 
 
 def _with_geometry(edges: Edges, columns: pa.Table, chosen: BoolArray) -> Edges:

@@ -14,13 +14,11 @@ from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.graph import Site
 from curation.engine.locations import IMAGES, PLACE, read_samples
 from curation.imaging.decode import decode, read_image
-from curation.imaging.local_features import FEATURES_VERSION, Features, extract
+from curation.imaging.local_features import FEATURES_SIDE, FEATURES_VERSION, Features, extract
 from curation.run.parts import Collection, digest_of
+from curation.search.copies import is_candidate
 
-__all__ = ["FEATURES_SIDE", "LocalFeatures", "band", "features_from", "is_verified"]
-
-FEATURES_SIDE = 320
-"""Shorter side that images are decoded for."""
+__all__ = ["LocalFeatures", "band", "features_from", "is_verified"]
 
 
 def band(
@@ -37,7 +35,7 @@ def band(
         table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         for name in ("neighbour_part", "neighbour_row")
     ]
-    chosen = (similar > floor) & (similar <= settings.accept_above) & (place < top)
+    chosen = is_candidate(similar, place, settings, floor, top)
     return source[chosen], place[chosen], np.stack(others, axis=1).astype(np.int64)[chosen]
 
 
