@@ -8,8 +8,7 @@ import html
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import yaml
-
+from curation.config import dump_yaml
 from curation.decontaminate.certificate import Certificate, Finding, ImageName, Match, ReferenceImage
 from curation.report.pictures import drawing, outline, shown
 from curation.report.thumbnails import Geometry, Place, Thumbnails
@@ -233,7 +232,7 @@ def _settings_section(certificate: Certificate) -> Iterator[str]:
         "<p>The hash of a dataset is the SHA-256 of one line for each of its images, in its order: the SHA-256 of the "
         "image's bytes, two spaces, its name.</p><h2>Settings</h2>"
     )
-    settings = yaml.safe_dump(dict(certificate.settings), sort_keys=False, allow_unicode=True)
+    settings = dump_yaml(dict(certificate.settings))
     yield f"<pre>{shown(settings, lines=True)}</pre>"
 
 
