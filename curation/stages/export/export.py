@@ -13,7 +13,8 @@ from curation.drops import Dropped
 from curation.engine.contract import Output, StageSpec, commit_output, is_current
 from curation.errors import RunError
 from curation.formats.shards import TarWriter, shard_name
-from curation.imaging.decode import decode_image, encode_jpeg, read_image
+from curation.imaging.decode import read_image
+from curation.imaging.upright import upright_jpeg
 from curation.run.parts import Collection
 
 __all__ = ["EXPORT_SCHEMA", "ExportWork"]
@@ -27,7 +28,8 @@ Row = dict[str, Any]
 class ExportWork:
     """The stage `export`: `shards/shard-NNNNNN.tar` for part NNNNN of the selection.
 
-    Members are `<key>.jpg` and `<key>.json`. JPEG bytes are written as they came; other formats are encoded as JPEG.
+    Members are `<key>.jpg` and `<key>.json`. JPEG bytes are written as they came, but for those with an orientation
+    tag, which are turned upright; other formats are encoded as JPEG.
     Missing texts are empty strings and missing numbers -1, since readers take types from the first samples they see.
     """
 
@@ -38,7 +40,7 @@ class ExportWork:
         self._limits = limits
         self._spec = StageSpec(
             name=self.stages[0],
-            version=2,
+            version=3,
             after="selection",
             reads={"selection": []},
             schema=EXPORT_SCHEMA,
@@ -81,11 +83,9 @@ class ExportWork:
                 f"{row['tar']}: the image {row['id'].hex()} has changed since it was listed; bring the file back, "
                 "or make a new run"
             )
-        if row["format"] in ("JPEG", "MPO"):
-            return data
-        image = decode_image(data, self._limits)
-        assert not isinstance(image, Dropped), f"{row['id'].hex()} decoded before: {image}"
-        return encode_jpeg(image, self._quality)
+        jpeg = upright_jpeg(data, self._limits, self._quality)
+        assert not isinstance(jpeg, Dropped), f"{row['id'].hex()} decoded before: {jpeg}"
+        return jpeg
 
 
 def _description(row: Row) -> dict[str, Any]:
