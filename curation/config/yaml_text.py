@@ -43,8 +43,8 @@ def parse_yaml(text: str | bytes, where: str = "config") -> Any:
 def dump_yaml(values: Any, *, flow: bool = False) -> str:
     """Text that `parse_yaml` reads back to equal values, keys in their order; `flow` puts it all on one line."""
     writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = flow  # type: ignore[assignment]  # typed as None alone
-    writer.sort_base_mapping_type_on_output = False
+    writer.default_flow_style = flow
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # it is typed as None alone
     writer.width = 1 << 20 if flow else 120
     text = io.StringIO()
     writer.dump(values, text)

@@ -181,8 +181,8 @@ class SourceConfig(Settings):
     """One dataset."""
 
     path: str
-    """A `shards` folder with its manifest.json, a folder of images, or a Parquet file or folder of them with image
-    bytes; local or any fsspec URL."""
+    """A `shards` folder with its manifest.json, WebDataset tars of others (a folder or a brace pattern), a folder of
+    images, or Parquet files with image bytes; local or any fsspec URL."""
     weight: Weight = 1.0
     """Relative to the other datasets' weights."""
     by_source: bool = True
@@ -191,8 +191,8 @@ class SourceConfig(Settings):
     alike."""
     weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights of such sources by name, instead of the manifest's."""
-    column: str = "image"
-    """Parquet only: the column with image bytes (or a struct with `bytes`)."""
+    column: str | None = None
+    """Parquet only: the column with image bytes (or a struct with `bytes`), where it has no usual name."""
 
     @model_validator(mode="after")
     def _weights_need_sources(self) -> Self:
