@@ -22,6 +22,23 @@ from curation.run.directory import Run
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network for anything
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shared-data", type=Path, metavar="PATH", help="a folder of data sets; tests of them are skipped without"
+    )
+
+
+@pytest.fixture
+def shared_data(request: pytest.FixtureRequest) -> Path:
+    """The folder that `--shared-data` names; without it there is nothing to test."""
+    folder: Path | None = request.config.getoption("--shared-data")
+    if folder is None:
+        pytest.skip("needs --shared-data PATH")
+    assert folder.is_dir(), f"--shared-data {folder}: is no folder"
+    return folder
+
+
 Photo = Callable[..., Image.Image]
 Jpeg = Callable[..., bytes]
 Configure = Callable[..., Config]

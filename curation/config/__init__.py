@@ -18,9 +18,18 @@ from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig,
 from curation.config.dedup import CopyConfig, DedupConfig, HashConfig, NormaliseConfig
 from curation.config.filters import PrivacyConfig, QualityConfig, QualityHeadConfig, SafetyConfig
 from curation.config.images import CrawlConfig, ImageConfig
-from curation.config.reading import laid_over, load_config, parse_config, parse_overrides, parse_yaml
+from curation.config.reading import (
+    laid_over,
+    load_config,
+    load_settings,
+    overridden,
+    parse_config,
+    parse_overrides,
+    parse_settings,
+)
 from curation.config.run import Config
 from curation.config.work import PartsConfig, RunnerConfig
+from curation.config.yaml_text import dump_yaml, parse_yaml
 
 __all__ = [
     "BALANCED",
@@ -52,9 +61,13 @@ __all__ = [
     "SeedConfig",
     "SelectionConfig",
     "SemanticDedupConfig",
+    "dump_yaml",
     "laid_over",
     "load_config",
+    "load_settings",
+    "overridden",
     "parse_config",
     "parse_overrides",
+    "parse_settings",
     "parse_yaml",
 ]

@@ -69,4 +69,5 @@ class ExportConfig(Settings):
 
     samples_per_shard: int = Field(2_000, ge=1)
     quality: int = Field(95, ge=1, le=100)
-    """JPEG quality for images that were no JPEG; JPEG bytes are written as they came."""
+    """JPEG quality for images that were no JPEG, and for those that cannot be turned upright without loss; other JPEG
+    bytes are written as they came."""

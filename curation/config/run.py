@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from curation.config.base import Settings
@@ -22,6 +21,7 @@ from curation.config.dedup import COPY_SMALL, DEDUP_OF, NORMALISED_OF, CopyConfi
 from curation.config.filters import PrivacyConfig, QualityConfig, SafetyConfig
 from curation.config.images import CrawlConfig, ImageConfig
 from curation.config.work import PartsConfig, RunnerConfig
+from curation.config.yaml_text import dump_yaml
 
 __all__ = ["Config"]
 
@@ -121,4 +121,4 @@ class Config(Settings):
 
     def to_yaml(self) -> str:
         """The whole config as YAML that `load_config` reads back to an equal config."""
-        return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.model_dump(mode="json", by_alias=True))

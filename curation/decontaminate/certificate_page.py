@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from curation import __version__
 from curation.decontaminate.certificate import Certificate, Finding, ImageName, Neighbour, ReferenceImage
 from curation.imaging.matching import Match
@@ -87,7 +85,7 @@ def page_of(certificate: Certificate, pictures: Thumbnails) -> str:
             len(certificate.unreadable), list(_unreadable(certificate)), "the first in the order of the dataset"
         ),
         contents=_contents(certificate),
-        settings=yaml.safe_dump(dict(certificate.settings), sort_keys=False, allow_unicode=True),
+        settings=dump_yaml(dict(certificate.settings)),
     )
 
 

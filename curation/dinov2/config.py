@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, Strict, model_validator
 
-from curation.errors import ConfigError
+from curation.config import load_settings, overridden, parse_settings
+from curation.config.base import Settings, Weight
 
 __all__ = [
     "AugmentConfig",
@@ -35,15 +35,9 @@ __all__ = [
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Range = tuple[Fraction, Fraction]
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+Range = Annotated[tuple[Fraction, Fraction], Strict(False)]
+"""YAML has lists alone."""
 
 
 class ModelConfig(Settings):
@@ -170,7 +164,7 @@ class OptimConfig(Settings):
     """Learning rate of the patch embedding, as a multiple of its layer's."""
     layerwise_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     """A block's learning rate as a multiple of the next one's."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: Range = (0.9, 0.999)
 
     @property
     def steps(self) -> int:
@@ -187,8 +181,8 @@ class SourceConfig(Settings):
     """One dataset."""
 
     path: str
-    """A `shards` folder with its manifest.json, a folder of images, or a Parquet file or folder of them with image
-    bytes; local or any fsspec URL."""
+    """A `shards` folder with its manifest.json, WebDataset tars of others (a folder or a brace pattern), a folder of
+    images, or Parquet files with image bytes; local or any fsspec URL."""
     weight: Weight = 1.0
     """Relative to the other datasets' weights."""
     by_source: bool = True
@@ -197,8 +191,8 @@ class SourceConfig(Settings):
     alike."""
     weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights of such sources by name, instead of the manifest's."""
-    column: str = "image"
-    """Parquet only: the column with image bytes (or a struct with `bytes`)."""
+    column: str | None = None
+    """Parquet only: the column with image bytes (or a struct with `bytes`), where it has no usual name."""
 
     @model_validator(mode="after")
     def _weights_need_sources(self) -> Self:
@@ -210,7 +204,7 @@ class SourceConfig(Settings):
 class DataConfig(Settings):
     """What is trained on."""
 
-    sources: tuple[SourceConfig, ...] = ()
+    sources: Annotated[tuple[SourceConfig, ...], Strict(False)] = ()
     mixing: Literal["sample", "batch"] = "sample"
     """`sample`: each image of a batch comes from a source drawn by weight; `batch`: each whole batch does. A source is
     a dataset, or one of those that its manifest weights."""
@@ -323,99 +317,16 @@ class PretrainConfig(Settings):
 
 
 def load_pretrain_config(path: str | Path, overrides: Iterable[str] = ()) -> PretrainConfig:
-    """Read a YAML file and apply `a.b=value` overrides (values are YAML).
-
-    Raises:
-        ConfigError: the file cannot be read, a key is unknown or a value is not allowed.
-    """
-    try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the config: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a config is a mapping of keys to values, got {type(raw).__name__}")
-    return parse_pretrain_config(raw, overrides, name=str(path))
+    """Read a YAML file and apply `a.b=value` overrides (values are YAML); ConfigError as `curation.config` has it."""
+    return load_settings(PretrainConfig, path, overrides)
 
 
 def parse_pretrain_config(
     raw: Mapping[str, Any], overrides: Iterable[str] = (), *, name: str = "config"
 ) -> PretrainConfig:
-    """Validate settings given as plain data, after overrides; `name` is what errors call them.
+    """Check settings given as plain data, after overrides; `name` is what errors call them.
 
     Raises:
         ConfigError: a key is unknown or a value is not allowed.
     """
-    merged: dict[str, Any] = _copy(raw)
-    for override in overrides:
-        _apply(merged, override)
-    try:
-        return PretrainConfig.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError(f"{name}: {_first_mistake(error)}") from error
-
-
-def _copy(value: Any) -> Any:
-    return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path.strip():
-        raise ConfigError(f"--set {override}: expected key.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML") from error
-    *parents, last = path.strip().split(".")
-    here = raw
-    for parent in parents:
-        if here.get(parent) is None:
-            here[parent] = {}
-        here = here[parent]
-        if not isinstance(here, dict):
-            raise ConfigError(f"--set {override}: {parent} is not a section")
-    here[last] = _number(value)
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 1e-4 as text; people mean the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _first_mistake(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {where}; valid here: {', '.join(_valid_keys(first['loc'][:-1]))}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{where}: {message}{more}" if where else f"{message}{more}"
-    return f"{where}: {message}, got {first['input']!r}{more}"
-
-
-def _valid_keys(path: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = PretrainConfig
-    for part in path:
-        if isinstance(part, str) and part in model.model_fields:
-            result = _section(model.model_fields[part].annotation)
-            model = result or model
-    return sorted(model.model_fields)
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (result := _section(argument)) is not None:
-            return result
-    return None
+    return parse_settings(PretrainConfig, overridden(raw, overrides), name)

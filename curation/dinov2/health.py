@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Health", "examine", "rankme"]
+from curation.evaluation.rank import rankme
+
+__all__ = ["Health", "examine"]
 
 EMPTY = 0.999
 """Share of the highest entropy above which targets are called uniform."""
@@ -50,13 +52,6 @@ class Health:
                 "are too hard to tell apart; lower teacher.temperature, or make the crops more alike"
             )
         return result
-
-
-def rankme(features: Tensor) -> float:
-    """exp of the entropy of the normalised singular values of `(B, D)` features (arXiv 2210.02885 section 3)."""
-    values = torch.linalg.svdvals(features.double().cpu())
-    shares = values / values.sum().clamp(min=1e-12) + 1e-12
-    return float(torch.exp(-(shares * shares.log()).sum()))
 
 
 @torch.no_grad()

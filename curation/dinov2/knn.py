@@ -1,4 +1,4 @@
-"""What features are worth, by their nearest neighbours' labels: no training, so nothing to tune or to get wrong."""
+"""Labelled images, and what features of them are worth by the labels of their nearest neighbours."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from curation.config import ImageConfig
 from curation.dinov2.batch import normalise
 from curation.dinov2.config import EvaluateConfig
-from curation.dinov2.data.decode import BrokenImageError, decode
-from curation.dinov2.data.folder import EXTENSIONS
-from curation.dinov2.health import rankme
+from curation.dinov2.data.folder import is_image_name
+from curation.drops import Dropped
 from curation.errors import DatasetError
+from curation.evaluation.knn import knn_accuracy
+from curation.evaluation.rank import rankme
+from curation.imaging.decode import decode
 
-__all__ = ["KnnResult", "LabelledImages", "evaluate_features", "knn_accuracy", "read_labelled"]
+__all__ = ["KnnResult", "LabelledImages", "centre_crop", "evaluate_features", "pixel_features", "read_labelled"]
 
 Extract = Callable[[Tensor], Tensor]
 
@@ -71,16 +74,18 @@ def read_labelled(folder: str, settings: EvaluateConfig, *, max_pixels: int) -> 
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    return sorted(path for path in folder.rglob("*") if is_image_name(path.name))
 
 
 def _reader(size: int, max_pixels: int) -> Callable[[Path], Tensor | None]:
+    limits = ImageConfig(min_side=1, max_pixels=max_pixels)
+
     def read(path: Path) -> Tensor | None:
         try:
-            pixels = decode(path.read_bytes(), max_pixels=max_pixels, enough=round(size * 256 / 224))
-        except (BrokenImageError, OSError):
+            pixels = decode(path.read_bytes(), limits, round(size * 256 / 224))
+        except OSError:
             return None
-        return centre_crop(pixels, size)
+        return None if isinstance(pixels, Dropped) else centre_crop(pixels, size)
 
     return read
 
@@ -111,21 +116,6 @@ def evaluate_features(
     )
     queries = len(features) - images.bank
     return KnnResult(accuracy, rankme(features), images.bank, queries, images.classes)
-
-
-def knn_accuracy(features: Tensor, labels: Tensor, bank: int, *, neighbours: int, temperature: float) -> float:
-    """Share of rows from `bank` on whose neighbours among the rows before vote for their label.
-
-    Votes weigh exp(cosine similarity / temperature), as in DINO's evaluation (arXiv 2104.14294 section 4.1).
-    """
-    unit = functional.normalize(features.float(), dim=-1)
-    hits = 0
-    for queries, wanted in zip(torch.split(unit[bank:], 512), torch.split(labels[bank:], 512), strict=True):
-        similarity, nearest = (queries @ unit[:bank].T).topk(min(neighbours, bank))
-        votes = torch.zeros(len(queries), int(labels.max()) + 1)
-        votes.scatter_add_(1, labels[:bank][nearest], torch.exp(similarity / temperature))
-        hits += int((votes.argmax(dim=1) == wanted).sum())
-    return hits / (len(features) - bank)
 
 
 def pixel_features(images: Tensor) -> Tensor:

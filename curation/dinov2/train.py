@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import yaml
 from torch import Tensor
 
+from curation.config import dump_yaml
 from curation.dinov2 import ranks
 from curation.dinov2.batch import Batch
 from curation.dinov2.checkpoint import CheckpointStore
@@ -316,7 +316,7 @@ def _write_config(config: PretrainConfig) -> None:
     if ranks.rank() == 0:
         out = Path(config.out)
         out.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        text = dump_yaml(config.model_dump(mode="json"))
         (out / "config.yaml").write_text(text, encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ from curation.formats.row import ListedRow
 from curation.formats.warc.path_lists import is_path_list, read_path_list
 from curation.run.store import filesystem, is_url
 
-__all__ = ["Kind", "dataset_files", "detect", "link_files", "list_rows"]
+__all__ = ["Kind", "dataset_files", "detect", "link_files", "list_rows", "resolve"]
 
 CRAWL_ENDINGS = (".warc", ".warc.gz", ".arc", ".arc.gz", ".wat", ".wat.gz", ".warc.wat", ".warc.wat.gz")
 TEXT_ENDINGS = (".txt", ".txt.gz", ".urls")
@@ -46,17 +46,17 @@ def detect(data: str) -> Kind:
     Raises:
         DatasetError: nothing is there, or it is of no known kind.
     """
-    return _resolve(data)[0]
+    return resolve(data)[0]
 
 
 def dataset_files(data: str) -> list[str]:
     """The shards or Parquet files of a dataset, in order, or its one folder; DatasetError as `detect`."""
-    return _resolve(data)[1]
+    return resolve(data)[1]
 
 
 def list_rows(data: str) -> Iterator[ListedRow]:
     """List the images of a dataset whose bytes are at hand, in a fixed order."""
-    kind, files = _resolve(data)
+    kind, files = resolve(data)
     assert not kind.has_urls, f"{data} has URLs; use link_files"
     if kind is Kind.FOLDER:
         return folder.list_folder(files[0], data)
@@ -68,19 +68,24 @@ def link_files(data: str) -> list[str]:
 
     A list such as Common Crawl's `warc.paths.gz` stands for the files that it names.
     """
-    kind, files = _resolve(data)
+    kind, files = resolve(data)
     assert kind.has_urls, f"{data} has its bytes at hand; use list_rows"
     return [part for file in files for part in (read_path_list(file) if is_path_list(file) else [file])]
 
 
-def _resolve(data: str) -> tuple[Kind, list[str]]:
+def resolve(data: str, column: str | None = None) -> tuple[Kind, list[str]]:
+    """What a dataset is, and its files in order, or its one folder; DatasetError as `detect`.
+
+    Args:
+        column: of Parquet files, the column that holds the images, where it has no usual name.
+    """
     files = _files(data)
     if len(files) == 1 and _is_folder(files[0]):
-        return _resolve_folder(files[0])
-    return _kind_of(data, files), files
+        return _resolve_folder(files[0], column)
+    return _kind_of(data, files, column), files
 
 
-def _resolve_folder(path: str) -> tuple[Kind, list[str]]:
+def _resolve_folder(path: str, column: str | None) -> tuple[Kind, list[str]]:
     """A folder that holds tars, Parquet or crawl files, and nothing else but hidden files, stands for those."""
     fs, inner = filesystem(path)
     entries = [entry for entry in fs.ls(inner, detail=True) if not _leaf(entry["name"]).startswith(".")]
@@ -91,18 +96,18 @@ def _resolve_folder(path: str) -> tuple[Kind, list[str]]:
             others = [name for name in names if name not in chosen and not name.endswith((".json", ".parquet"))]
             if chosen and not others:
                 files = [f"{path.rstrip('/')}/{name}" for name in chosen]
-                return _kind_of(path, files), files
+                return _kind_of(path, files, column), files
     return Kind.FOLDER, [path]
 
 
-def _kind_of(data: str, files: list[str]) -> Kind:
+def _kind_of(data: str, files: list[str], column: str | None) -> Kind:
     if all(is_path_list(file) for file in files):
         return Kind.CRAWL
     for endings, kind in ((".tar", Kind.TARS), (CRAWL_ENDINGS, Kind.CRAWL), (TEXT_ENDINGS, Kind.TEXT)):
         if all(file.endswith(endings) for file in files):
             return kind
     if all(file.endswith(".parquet") for file in files):
-        return Kind.PARQUET_URLS if parquet.image_column(files[0]) is None else Kind.PARQUET_IMAGES
+        return Kind.PARQUET_URLS if parquet.image_column(files[0], column) is None else Kind.PARQUET_IMAGES
     raise DatasetError(
         f"{data}: is no dataset that lvd knows; it should be a folder of images, .tar shards, .parquet files with an "
         "image or url column, .txt files of URLs, or .warc, .arc or .wat files"

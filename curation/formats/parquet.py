@@ -9,7 +9,14 @@ from curation.errors import DatasetError
 from curation.formats.row import ListedRow
 from curation.run.store import filesystem, is_url
 
-__all__ = ["image_column", "list_images", "read_image_rows", "read_url_rows"]
+__all__ = [
+    "image_column",
+    "image_groups",
+    "list_images",
+    "read_image_group",
+    "read_image_rows",
+    "read_url_rows",
+]
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
 URL_COLUMNS = ("url", "URL", "image_url")
@@ -17,27 +24,55 @@ ALT_COLUMNS = ("alt", "caption", "text", "TEXT")
 LABEL_COLUMNS = ("label", "class", "cls")
 
 
-def image_column(file: str) -> str | None:
+def image_column(file: str, column: str | None = None) -> str | None:
     """The path of the column that holds image bytes (`image`, or `image.bytes` of a Hugging Face dataset), if any.
+
+    Args:
+        column: the one to take, instead of one with a usual name.
 
     Raises:
         DatasetError: the file is no Parquet, or has neither an image nor a URL column.
     """
     schema = _open(file).schema_arrow
-    for name in IMAGE_COLUMNS:
+    for name in IMAGE_COLUMNS if column is None else (column,):
         if name not in schema.names:
             continue
         kind = schema.field(name).type
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if _is_bytes(kind):
             return name
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type):
             return f"{name}.bytes"
+    if column is not None:
+        raise DatasetError(
+            f"{file}: has no column {column!r} of image bytes; its columns are {', '.join(schema.names)}"
+        )
     if not any(name in schema.names for name in URL_COLUMNS):
         raise DatasetError(
             f"{file}: has no column of images ({', '.join(IMAGE_COLUMNS)}) or URLs ({', '.join(URL_COLUMNS)}); "
             f"its columns are {', '.join(schema.names)}"
         )
     return None
+
+
+def image_groups(file: str, column: str | None = None) -> tuple[str, list[int]]:
+    """The column that holds image bytes, as `image_column` finds it, and the number of rows in each row group."""
+    found = image_column(file, column)
+    if found is None:
+        raise DatasetError(f"{file}: has a column of URLs and none of images; fetch them first, with `lvd curate`")
+    metadata = _open(file).metadata
+    return found, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
+def read_image_group(file: str, column: str, group: int) -> pa.Array:
+    """The values of an image column in one row group: bytes, or structs with `bytes`.
+
+    Raises:
+        DatasetError: the file is gone or damaged.
+    """
+    try:
+        return _open(file).read_row_group(group, columns=[column]).column(0).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{file}: row group {group} cannot be read: {error}") from error
 
 
 def list_images(files: Sequence[str], source: str) -> Iterator[ListedRow]:
@@ -95,6 +130,10 @@ def _open(file: str) -> pq.ParquetFile:
         return pq.ParquetFile(inner, filesystem=fs)
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{file}: is not a readable Parquet file ({error}); mend or leave it out") from error
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _first(names: Sequence[str], schema: pa.Schema) -> str | None:

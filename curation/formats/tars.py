@@ -11,7 +11,7 @@ from curation.formats.row import ListedRow
 from curation.formats.shards import tar_members
 from curation.run.store import filesystem, is_url
 
-__all__ = ["list_tar", "sample_key"]
+__all__ = ["IMAGE_ENDINGS", "list_tar", "sample_key"]
 
 IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jfif", "img"})
 SIDE_ENDINGS = frozenset({"json", "txt", "cls"})

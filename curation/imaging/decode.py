@@ -9,7 +9,9 @@ import functools
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -35,6 +37,7 @@ __all__ = [
 
 Pixels = UInt8Array
 """(H, W, 3) uint8, RGB."""
+Form = TypeVar("Form", Pixels, Image.Image)
 
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # its values that turn the picture by 90 degrees
@@ -93,12 +96,18 @@ def decode(data: bytes, limits: ImageConfig, side: int | None = None) -> Pixels 
     Returns:
         uint8 array of shape (H, W, 3), or why there is none.
     """
-    image = decode_image(data, limits, side)
-    return image if isinstance(image, Dropped) else np.asarray(image)
+    return _decoded(data, limits, side, np.asarray)
 
 
 def decode_image(data: bytes, limits: ImageConfig, side: int | None = None) -> Image.Image | Dropped:
     """As `decode`, giving a Pillow image of mode RGB that holds no metadata."""
+    return _decoded(data, limits, side, _pixels_alone)
+
+
+def _decoded(
+    data: bytes, limits: ImageConfig, side: int | None, formed: Callable[[Image.Image], Form]
+) -> Form | Dropped:
+    """What `formed` makes of the Pillow image of mode RGB, which holds metadata and all."""
     image = _open(data)
     if isinstance(image, Dropped):
         return image
@@ -111,8 +120,8 @@ def decode_image(data: bytes, limits: ImageConfig, side: int | None = None) -> I
         if side is not None and side < min(width, height) and image.format in ("JPEG", "MPO"):
             image.draft(None, (side * width // min(width, height), side * height // min(width, height)))
         image.load()
-        image = ImageOps.exif_transpose(image)
-        return _to_rgb(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return formed(_in_rgb(image))
     except Exception as error:  # decoders raise anything at all on hostile bytes
         return _refused(error)
 
@@ -223,9 +232,7 @@ def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """The pixels alone, as RGB."""
-    rgb = _in_rgb(image)
+def _pixels_alone(rgb: Image.Image) -> Image.Image:
     return Image.frombuffer("RGB", rgb.size, rgb.tobytes(), "raw", "RGB", 0, 1)
 
 

@@ -9,9 +9,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-import yaml
-
-from curation.config import Config, Role, parse_config, parse_yaml
+from curation.config import Config, Role, dump_yaml, parse_config, parse_yaml
 from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
@@ -144,16 +142,15 @@ def role_of(path: str) -> Role:
 
 
 def _plain(config: Config, field: str) -> str:
-    return yaml.safe_dump(config.model_dump(mode="json")[field], default_flow_style=True).strip().removesuffix("\n...")
+    return dump_yaml(config.model_dump(mode="json")[field], flow=True).strip()
 
 
 def _stored_config(store: Store) -> Config | None:
     if not store.exists(CONFIG):
         return None
     try:
-        values = parse_yaml(store.read_bytes(CONFIG))
-        return parse_config(values, where=store.url(CONFIG))
-    except (yaml.YAMLError, TypeError, ValueError, ConfigError) as error:
+        return parse_config(parse_yaml(store.read_bytes(CONFIG), CONFIG), CONFIG)
+    except (TypeError, ValueError, ConfigError) as error:
         cause = " ".join(str(error).split())
         raise RunError(
             f"{store.url(CONFIG)}: is not the config of a run of this version ({cause}); choose another --out"

@@ -23,7 +23,8 @@ from PIL import Image
 from curation.config import ModelConfig
 from curation.dinov2.batch import normalise
 from curation.dinov2.export import load_checkpoint_backbone
-from curation.dinov2.knn import centre_crop, knn_accuracy
+from curation.dinov2.knn import centre_crop
+from curation.evaluation.knn import knn_accuracy
 from curation.models.classical import ClassicalDescriptor
 from curation.models.embedder import open_embedder
 from curation.models.whitening import fit_whitening

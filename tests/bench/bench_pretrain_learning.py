@@ -24,10 +24,11 @@ from torch.nn import functional
 from curation.dinov2.batch import normalise
 from curation.dinov2.config import PretrainConfig, load_pretrain_config
 from curation.dinov2.export import load_checkpoint_backbone
-from curation.dinov2.knn import LabelledImages, knn_accuracy, pixel_features, read_labelled
+from curation.dinov2.knn import LabelledImages, pixel_features, read_labelled
 from curation.dinov2.model import build_backbone
 from curation.dinov2.train import train
 from curation.dinov2.vit import VisionTransformer
+from curation.evaluation.knn import knn_accuracy
 
 SHORT_SIDE = 96
 HELD_OUT = 4

@@ -1,10 +1,13 @@
-"""Settings: strict, explained, and read as YAML 1.2 has them."""
+"""Settings: strict, and explained."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
-from curation.config import load_config, parse_config, parse_overrides, parse_yaml
+from curation.config import Config, Role, load_config, overridden, parse_config, parse_overrides, parse_yaml
+from curation.config.renamed import KEYS, ROLES
 from curation.errors import ConfigError
 
 LEAST = {"pool": ["photos"], "seeds": [{"name": "birds", "data": "birds"}]}
@@ -15,35 +18,6 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "curate").glob("*.yaml
 def test_shipped_configs_load_and_survive_a_round_trip(path):
     config = load_config(path)
     assert parse_config(parse_yaml(config.to_yaml())) == config
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("on", "on"),
-        ("off", "off"),
-        ("yes", "yes"),
-        ("true", True),
-        ("False", False),
-        ("1e-3", 0.001),
-        ("1.5", 1.5),
-        (".5", 0.5),
-        ("-3", -3),
-        ("null", None),
-        ("1.2.3", "1.2.3"),
-        ("2026-11-21T", "2026-11-21T"),
-        ("[a, 1]", ["a", 1]),
-    ],
-)
-def test_scalars_are_those_of_yaml_1_2(text, value):
-    read = parse_yaml(text)
-    assert read == value
-    assert type(read) is type(value)
-
-
-def test_yaml_cannot_make_objects():
-    with pytest.raises(Exception, match="could not determine a constructor"):
-        parse_yaml("!!python/object/apply:os.getcwd []")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +86,78 @@ def test_overrides_nest_and_their_values_are_yaml():
 def test_an_override_that_is_none_is_one_line(override):
     with pytest.raises(ConfigError, match=r"^--set "):
         parse_overrides([override])
+
+
+def test_overrides_are_laid_over_what_a_file_says_one_after_the_other():
+    values = {"dedup": {"self": {"threshold": 0.7}}, "head": None, "pool": ["a"]}
+    changes = [
+        "dedup.self.enabled=false",
+        "dedup={neighbours: 8}",
+        "dedup.neighbours=9",
+        "head.min_score=1e-3",
+        "pool=[b]",
+    ]
+    assert overridden(values, changes) == {
+        "dedup": {"self": {"threshold": 0.7, "enabled": False}, "neighbours": 9},
+        "head": {"min_score": 0.001},
+        "pool": ["b"],
+    }
+    assert values == {"dedup": {"self": {"threshold": 0.7}}, "head": None, "pool": ["a"]}
+    with pytest.raises(ConfigError, match=r"^--set pool\.0=c: pool was already set to a single value$"):
+        overridden(values, ["pool.0=c"])
+
+
+RENAMED = [
+    ({"excludes": []}, "excludes: is now called exclude; rename it"),
+    ({"copies": {}}, "copies: is now called copy_descriptors; rename it"),
+    ({"semantic": {"enabled": True}}, "semantic: is now called semantic_dedup; rename it"),
+    (
+        {"semantic": {"widest": 0.5}},
+        "semantic: is now called semantic_dedup; rename it; "
+        "semantic.widest: is now called semantic_dedup.min_similarity_to_kept; rename it",
+    ),
+    (
+        {"semantic_dedup": {"widest": 0.5}},
+        "semantic_dedup.widest: is now called semantic_dedup.min_similarity_to_kept; rename it",
+    ),
+    ({"dedup": {"sure": 0.9}}, "dedup.sure: is now called dedup.accept_above; rename it"),
+    ({"dedup": {"floor": 0.1}}, "dedup.floor: is now called dedup.candidate_above; rename it"),
+    ({"dedup": {"top": 3}}, "dedup.top: is now called dedup.max_candidates; rename it"),
+    ({"dedup": {"widest": 0.5}}, "dedup.widest: is now called dedup.min_similarity_to_kept; rename it"),
+    ({"dedup": {"shard": 5}}, "dedup.shard: is now called dedup.partition; rename it"),
+    ({"retrieval": {"shard": 5}}, "retrieval.shard: is now called retrieval.partition; rename it"),
+    ({"quality": {"on": ["seeds"]}}, "quality.on.0: the role seeds is now called seed; rename it"),
+    (
+        {"safety": {"nsfw_on": ["references"]}},
+        "safety.nsfw_on.0: the role references is now called reference; rename it",
+    ),
+    (
+        {"safety": {"faces_on": ["pool", "excludes"]}},
+        "safety.faces_on.1: the role excludes is now called exclude; rename",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), RENAMED, ids=[message.split("; ")[0] for _, message in RENAMED])
+def test_an_old_name_is_answered_with_the_new_one(changes, message):
+    with pytest.raises(ConfigError) as error:
+        parse_config(LEAST | changes)
+    assert str(error.value).startswith(f"config: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_new_names_are_those_of_settings_and_each_old_one_is_gone():
+    def keys(model, prefix=""):
+        for name, field in model.model_fields.items():
+            yield prefix + (field.alias or name)
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from keys(field.annotation, f"{prefix}{field.alias or name}.")
+
+    known = set(keys(Config))
+    assert set(KEYS.values()) <= known
+    assert not KEYS.keys() & known
+    assert set(ROLES.values()) < set(get_args(Role))
+    assert not ROLES.keys() & set(get_args(Role))
 
 
 def test_the_recipe_leaves_out_where_the_work_runs():

@@ -57,8 +57,8 @@ def test_a_library_that_there_is_not_is_called_by_the_argument_or_the_option(tmp
 def test_a_mistake_in_an_override_is_found_before_anything_is_written(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("")
-    with pytest.raises(ConfigError, match=r"unknown key optim\.speed; valid here: accumulate"):
+    with pytest.raises(ConfigError, match=r"optim\.speed: unknown key; valid keys here: epochs, "):
         load_pretrain_config(path, ["optim.speed=3"])
-    with pytest.raises(ConfigError, match=r"^config: unknown key optim\.speed; valid here: accumulate"):
+    with pytest.raises(ConfigError, match=r"optim\.speed: unknown key; valid keys here: epochs, "):
         pretrain({"optim": {"speed": 3}}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

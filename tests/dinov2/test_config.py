@@ -43,27 +43,32 @@ def test_an_override_can_open_a_section_that_the_file_leaves_out() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"optm": {}}, r"^run\.yaml: unknown key optm; valid here: .*optim"),
-        ({"optim": {"lr": 1}}, r"unknown key optim\.lr; valid here: accumulate, base_lr"),
-        ({"ibot_head": {"protos": 1}}, r"unknown key ibot_head\.protos; valid here: bottleneck, hidden"),
+        ({"optm": {}}, "optm: unknown key; valid keys here: out, seed, recipe, device, "),
+        ({"optim": {"lr": 1}}, "optim.lr: unknown key; valid keys here: epochs, epoch_length, batch_size, "),
+        ({"ibot_head": {"protos": 1}}, "ibot_head.protos: unknown key; valid keys here: prototypes, hidden, "),
         (
             {"data": {"sources": [{"url": "x", "path": "y"}]}},
-            r"unknown key data\.sources\.0\.url; valid here: by_source, column, path, weight, weights",
+            "data.sources.0.url: unknown key; valid keys here: path, weight, by_source, weights, column",
         ),
-        ({"optim": {"batch_size": 0}}, r"optim\.batch_size: .*greater than or equal to 1, got 0"),
-        ({"model": {"arch": "vitx"}}, r"model\.arch: .*'vits'.*got 'vitx'"),
-        ({"crops": {"local_size": 100}}, r"crops\.local_size \(100\) must be a multiple of model\.patch \(16\)"),
-        ({"optim": {"accumulate": 3}}, r"optim\.batch_size \(64\) must be a multiple of optim\.accumulate \(3\)"),
-        ({"optim": {"epochs": 1}}, r"optim\.warmup_epochs must not exceed optim\.epochs"),
-        ({"loss": {"dino_weight": 0, "ibot_weight": 0}}, r"must not both be 0"),
-        ({"augment": {"device": "cuda"}}, r"augment\.device: .*'cpu' or 'model', got 'cuda'"),
-        ({"seed": -1}, r"seed: .*got -1"),
+        ({"optim": {"batch_size": 0}}, "optim.batch_size: input should be greater than or equal to 1 (got 0)"),
+        ({"optim": {"batch_size": "8"}}, "optim.batch_size: input should be a valid integer (got '8')"),
+        (
+            {"model": {"arch": "vitx"}},
+            "model.arch: input should be 'vits', 'vitb', 'vitl', 'vith' or 'vitg' (got 'vitx",
+        ),
+        ({"crops": {"local_size": 100}}, "crops.local_size (100) must be a multiple of model.patch (16)"),
+        ({"optim": {"accumulate": 3}}, "optim.batch_size (64) must be a multiple of optim.accumulate (3)"),
+        ({"optim": {"epochs": 1}}, "optim.warmup_epochs must not exceed optim.epochs"),
+        ({"loss": {"dino_weight": 0, "ibot_weight": 0}}, "loss.dino_weight and loss.ibot_weight must not both be 0"),
+        ({"augment": {"device": "cuda"}}, "augment.device: input should be 'cpu' or 'model' (got 'cuda')"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0 (got -1)"),
     ],
     ids=str,
 )
 def test_a_mistake_is_one_line_that_names_key_and_rule(raw: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError) as caught:
         parse_pretrain_config(raw, name="run.yaml")
+    assert str(caught.value).startswith(f"run.yaml: {message}")
     assert "\n" not in str(caught.value)
 
 
@@ -79,7 +84,7 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"run\.yaml: "):
         load_pretrain_config(path)
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         load_pretrain_config(tmp_path / "nowhere.yaml")
 
 

@@ -5,15 +5,10 @@ import math
 import pytest
 import torch
 
-from curation.dinov2.health import examine, rankme
+from curation.dinov2.health import examine
 
 G = torch.Generator().manual_seed(0)
 FEATURES, TARGETS = torch.randn(64, 32, generator=G), torch.softmax(3 * torch.randn(64, 40, generator=G), dim=1)
-
-
-def test_rankme_is_the_number_of_equal_directions() -> None:
-    assert rankme(torch.eye(16)) == pytest.approx(16, rel=1e-6)
-    assert rankme(torch.ones(16, 8)) == pytest.approx(1, rel=1e-6)
 
 
 def test_a_healthy_batch_has_no_warnings() -> None:

@@ -3,12 +3,22 @@
 import io
 import json
 import tarfile
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import pytest
 import webdataset
 
 from curation.errors import RunError
-from curation.formats.shards import TarWriter, read_manifest, shard_name, sources_of, tar_members, write_manifest
+from curation.formats.shards import (
+    TarWriter,
+    read_manifest,
+    shard_name,
+    sources_of,
+    tar_entries,
+    tar_members,
+    write_manifest,
+)
 from curation.run.store import Store
 
 MEMBERS = [("000.jpg", b"x" * 511), ("000.json", b"{}"), ("001.jpg", b""), ("001.json", b"y" * 512), ("a" * 99, b"z")]
@@ -93,3 +103,47 @@ def test_sources_add_up_their_shards():
         "b": {"samples": 4, "shards": 2, "weight": 0.5},
     }
     assert list(sources_of(shards, {"b": 0.5, "a": 2})) == ["a", "b"], "in an order that the config's does not change"
+
+
+def tar_like(style: int, rng: np.random.Generator) -> bytes:
+    """A tar of members with plain and odd headers, shuffled."""
+    buffer = io.BytesIO()
+    names = ["a.jpg", "b/c.json", "x" * 99, "y" * 100, "p" * 90 + "/" + "q" * 50, "ä.jpg", "empty", "d.jpg", "e.jpg"]
+    names += ["z" * 160] if style != tarfile.USTAR_FORMAT else []
+    with tarfile.open(fileobj=buffer, mode="w", format=style) as tar:
+        for name in rng.permutation(names):
+            member = tarfile.TarInfo(str(name))
+            member.size = 0 if name == "empty" else int(rng.integers(1, 1500))
+            member.mtime = 1.5 if rng.random() < 0.2 else 3
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+            if rng.random() < 0.2:
+                odd = tarfile.TarInfo("folder")
+                odd.type = (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE, tarfile.AREGTYPE)[rng.integers(4)]
+                tar.addfile(odd)
+    return buffer.getvalue()
+
+
+def outcome(members: Callable[[], Iterable[tuple[str, int, int]]]) -> object:
+    """What comes, then the class of the error if one ends it."""
+    seen: list[object] = []
+    try:
+        seen.extend(members())
+    except tarfile.TarError as error:
+        seen.append(type(error))
+    return seen
+
+
+@pytest.mark.parametrize("style", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_are_those_that_tarfile_finds_also_in_damaged_tars(style):
+    rng = np.random.default_rng(style)
+    for _ in range(40):
+        data = tar_like(style, rng)
+        damaged = np.frombuffer(data, np.uint8).copy()
+        at = rng.integers(0, len(data) // 512, 2) * 512 + rng.integers(0, 512, 2)
+        damaged[at] = rng.integers(0, 256, 2)
+        for tar in (data, data[: rng.integers(1, len(data))], damaged.tobytes()):
+
+            def slowly(tar=tar):
+                return ((m.name, m.offset_data, m.size) for m, _ in tar_entries(io.BytesIO(tar)) if m.isreg())
+
+            assert outcome(lambda tar=tar: tar_members(io.BytesIO(tar))) == outcome(slowly)

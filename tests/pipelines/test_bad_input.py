@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from PIL import Image
 
+from curation.config import dump_yaml, parse_yaml
 from curation.models import ClassicalDescriptor
 
 
@@ -20,7 +20,7 @@ def config_file(configure, tmp_path):
 
     def write(**changes):
         path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(configure().to_yaml()) | changes))
+        path.write_text(dump_yaml(parse_yaml(configure().to_yaml()) | changes))
         return path
 
     return write
@@ -54,7 +54,7 @@ SETTINGS = [
     ("dedup.self.threshold", "--set dedup.self.threshold: expected KEY=VALUE, as in --set dedup.self.threshold=0.6"),
     ("=3", "--set =3: expected KEY=VALUE"),
     ("a..b=3", "--set a..b=3: expected KEY=VALUE"),
-    ("pool=[a", "--set pool=[a: the value is not valid YAML"),
+    ("pool=[a", "--set pool=[a: is not valid YAML (line 1: "),
     ("exclude=[{name: x}]", "exclude.0.data: missing; add it"),
     ("exclude=[{name: x, data: d, threshold: 2}]", "exclude.0.threshold: input should be"),
     (

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from PIL import Image
 
+from curation.config import parse_yaml
 from curation.errors import UserError
 from curation.report.funnel import funnel
 from curation.report.verify import verify
@@ -130,7 +130,7 @@ def test_sets_are_named_on_the_command_line_with_or_without_a_threshold(lvd, dat
     arguments += ["--set", "runner.kind=inline"]
     answer = lvd("curate", *arguments, "--exclude", f"{unwanted}=.9", "--exclude", tmp_path / "year=2020")
     assert answer.code == 0, answer
-    stored = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["exclude"]
+    stored = parse_yaml((tmp_path / "run" / "config.yaml").read_text())["exclude"]
     assert stored == [
         {"name": unwanted.name, "data": str(unwanted), "threshold": 0.9},
         {"name": "year-2020", "data": str(tmp_path / "year=2020"), "threshold": 0.85},

@@ -14,17 +14,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from curation.config import ImageConfig
 from curation.dinov2.batch import Batch
 from curation.dinov2.config import PretrainConfig
 from curation.dinov2.data.augment import Augmentation
 from curation.dinov2.data.batched import BatchedAugmentation
-from curation.dinov2.data.decode import BrokenImageError, decode
 from curation.dinov2.data.order import Cursor, Order
 from curation.dinov2.data.sources import Source, WeightedSource, open_sources
 from curation.dinov2.masking import draw_masks, largest_block
+from curation.drops import Dropped
 from curation.errors import DatasetError, RunError
+from curation.imaging.decode import decode
 
-__all__ = ["BatchLoader", "Stream", "open_loader"]
+__all__ = ["BatchLoader", "Chunk", "Images", "Maker", "Stream", "open_loader"]
 
 CHUNK = 4
 NEVER_FEWER = 10
@@ -54,7 +56,7 @@ class Chunk:
     """What is wrong with the dataset itself."""
 
 
-class _Images(Dataset[Chunk]):
+class Images(Dataset[Chunk]):
     """Runs in the workers: cursors to what the maker makes of their images."""
 
     def __init__(self, source: Source, order: Order, maker: Maker, seed: int, max_pixels: int) -> None:
@@ -62,7 +64,7 @@ class _Images(Dataset[Chunk]):
         self.order = order
         self.maker = maker
         self.seed = seed
-        self.max_pixels = max_pixels
+        self.limits = ImageConfig(min_side=1, max_pixels=max_pixels)
 
     def __getitem__(self, cursors: Sequence[Cursor]) -> Chunk:
         try:
@@ -72,11 +74,9 @@ class _Images(Dataset[Chunk]):
 
     def _made(self, cursor: Cursor) -> Any:
         unit, index = self.order.at(cursor)
-        content = self.source.read(unit, index)
-        try:
-            pixels = decode(content, max_pixels=self.max_pixels, enough=self.maker.enough)
-        except BrokenImageError as error:
-            return f"image {index} of unit {unit}: {error}"
+        pixels = decode(self.source.read(unit, index), self.limits, self.maker.enough)
+        if isinstance(pixels, Dropped):
+            return f"{self.source.name(unit, index)}: {pixels.reason} ({pixels.detail})"
         rng = np.random.default_rng((self.seed, self.order.rank, cursor.epoch, cursor.position))
         return self.maker(pixels, rng)
 
@@ -105,7 +105,7 @@ class Stream:
     """
 
     def __init__(
-        self, images: _Images, *, name: str, workers: int, max_broken: float, taken: int = 0, broken: int = 0
+        self, images: Images, *, name: str, workers: int, max_broken: float, taken: int = 0, broken: int = 0
     ) -> None:
         self.images = images
         self.name = name
@@ -228,6 +228,7 @@ class BatchLoader:
         what = "batches" if self.config.data.mixing == "batch" else "images"
         return [
             f"{source.name}: {sum(source.source.sizes):,} images, {share:.1%} of the {what}"
+            + (f"; {source.passed_over}" if source.passed_over else "")
             for source, share in zip(self.sources, self.weights, strict=True)
         ]
 
@@ -281,7 +282,7 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device
         order = Order(source.sizes, seed=seed, rank=rank, world=world, window=data.window)
         if order.share == 0:
             raise DatasetError(f"{weighted.name}: {sum(source.sizes)} images are too few for {world} processes")
-        images = _Images(source, order, maker, seed, data.max_pixels)
+        images = Images(source, order, maker, seed, data.max_pixels)
         workers = min(data.workers, max(1, round(data.workers * weighted.weight / total)))
         streams.append(Stream(images, name=weighted.name, workers=workers, max_broken=data.max_broken))
     return BatchLoader(streams, sources, maker, config, rank)

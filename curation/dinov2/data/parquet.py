@@ -3,39 +3,34 @@
 from collections.abc import Sequence
 from typing import Any
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from curation.errors import DatasetError
+from curation.formats.parquet import image_groups, read_image_group
 
-__all__ = ["ParquetSource", "find_parquet"]
+__all__ = ["ParquetSource"]
 
-
-def find_parquet(path: str) -> list[str]:
-    """The Parquet files at or directly below `path`, sorted."""
-    files, root = fsspec.core.url_to_fs(path)
-    if root.endswith(".parquet"):
-        return [root] if files.exists(root) else []
-    return sorted(files.glob(f"{root}/*.parquet"))
+LOADED = 4
+"""Row groups that a process keeps in memory."""
 
 
 class ParquetSource:
-    """Row groups as units; the one read last stays in memory."""
+    """Row groups as units; those read last stay in memory."""
 
-    def __init__(self, path: str, tables: Sequence[str], *, column: str) -> None:
+    def __init__(self, path: str, files: Sequence[str], *, column: str | None) -> None:
         self.path = path
-        self.column = column
-        self.groups: list[tuple[str, int]] = []
+        self.groups: list[tuple[str, str, int, int]] = []
+        """(file, column, row group, its first row)"""
         self.sizes: list[int] = []
-        self._recent: dict[int, pa.Array] = {}
-        for table in tables:
-            self._list(table)
-        if not self.sizes:
-            raise DatasetError(f"{path}: no rows")
+        for file in files:
+            found, counts = image_groups(file, column)
+            for group, count in enumerate(counts):
+                if count:
+                    self.groups.append((file, found, group, sum(counts[:group])))
+                    self.sizes.append(count)
+        self._loaded: dict[int, pa.Array] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_recent": {}}
+        return self.__dict__ | {"_loaded": {}}
 
     def read(self, unit: int, index: int) -> bytes:
         """Bytes in row `index` of row group `unit`; empty for a null.
@@ -43,44 +38,16 @@ class ParquetSource:
         Raises:
             DatasetError: the file is gone or damaged.
         """
-        if unit not in self._recent:
-            if len(self._recent) >= 4:
-                self._recent.pop(next(iter(self._recent)))
-            self._recent[unit] = self._load(*self.groups[unit])
-        value = self._recent[unit][index].as_py()
+        if unit not in self._loaded:
+            if len(self._loaded) >= LOADED:
+                self._loaded.pop(next(iter(self._loaded)))
+            file, column, group, _ = self.groups[unit]
+            self._loaded[unit] = read_image_group(file, column, group)
+        value = self._loaded[unit][index].as_py()
         content: bytes = (value.get("bytes") if isinstance(value, dict) else value) or b""
         return content
 
-    def _list(self, table: str) -> None:
-        try:
-            with self._file(table) as file:
-                field = file.schema_arrow.field(self.column) if self.column in file.schema_arrow.names else None
-                counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{table}: not a Parquet file that can be read: {error}") from error
-        if field is None or not _holds_bytes(field.type):
-            raise DatasetError(
-                f"{table}: no column {self.column!r} of image bytes; set data.sources' `column` (URLs must be fetched "
-                "first, with `lvd curate`)"
-            )
-        for number, count in enumerate(counts):
-            if count:
-                self.groups.append((table, number))
-                self.sizes.append(count)
-
-    def _load(self, table: str, group: int) -> pa.Array:
-        try:
-            with self._file(table) as file:
-                return file.read_row_group(group, columns=[self.column]).column(0).combine_chunks()
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{table}: row group {group} cannot be read: {error}") from error
-
-    def _file(self, table: str) -> pq.ParquetFile:
-        files, _ = fsspec.core.url_to_fs(self.path)
-        return pq.ParquetFile(files.open(table, "rb"))
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    def name(self, unit: int, index: int) -> str:
+        """The file, and the row in it."""
+        file, _, _, first = self.groups[unit]
+        return f"{file}/{first + index}"

@@ -8,9 +8,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from curation.dinov2 import ranks
 from curation.dinov2.data.order import Cursor, Order
-from curation.dinov2.data.shards import read_manifest
 from curation.errors import ConfigError, DatasetError
 from curation.formats.dataset import Kind, dataset_files, detect
+from curation.formats.manifest import open_manifest
 from curation.formats.row import ListedRow
 from curation.formats.samples import Sample, read_bytes, sample_of
 from curation.formats.tars import list_tar
@@ -103,7 +103,7 @@ class ShardDataset(IterableDataset[Any]):
         folder = data.removesuffix(MANIFEST).rstrip("/") or "/"
         fs, inner = filesystem(folder)
         if fs.exists(f"{inner}/{MANIFEST}"):
-            shards = read_manifest(folder).shards
+            shards = open_manifest(folder).shards
             return [f"{folder}/{shard.name}" for shard in shards], [shard.samples for shard in shards]
         if (kind := detect(data)) is not Kind.TARS:
             raise DatasetError(f"{data}: is {kind.value}; name WebDataset tars, or a folder of shards")

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-import fsspec
-
 from curation.dinov2.config import SourceConfig
-from curation.dinov2.data.folder import FolderSource, find_images
-from curation.dinov2.data.parquet import ParquetSource, find_parquet
-from curation.dinov2.data.shards import Manifest, ShardSource, read_manifest
+from curation.dinov2.data.folder import FolderSource
+from curation.dinov2.data.parquet import ParquetSource
+from curation.dinov2.data.tars import TarSource, count_images
 from curation.errors import DatasetError
+from curation.formats.dataset import Kind, resolve
+from curation.formats.folder import list_folder
+from curation.formats.manifest import Manifest, Shard, check_sizes, open_manifest
+from curation.run.store import filesystem
 
 __all__ = ["Source", "WeightedSource", "open_sources"]
 
@@ -39,6 +41,10 @@ class Source(Protocol):
         """
         ...
 
+    def name(self, unit: int, index: int) -> str:
+        """What to call that image in a message: its file, and the member or row in it."""
+        ...
+
 
 @dataclass(frozen=True)
 class WeightedSource:
@@ -50,6 +56,8 @@ class WeightedSource:
     weight: float
     fingerprint: str
     """Of which samples there are, in which order, as far as is known without reading them; not of where they lie."""
+    passed_over: str = ""
+    """What of the dataset is not read, in words; empty if nothing is."""
 
 
 def open_sources(config: SourceConfig, *, cache: str | None = None) -> list[WeightedSource]:
@@ -59,22 +67,19 @@ def open_sources(config: SourceConfig, *, cache: str | None = None) -> list[Weig
         DatasetError: there is nothing at the path, nothing in it, its index is wrong, or it has no source of a name
             that is given a weight.
     """
-    path = config.path.rstrip("/")
-    files, root = fsspec.core.url_to_fs(path)
-    if files.exists(f"{root}/manifest.json"):
-        return _weighted(config, path, read_manifest(path), cache)
-    if path.endswith("manifest.json"):
-        return open_sources(config.model_copy(update={"path": path.removesuffix("manifest.json")}), cache=cache)
-    source = _without_manifest(config, path)
+    path = config.path.rstrip("/").removesuffix("/manifest.json")
+    fs, root = filesystem(path)
+    if fs.exists(f"{root}/manifest.json"):
+        return _weighted(config, path, open_manifest(path), cache)
+    opened = _without_manifest(config, path, cache)
     if config.weights:
         raise DatasetError(f"{path}: has no manifest.json that names sources, so its `weights` weigh nothing; unset it")
-    return [WeightedSource(path, source, config.weight, _digest(list(source.sizes)))]
+    return [opened]
 
 
 def _weighted(config: SourceConfig, path: str, manifest: Manifest, cache: str | None) -> list[WeightedSource]:
     """All shards as one source, or those of each: their shares of the dataset's weight."""
-    everything = ShardSource(path, manifest.shards, cache=cache)
-    everything.check()
+    check_sizes(path, manifest.shards)
     for name in config.weights:
         if name not in manifest.weights:
             near = difflib.get_close_matches(name, manifest.weights, n=3)
@@ -82,29 +87,48 @@ def _weighted(config: SourceConfig, path: str, manifest: Manifest, cache: str | 
             known = f"its sources are {', '.join(manifest.weights)}" if manifest.weights else "its shards mix all"
             raise DatasetError(f"{path}/manifest.json: names no source {name!r} to weigh; {hint}{known}")
     if not manifest.weights or not config.by_source:
-        return [WeightedSource(path, everything, config.weight, _fingerprint(everything))]
+        return [WeightedSource(path, _shards(path, manifest.shards, cache), config.weight, _known(manifest.shards))]
     weights = manifest.weights | config.weights
     opened = []
     for name, weight in weights.items():
-        source = ShardSource(path, manifest.of(name), cache=cache)
+        shards = manifest.of(name)
         share = config.weight * weight / sum(weights.values())
-        opened.append(WeightedSource(f"{path} [{name}]", source, share, _fingerprint(source, name)))
+        known = _known(shards, name)
+        opened.append(WeightedSource(f"{path} [{name}]", _shards(path, shards, cache), share, known))
     return opened
 
 
-def _without_manifest(config: SourceConfig, path: str) -> Source:
-    files, root = fsspec.core.url_to_fs(path)
-    if tables := find_parquet(path):
-        return ParquetSource(path, tables, column=config.column)
-    if not files.exists(root):
-        raise DatasetError(f"{path}: no such dataset; expected a shards folder, a folder of images or Parquet files")
-    if images := find_images(path):
-        return FolderSource(path, images)
-    raise DatasetError(f"{path}: neither a manifest.json, nor images, nor Parquet files in it")
+def _shards(path: str, shards: Sequence[Shard], cache: str | None) -> TarSource:
+    tars = [f"{path}/{shard.name}" for shard in shards]
+    counts = [shard.samples for shard in shards]
+    return TarSource(path, tars, counts, said_by="manifest.json says", cache=cache)
 
 
-def _fingerprint(source: ShardSource, name: str = "") -> str:
-    return _digest([name, *([shard.name, shard.samples, shard.bytes] for shard in source.shards)])
+def _known(shards: Sequence[Shard], name: str = "") -> str:
+    return _digest([name, *([shard.name, shard.samples, shard.bytes] for shard in shards)])
+
+
+def _without_manifest(config: SourceConfig, path: str, cache: str | None) -> WeightedSource:
+    kind, files = resolve(path, config.column)
+    leaves = [file.rsplit("/", 1)[-1] for file in files]
+    if kind is Kind.TARS:
+        counts = count_images(files, cache)
+        tars = TarSource(path, files, counts, said_by="when they were counted there were", cache=cache)
+        return _opened(config, path, tars, list(zip(leaves, counts, strict=True)))
+    if kind is Kind.PARQUET_IMAGES:
+        tables = ParquetSource(path, files, column=config.column)
+        return _opened(config, path, tables, [leaves, tables.sizes])
+    if kind is Kind.FOLDER:
+        folder = FolderSource(path, list_folder(files[0], path))
+        return _opened(config, path, folder, folder.known, folder.passed_over)
+    raise DatasetError(f"{path}: holds {kind.value}, without the images; fetch them first, with `lvd curate`")
+
+
+def _opened(config: SourceConfig, path: str, source: Source, known: object, passed_over: str = "") -> WeightedSource:
+    if not sum(source.sizes):
+        also = f" ({passed_over})" if passed_over else ""
+        raise DatasetError(f"{path}: holds no images{also}; check that this is the dataset")
+    return WeightedSource(path, source, config.weight, _digest(known), passed_over)
 
 
 def _digest(value: object) -> str:

@@ -12,7 +12,8 @@ from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.graph import Site
 from curation.errors import RunError
 from curation.formats.shards import TarWriter, shard_name
-from curation.imaging.decode import decode_image, encode_jpeg, read_image
+from curation.imaging.decode import read_image
+from curation.imaging.upright import upright_jpeg
 from curation.run.store import Store
 from curation.stages.select.selection import SELECTION
 
@@ -27,7 +28,8 @@ Row = dict[str, Any]
 class Export:
     """The stage `export`: `shards/shard-NNNNNN.tar` for each part of the selection, and their manifest.
 
-    Members are `<key>.jpg` and `<key>.json`. JPEG bytes are written as they came; other formats are encoded as JPEG.
+    Members are `<key>.jpg` and `<key>.json`. JPEG bytes are written as they came, but for those with an orientation
+    tag, which are turned upright; other formats are encoded as JPEG.
     Missing texts are empty strings and missing numbers -1, since readers take types from the first samples they see.
     """
 
@@ -36,7 +38,7 @@ class Export:
         self._limits = limits
         self.spec = StageSpec(
             name="export",
-            version=2,
+            version=3,
             after="selection",
             reads={"selection": SELECTION.adds.names},
             adds=EXPORT_SCHEMA,
@@ -82,11 +84,9 @@ class Export:
                 f"{row['tar']}: the image {row['id'].hex()} has changed since it was listed; bring the file back, "
                 "or make a new run"
             )
-        if row["format"] in ("JPEG", "MPO"):
-            return data
-        image = decode_image(data, self._limits)
-        assert not isinstance(image, Dropped), f"{row['id'].hex()} decoded before: {image}"
-        return encode_jpeg(image, self._quality)
+        jpeg = upright_jpeg(data, self._limits, self._quality)
+        assert not isinstance(jpeg, Dropped), f"{row['id'].hex()} decoded before: {jpeg}"
+        return jpeg
 
 
 def _description(row: Row) -> dict[str, Any]:

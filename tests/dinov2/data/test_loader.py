@@ -1,5 +1,6 @@
 """Batches: exact resume, broken images, weights."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from curation.dinov2.batch import Batch
 from curation.dinov2.config import PretrainConfig
 from curation.dinov2.data.loader import BatchLoader, open_loader
-from curation.errors import DatasetError
+from curation.errors import DatasetError, RunError
 
 from .made import jpeg, shards, write_shards
 
@@ -92,8 +93,13 @@ def test_broken_images_are_passed_over_and_counted(tmp_path: Path, device: str) 
 
 def test_too_many_broken_images_stop_the_run_with_the_last_cause(tmp_path: Path) -> None:
     folder = write_shards(tmp_path, [[b"broken"] * 30])
-    with pytest.raises(DatasetError, match=r"11 of 11 images are broken, more than data\.max_broken \(0\.01\)"):
+    with pytest.raises(
+        DatasetError, match=r"11 of 11 images are broken, more than data\.max_broken \(0\.01\)"
+    ) as caught:
         open_loader(config(folder)).batch(0)
+    assert re.search(
+        r"the last: .*/shard-000000\.tar/\d{9}\.jpg: not_an_image \(starts with b'broken'\)$", str(caught.value)
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -101,7 +107,7 @@ def test_a_damaged_shard_is_one_line_also_from_a_worker(tmp_path: Path, workers:
     folder = shards(tmp_path, [4])
     tar = folder / "shard-000000.tar"
     tar.write_bytes(b"\xff" * tar.stat().st_size)
-    with pytest.raises(DatasetError, match="not a tar header") as caught:
+    with pytest.raises(DatasetError, match=r"is not a readable tar \(bad checksum\)") as caught:
         open_loader(config(folder, workers=workers)).batch(0)
     assert "\n" not in str(caught.value)
 
@@ -116,6 +122,35 @@ def test_ranks_see_different_images(tmp_path: Path) -> None:
 def test_more_ranks_than_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="3 images are too few for 4 processes"):
         open_loader(config(shards(tmp_path, [3])), world=4)
+
+
+def test_tars_of_others_resume_exactly_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    folder = shards(tmp_path, [9, 6, 4])
+    (folder / "manifest.json").unlink()
+    whole = batches(open_loader(config(folder)), range(8))
+    first = open_loader(config(folder, workers=2))
+    assert all(same(one, two) for one, two in zip(whole[:3], batches(first, range(3)), strict=True))
+    second = open_loader(config(folder))
+    second.restore(first.state())
+    assert all(same(one, two) for one, two in zip(whole[3:], batches(second, range(3, 8)), strict=True))
+
+
+def test_other_images_of_the_same_names_are_not_resumed_on(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(jpeg(number))
+    state = open_loader(config(tmp_path / "images")).state()
+    (tmp_path / "images" / "3.jpg").write_bytes(jpeg(3, size=64))
+    with pytest.raises(RunError, match="when the checkpoint was made this source was other images"):
+        open_loader(config(tmp_path / "images")).restore(state)
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
+    (tmp_path / "notes.txt").write_text("")
+    (line,) = open_loader(config(tmp_path)).describe()
+    assert line == f"{tmp_path}: 8 images, 100.0% of the images; 1 files passed over as no images (1 .txt)"
 
 
 def test_no_source_is_refused() -> None:

@@ -270,9 +270,12 @@ def test_too_few_images_of_one_source_for_all_ranks_are_refused_by_its_name(fold
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"weights": {"a": -1}}, r"data\.sources\.0\.weights\.a: Input should be greater than 0, got -1"),
-        ({"weights": {"a": float("nan")}}, r"data\.sources\.0\.weights\.a: Input should be a finite number, got nan"),
-        ({"weight": float("inf")}, r"data\.sources\.0\.weight: Input should be a finite number, got inf"),
+        ({"weights": {"a": -1}}, r"data\.sources\.0\.weights\.a: input should be greater than 0 \(got -1\)"),
+        (
+            {"weights": {"a": float("nan")}},
+            r"data\.sources\.0\.weights\.a: input should be a finite number \(got nan\)",
+        ),
+        ({"weight": float("inf")}, r"data\.sources\.0\.weight: input should be a finite number \(got inf\)"),
         ({"weights": {"a": 1}, "by_source": False}, r"data\.sources\.0: weights are those of sources, which by_source"),
     ],
 )

@@ -1,0 +1,1 @@
+"""What features are worth: features in, numbers out. Knows no trainer and no stage."""
