@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation import __version__
+from curation.config import dump_yaml
 from curation.decontaminate.certificate import Certificate, Finding, ImageName, Neighbour, ReferenceImage
 from curation.imaging.matching import Match
 from curation.report.page import Figure, render
