@@ -39,3 +39,8 @@ def test_tests_mirror_the_package():
     for folder in (ROOT / "curation").rglob("__init__.py"):
         package = folder.parent.relative_to(ROOT / "curation")
         assert (ROOT / "tests" / package).is_dir() or package.parts[0] == "pipeline", f"no tests for {package}"
+
+
+def test_no_module_is_longer_than_350_lines():
+    files = [path for folder in ("curation", "pipelines") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if len(path.read_text().splitlines()) > 350] == []

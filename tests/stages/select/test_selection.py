@@ -9,7 +9,7 @@ from curation.formats.row import ListedRow, tables_of
 from curation.run.parts import Collection, random_for
 from curation.run.store import Store
 from curation.stages.ingest.list import List
-from curation.stages.select.selection import picks_by_cluster
+from curation.stages.select.picks import picks_by_cluster
 
 
 def pick(seeds, pool, similarities=None, **settings):
