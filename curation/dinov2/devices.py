@@ -21,7 +21,7 @@ def processes(config: PretrainConfig) -> Iterator[torch.device]:
     if own_group:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.setdevice_of(device)
+            torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
