@@ -15,29 +15,29 @@ from curation.decontaminate import folder
 from curation.decontaminate.certificate import Action, Certificate, write_certificate
 from curation.decontaminate.certificate_page import page_of, page_pairs
 from curation.decontaminate.certify import make_certificate
-from curation.decontaminate.plan import VERDICTS, Unreadable, settle
-from curation.decontaminate.replace import ReplaceWork, check_replaceable, is_replaced, mark_replaced
+from curation.decontaminate.plan import Unreadable, settle
+from curation.decontaminate.replace import Replace, check_replaceable, is_replaced, mark_replaced
 from curation.decontaminate.target import Source, open_source
-from curation.decontaminate.write import CleanWork
-from curation.engine.runner import Runner, Task, open_runner
+from curation.decontaminate.write import Write
+from curation.engine.execution import Execution
+from curation.engine.graph import Job
+from curation.engine.progress import Progress, Quiet
+from curation.engine.runner import open_runner
+from curation.engine.work import TableWork
 from curation.errors import ConfigError, RunError
 from curation.formats.dataset import Kind
+from curation.pipeline import DECONTAMINATE
 from curation.report.thumbnails import Thumbnails, keep_thumbnails
 from curation.run.directory import Run
 from curation.run.parts import Collection, Ledger
 from curation.run.store import Store, is_url
-from curation.stages.dedup.reference_knn import ReferenceKnn
-from curation.stages.knn.bias import Offsets
-from pipelines.curate import STEPS, Curation, check_inputs
+from pipelines.curate import check_inputs
 from pipelines.names import named
-from pipelines.progress import Quiet, Report
 
 __all__ = ["decontaminate", "settings_for"]
 
 SECTIONS = ("seed", "parts", "runner", "image", "hash", "copy_descriptors", "dedup")
 """What `--set` may change: the rest of a config has no bearing on this job."""
-NEAREST = 5
-"""Dataset images that the certificate names for each reference image."""
 RUN, DATA = "run", "data"
 FILES = (RUN, DATA, "certificate.json", "certificate.html", "removed.jsonl")
 
@@ -51,7 +51,7 @@ def decontaminate(
     action: Action = "write",
     unreadable: Unreadable = "keep",
     link: bool = True,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Certificate:
     """Find and remove the images of a dataset that are copies of reference images, or continue to.
 
@@ -78,7 +78,7 @@ def decontaminate(
         check_replaceable(source)
     _check_out(Store(out), source)
     run = Run(f"{out.rstrip('/')}/{RUN}", config)
-    check_inputs(run)
+    check_inputs(Job(run, DECONTAMINATE))
     with run.locked():
         run.begin()
         return _Decontamination(run, Store(out), source, action, unreadable, link, report or Quiet()).do()
@@ -138,17 +138,18 @@ class _Decontamination:
     action: Action
     unreadable: Unreadable
     link: bool
-    report: Report
+    report: Progress
 
     def do(self) -> Certificate:
         self._check_earlier()
         with open_runner(self.run.config.runner) as runner:
-            self._compare(runner)
+            execution = Execution(Job(self.run, DECONTAMINATE), runner, self.report)
+            execution.do()
             replaced = is_replaced(self._clean)
             settle(self.run.pool, self._clean, self.source, self.unreadable, is_replaced=replaced)
             certificate = self._certify()
             exhibits = self._exhibit(certificate)  # before shards are rewritten in place
-            self._write(runner)
+            self._write(execution)
         certificate = certificate.with_written(self._clean)
         write_certificate(self.out, certificate)
         self.out.write_bytes("certificate.html", page_of(certificate, exhibits).encode())
@@ -161,17 +162,6 @@ class _Decontamination:
         if self.action != "write" and self.out.folders(DATA) + self.out.names(DATA):
             raise RunError(f"{self.out.root}: holds a dataset that this run wrote; choose another --out")
 
-    def _compare(self, runner: Runner) -> None:
-        """The steps of `lvd curate` up to `dedup`, and the nearest images of each reference image."""
-        steps = STEPS[: STEPS.index("dedup") + 1]
-        Curation(self.run, runner, self.report, steps, retry_failed=False).do()
-        references = [self.run.references(item.name) for item in self.run.config.references]
-        offsets = Offsets.of(self.run.pool, self.run.config.dedup.normalise)
-        matches = ReferenceKnn(self.run.pool, references, NEAREST, offsets)
-        if not matches.is_current():
-            with self.report.stage("nearest images", 0):
-                runner.run_step(matches)
-
     def _certify(self) -> Certificate:
         passed_over = folder.passed_over(self.source.files[0]) if self.source.kind is Kind.FOLDER else {}
         return make_certificate(self.run, self._clean, self.source, self.action, self.unreadable, passed_over)
@@ -182,28 +172,17 @@ class _Decontamination:
         with self.report.stage("certificate", sum(1 + len(others) for others in pairs.values())) as bar:
             return keep_thumbnails(self.run, pairs, lambda images: bar.advance(images, Ledger(images, images)))
 
-    def _write(self, runner: Runner) -> None:
+    def _write(self, execution: Execution) -> None:
         """The clean dataset: each part that is not there yet."""
-        work: CleanWork | ReplaceWork
+        stage: Write | Replace
         if self.action == "list":
             return
         if self.action == "in-place":
             mark_replaced(self._clean)
-            work = ReplaceWork(self._clean, self.source)
+            stage = Replace(self._clean, self.source)
         else:
-            work = CleanWork(self._clean, self.source, Store(f"{self.out.root}/{DATA}"), link=self.link)
-        tasks = [Task(work, part) for part in self._clean.parts(VERDICTS.name) if not work.is_current(part)]
-        if not tasks:
-            return
-        rows = {task.part: self._verdicts(task.part) for task in tasks}
-        with self.report.stage("write", sum(ledger.live_in for ledger in rows.values())) as bar:
-            for done in runner.run_tasks(tasks):
-                bar.advance(rows[done.part].live_in, rows[done.part])
-
-    def _verdicts(self, part: int) -> Ledger:
-        footer = self._clean.footer(VERDICTS.name, part)
-        assert footer is not None
-        return footer.ledger
+            stage = Write(self._clean, self.source, Store(f"{self.out.root}/{DATA}"), link=self.link)
+        execution.run_parts("write", [TableWork(self._clean, stage, self.run.config.seed)])
 
     @property
     def _clean(self) -> Collection:

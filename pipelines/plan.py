@@ -46,7 +46,7 @@ class Machine:
     cores: int = 40
     gpus: int = 8
     pass_images: float = 16.6
-    """Measured: images a second of one core, for decode, quality, safety, hashes and copies with the defaults."""
+    """Measured: images a second of one core, for decode, quality, safety, hashes, copy_descriptors by default."""
     core_gflops: float = 80.0
     """Measured: billions of float32 operations a second of one core in the matrix products of k-means."""
     gpu_tflops: float = 50.0
@@ -196,7 +196,7 @@ def _costs(
             f"over {nodes} x {machine.network_gbit:g} Gbit/s; hosts may be slower",
         ),
         cost(
-            "decode to copies",
+            "decode to copy_descriptors",
             images,
             images / (cores * machine.pass_images),
             images * 2 * machine.copy_dim,

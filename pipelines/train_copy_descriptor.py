@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from curation.config import ImageConfig
+from curation.engine.progress import Progress, Quiet
 from curation.errors import ArgumentError, DatasetError
 from curation.formats.dataset import detect, list_rows
 from curation.formats.row import ListedRow
@@ -20,7 +21,6 @@ from curation.models.copy.files import read_weights
 from curation.models.copy.network import SmallCopyNet
 from curation.models.copy.training import Trainer, TrainSettings
 from curation.run.parts import Ledger
-from pipelines.progress import Quiet, Report
 
 __all__ = ["Trained", "train_copy_descriptor"]
 
@@ -50,7 +50,7 @@ def train_copy_descriptor(
     start: str | None = None,
     limit: int = 20_000,
     workers: int = 1,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Trained:
     """Train to the end, going on from the state beside `out` if there is one.
 
@@ -100,7 +100,7 @@ def _start(path: str | None, settings: TrainSettings) -> Mapping[str, Tensor] | 
     return read_weights("start", Path(path), SmallCopyNet(settings.backbone, settings.dim)).state_dict()
 
 
-def _run(trainer: Trainer, path: Path, state: Path, report: Report) -> float:
+def _run(trainer: Trainer, path: Path, state: Path, report: Progress) -> float:
     """Take the steps that are left, saving now and then; on Ctrl-C the step at hand is finished and saved first."""
     loss, batch = float("nan"), trainer.settings.batch
     left = trainer.settings.steps - trainer.step
@@ -131,7 +131,7 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _load(datasets: Sequence[str], leave_out: Sequence[str], limit: int, report: Report) -> tuple[list[Pixels], int]:
+def _load(datasets: Sequence[str], leave_out: Sequence[str], limit: int, report: Progress) -> tuple[list[Pixels], int]:
     """Photos as (H, W, 3) uint8, scaled down where larger, and how many files were no usable image."""
     rows: list[ListedRow] = []
     for data in datasets:

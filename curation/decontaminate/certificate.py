@@ -102,7 +102,7 @@ class ReferenceSet:
     kind: str
     images: int
     unreadable: int
-    result: int
+    found: int
     removed: int
     sha256: str
 

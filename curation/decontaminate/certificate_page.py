@@ -131,7 +131,7 @@ def _summary(certificate: Certificate) -> Iterator[str]:
         ],
     )
     rows = [
-        (item.name, item.images, item.unreadable, item.result, item.removed, item.data)
+        (item.name, item.images, item.unreadable, item.found, item.removed, item.data)
         for item in certificate.reference_sets
     ]
     yield "<h2>Reference sets</h2>"

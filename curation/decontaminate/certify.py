@@ -103,7 +103,7 @@ class _Images:
             elif row["drop_reason"] == DropReason.SAMPLE_REMOVED:
                 removed.append(Finding(image, False, row["drop_reason"], row["drop_detail"] or ""))
             else:
-                number = numbers[row["reference"], row["component"]]
+                number = numbers[row["reference"], row["representative"]]
                 said = (row[name] for name in ("similarity", "link", "inliers", "mirrored"))
                 removed.append(Finding(image, False, row["drop_reason"], "", number, *said))
         return removed, unreadable
@@ -139,7 +139,9 @@ class _References:
 
     def images(self) -> Iterator[tuple[bytes, ReferenceImage]]:
         """Id and image, in the order of the set."""
-        nearest = {part: self._collection.read("matches", part) for part in self._collection.parts("matches")}
+        nearest = {
+            part: self._collection.read("reference_knn", part) for part in self._collection.parts("reference_knn")
+        }
         for row in self._table.to_pylist():
             part, at = row["pool_part"], row["pool_row"]  # of this collection, whatever it is
             image = ImageName(self._name(row), _hex(row["sha256"]), (self._collection.path, part, at))

@@ -27,7 +27,7 @@ __all__ = ["LEAK", "VERDICTS", "Unreadable", "ordered_rows", "settle"]
 Unreadable = Literal["keep", "drop"]
 
 LEAK = (
-    ("component", pa.binary(16)),  # the id of the reference image
+    ("representative", pa.binary(16)),  # the id of the reference image
     ("reference", pa.string()),  # the name of its set
     ("similarity", pa.float32()),
     ("link", pa.string()),
@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
         *LEAK,
     ]
 )
-VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, schema=SCHEMA, settings={})
+VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, adds=SCHEMA, settings={})
 LISTED = ("tar", "path", "offset", "length", "row")
 BEFORE_DEDUP = ("fetch", "decode", "hashes", "copy_descriptors")
 FOLDER_ROWS = 10_000

@@ -17,7 +17,7 @@ class Source:
     """A dataset that is to be written again.
 
     Attributes:
-        files: its shards or Parquet files, in order, as `tar` in a listing calls them; its one folder.
+        files: its shards or Parquet files, in order, as the column `tar` of stage `list` has them; its one folder.
         names: the path of each file within the clean dataset: what lies below the folder that all files share.
     """
 

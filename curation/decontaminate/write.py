@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,21 +15,21 @@ from curation.decontaminate.parquet import write_rows
 from curation.decontaminate.plan import VERDICTS
 from curation.decontaminate.target import Hashing, Source
 from curation.decontaminate.webdataset import write_shard
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.engine.contract import Output, Place, StageSpec
 from curation.errors import DatasetError
 from curation.formats.dataset import Kind
 from curation.formats.parquet import read_image_rows
 from curation.run.parts import Collection
 from curation.run.store import Store, filesystem, read_range
 
-__all__ = ["WRITTEN", "CleanWork", "check_images", "hash_of", "read_note", "write_clean", "write_note"]
+__all__ = ["WRITTEN", "Write", "check_images", "hash_of", "read_note", "write_clean", "write_note", "written"]
 
 WRITTEN = pa.schema([])
 READ = ("tar", "path", "offset", "length", "row", "sha256", "live")
 Row = dict[str, Any]
 
 
-class CleanWork:
+class Write:
     """The stage `written` of the collection `clean`: what is kept of each part, in the form of the dataset.
 
     Every image is compared with the SHA-256 that it had when it was read, so nothing is carried that was not looked at.
@@ -41,43 +40,35 @@ class CleanWork:
     """
 
     def __init__(self, clean: Collection, source: Source, target: Store, *, link: bool) -> None:
-        self.collection = clean
-        self.stages = ["written"]
+        self._clean = clean
         self._source = source
         self._target = target
         self._link = link
-        self._spec = StageSpec(
-            name=self.stages[0],
-            version=1,
-            after=VERDICTS.name,
-            reads={VERDICTS.name: []},
-            schema=WRITTEN,
-            settings={"source": source.data, "target": target.root, "link": link},
-        )
+        self.spec = written({"source": source.data, "target": target.root, "link": link})
 
     def setup(self) -> None:
         pass
 
-    def is_current(self, part: int) -> bool:
-        return is_current(self._spec, self.collection, part) and all(map(self._target.exists, self._outputs(part)))
+    def is_written(self, place: Place) -> bool:
+        return all(map(self._target.exists, self._outputs(place.part)))
 
-    def run(self, part: int) -> None:
-        started = time.monotonic()
-        rows = self.collection.read(VERDICTS.name, part, READ).to_pylist()
-        self.collection.remove(self._spec.name, part)  # the old file would vouch for what is about to change
+    def remove_files(self, place: Place) -> None:
+        pass  # of a file that is no longer part of the dataset, what was kept stays
+
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        """Raises DatasetError where an image is no longer the one that was compared."""
+        images = self._clean.read(VERDICTS.name, place.part, READ).to_pylist()
         if self._source.kind is Kind.FOLDER:
-            for row in rows:
-                self._carry_image(row)
+            for image in images:
+                self._carry_image(image)
         else:
-            self._carry_file(part, rows)
-        live = np.array([row["live"] for row in rows], dtype=bool)
-        seconds = time.monotonic() - started
-        commit_output(self._spec, self.collection, part, live, Output({}), seconds=seconds)
+            self._carry_file(place.part, images)
+        return Output({})
 
     def _outputs(self, part: int) -> list[str]:
         if self._source.kind is not Kind.FOLDER:
             return [self._source.names[part]]
-        table = self.collection.read(VERDICTS.name, part, ["path", "live", "sha256"])
+        table = self._clean.read(VERDICTS.name, part, ["path", "live", "sha256"])
         return list(table.filter(pc.and_(table["live"], table["sha256"].is_valid()))["path"].to_pylist())
 
     def _carry_image(self, row: Row) -> None:
@@ -99,7 +90,12 @@ class CleanWork:
                     for data in _chunks(file):
                         target.write(data)
             size, digest = hash_of(file)
-        write_note(self.collection, part, {"bytes": size, "sha256": digest})
+        write_note(self._clean, part, {"bytes": size, "sha256": digest})
+
+
+def written(settings: dict[str, Any]) -> StageSpec:
+    """The stage `written` of the collection `clean`, however it is done."""
+    return StageSpec("written", 1, VERDICTS.name, {VERDICTS.name: []}, WRITTEN, settings)
 
 
 def write_note(clean: Collection, part: int, note: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ class Merges:
 
 
 def read_merges(run: Run) -> Merges:
-    """Try each threshold on a run that has come as far as `verified`, or `near` without geometry.
+    """Try each threshold on a run that has come as far as `verify_copies`, or `copy_knn` without geometry.
 
     Raises:
         RunError: it has not.
@@ -142,7 +142,7 @@ def read_merges(run: Run) -> Merges:
     evidence = read_evidence(
         run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
     )
-    assert len(evidence.images), "a run stops before `near` where no image is left"
+    assert len(evidence.images), "a run stops before `copy_knn` where no image is left"
     trial = _Trial(evidence, settings, run.config.hash.radius)
     rules = [trial.by_similarity(threshold) for threshold in sorted({*THRESHOLDS, *trial.thresholds})]
     verdicts = trial.as_set()
@@ -233,7 +233,7 @@ def _rule(
     verdicts: Verdicts,
     leaking: Verdicts,
 ) -> Rule:
-    sizes = np.sort(np.unique(verdicts.component[_copies(verdicts)], return_counts=True)[1] + 1)
+    sizes = np.sort(np.unique(verdicts.representative[_copies(verdicts)], return_counts=True)[1] + 1)
     return Rule(
         name,
         threshold,
@@ -253,10 +253,10 @@ def _copies(verdicts: Verdicts) -> npt.NDArray[np.bool_]:
 
 def _largest(evidence: Evidence, verdicts: Verdicts) -> list[Group]:
     copies = np.flatnonzero(_copies(verdicts))
-    kept, counts = np.unique(verdicts.component[copies], return_counts=True)
+    kept, counts = np.unique(verdicts.representative[copies], return_counts=True)
     groups = []
     for at in np.lexsort((kept, -counts))[:LARGEST].tolist():
-        dropped = copies[verdicts.component[copies] == kept[at]]
+        dropped = copies[verdicts.representative[copies] == kept[at]]
         dropped = dropped[np.lexsort((dropped, verdicts.similarity[dropped]))]
         least = _least(evidence, np.concatenate([[kept[at]], dropped])[:MEMBERS])
         groups.append(Group(int(kept[at]), dropped, verdicts.similarity[dropped], least))

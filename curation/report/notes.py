@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from curation.drops import DropReason
 from curation.run.directory import Run
 from curation.run.parts import Collection
-from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnStage
+from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnKind
 
 __all__ = ["Chains", "Recall", "find_chains", "measured_recall", "notes"]
 
@@ -65,7 +65,7 @@ def notes(run: Run) -> list[str]:
     return lines
 
 
-def measured_recall(collections: Sequence[Collection], stage: KnnStage) -> Recall | None:
+def measured_recall(collections: Sequence[Collection], stage: KnnKind) -> Recall | None:
     """Of all images that a stage has searched in both ways; None where it needed no index."""
     name = "neighbour_recall"
     shares = [np.empty(0, np.float32)]
@@ -87,12 +87,12 @@ def find_chains(pool: Collection, limit: float) -> Chains | None:
     parts = pool.parts("dedup")
     if not parts:
         return None
-    columns = ["drop_reason", "component", "similarity", "link"]
+    columns = ["drop_reason", "representative", "similarity", "link"]
     table = pa.concat_tables([pool.read("dedup", part, columns) for part in parts])
     copies = table.filter(pc.equal(table["drop_reason"], DropReason.COPY.value))
     if not len(copies):
         return None
-    component = copies["component"].combine_chunks().dictionary_encode().indices.to_numpy()
+    component = copies["representative"].combine_chunks().dictionary_encode().indices.to_numpy()
     sizes = np.bincount(component) + 1
     similarity = copies["similarity"].to_numpy()
     chained = np.asarray(pc.equal(copies["link"], "chain").to_numpy(zero_copy_only=False), dtype=bool)

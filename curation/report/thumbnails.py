@@ -61,7 +61,7 @@ class Geometry:
 
 
 def _spec(name: str, columns: Sequence[tuple[str, pa.DataType]]) -> StageSpec:
-    return StageSpec(name=name, version=VERSION, after=None, reads={}, schema=pa.schema(columns), settings={})
+    return StageSpec(name=name, version=VERSION, after=None, reads={}, adds=pa.schema(columns), settings={})
 
 
 THUMBNAILS = _spec("thumbnails", [*OF, ("jpeg", pa.binary())])
@@ -124,10 +124,10 @@ def _stored(run: Run) -> Thumbnails:
     store = run.collection("certificate")
     thumbnails, matches = {}, {}
     if (footer := store.footer(THUMBNAILS.name, 0)) and footer.version == VERSION:
-        for row in store.read(THUMBNAILS.name, 0, THUMBNAILS.schema.names).to_pylist():
+        for row in store.read(THUMBNAILS.name, 0, THUMBNAILS.adds.names).to_pylist():
             thumbnails[row["collection"], row["part"], row["row"]] = row["jpeg"]
     if (footer := store.footer(GEOMETRIES.name, 0)) and footer.digest == _digest():
-        for row in store.read(GEOMETRIES.name, 0, GEOMETRIES.schema.names).to_pylist():
+        for row in store.read(GEOMETRIES.name, 0, GEOMETRIES.adds.names).to_pylist():
             of, to = (tuple(row[name] for name, _ in names) for names in (OF, TO))
             values = {name: row[name] for name, _ in GEOMETRY}
             matches[of, to] = Geometry(**values | {"transform": tuple(values["transform"])})
@@ -138,7 +138,7 @@ def _store(run: Run, exhibits: Thumbnails) -> None:
     pictures = [[*place, jpeg] for place, jpeg in exhibits.thumbnails.items()]
     geometries = [[*of, *to, *asdict(result).values()] for (of, to), result in exhibits.matches.items()]
     for spec, rows in ((THUMBNAILS, pictures), (GEOMETRIES, geometries)):
-        columns = {field.name: pa.array([row[at] for row in rows], field.type) for at, field in enumerate(spec.schema)}
+        columns = {field.name: pa.array([row[at] for row in rows], field.type) for at, field in enumerate(spec.adds)}
         live = np.ones(len(rows), dtype=bool)
         commit_output(spec, run.collection("certificate"), 0, live, Output(columns), digest=_digest())
 

@@ -16,7 +16,7 @@ from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
 
-__all__ = ["Run"]
+__all__ = ["Run", "role_of"]
 
 CONFIG = "config.yaml"
 
@@ -101,13 +101,6 @@ class Run:
         """A collection by its path in the run, such as `seeds/birds`."""
         return Collection(self.store, path)
 
-    def role(self, path: str) -> Role:
-        """What a collection is for, by its path."""
-        if path == "pool":
-            return "pool"
-        roles: dict[str, Role] = {"seeds": "seed", "references": "reference", "excludes": "exclude"}
-        return roles[path.split("/")[0]]
-
     def collections(self) -> dict[str, list[str]]:
         """Datasets of the config by collection path, in the order in which they are worked on."""
         datasets = {"pool": list(self.config.pool)}
@@ -142,6 +135,12 @@ class Run:
     def _has_rows(self, path: str) -> bool:
         """Whether a collection was listed: one that failed before that (a wrong path, say) binds nobody."""
         return bool(self.store.folders(path))
+
+
+def role_of(path: str) -> Role:
+    """What a collection is for, by its path in the run."""
+    roles: dict[str, Role] = {"pool": "pool", "seeds": "seed", "references": "reference", "excludes": "exclude"}
+    return roles[path.split("/")[0]]
 
 
 def _plain(config: Config, field: str) -> str:

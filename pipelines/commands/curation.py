@@ -20,7 +20,7 @@ from curation.run.directory import Run
 from curation.stages.select.selection import read_composition
 from pipelines.commands.shared import JsonOption, RunArgument, SetOption, app, console, print_json, print_line
 from pipelines.commands.tables import print_composition, print_funnel, print_trail, trail_fields
-from pipelines.curate import STEPS, curate
+from pipelines.curate import curate, steps
 from pipelines.names import named
 from pipelines.progress import Terminal
 
@@ -52,7 +52,7 @@ def curate_command(
         str | None, typer.Option(metavar="RUN", help="The run directory. Default: runs/<config name>.")
     ] = None,
     set_: SetOption = None,
-    until: Annotated[str | None, typer.Option(metavar="STEP", help=f"Last step to do: {', '.join(STEPS)}.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STEP", help=f"Last step to do: {', '.join(steps())}.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again to fetch what failed for a passing reason.")
     ] = False,
@@ -72,7 +72,7 @@ def curate_command(
     )
     print_funnel(funnel(run))
     _print_notes(run)
-    if until is None or until == STEPS[-1]:
+    if until is None or until == steps()[-1]:
         print_composition(read_composition(run), run.config.selection)
         print_line(f"shards and manifest: {run.store.url('shards')}")
 

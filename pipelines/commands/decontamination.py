@@ -75,7 +75,7 @@ def _print(certificate: Certificate, out: str) -> None:
     for header in ("reference set", "images", "unreadable", "found in dataset", "removed"):
         table.add_column(header, justify="left" if header == "reference set" else "right")
     for item in certificate.reference_sets:
-        numbers = (item.images, item.unreadable, item.result, item.removed)
+        numbers = (item.images, item.unreadable, item.found, item.removed)
         table.add_row(escape(item.name), *(f"{number:,}" for number in numbers))
     console.print(table)
     print_line(

@@ -19,11 +19,11 @@ HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e\
 class Tags(html.parser.HTMLParser):
     def __init__(self, page):
         super().__init__()
-        self.result, self.attributes, self.text = [], [], []
+        self.tags, self.attributes, self.text = [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
-        self.result.append(tag)
+        self.tags.append(tag)
         self.attributes += attributes
 
     def handle_data(self, data):
@@ -34,13 +34,13 @@ def image(name, number, collection="pool"):
     return ImageName(name, f"{number:064x}", (collection, 0, number))
 
 
-def certificate(result=2, misses=2, copies=1, name="photo", unreadable=()):
+def certificate(hits=2, misses=2, copies=1, name="photo", unreadable=()):
     references, removed = [], []
-    for number in range(result + misses):
-        is_found = number < result
+    for number in range(hits + misses):
+        is_hit = number < hits
         kept = Match(image(f"near {name}", 10**6 + number), 0.4 - number / 10**5, False)
         references.append(ReferenceImage("test", image(f"{name} {number}", number, "references/test"), None, (kept,)))
-        for copy in range(copies if is_found else 0):
+        for copy in range(copies if is_hit else 0):
             at = number * 100 + copy
             similarity = 0.9 - copy / 1000 - number / 10**5
             removed.append(Finding(image(f"{name} copy {at}", at), False, "reference_leak", "", number, similarity))
@@ -52,7 +52,7 @@ def certificate(result=2, misses=2, copies=1, name="photo", unreadable=()):
         clean={"action": "write", "sha256": "c" * 64, "files": None},
         counts=counts,
         reference_sets=[
-            ReferenceSet("test", name, "a folder of images", result + misses, 0, result, len(removed), "e" * 64)
+            ReferenceSet("test", name, "a folder of images", hits + misses, 0, hits, len(removed), "e" * 64)
         ],
         removed=removed,
         unreadable=list(unreadable),
@@ -69,7 +69,7 @@ NOTHING = Thumbnails({}, {})
 def test_names_are_text_whatever_they_hold():
     bad = Finding(image(HOSTILE, 5), True, "not_an_image", HOSTILE)
     tags = Tags(page_of(certificate(name=HOSTILE, unreadable=[bad]), NOTHING))
-    assert not {"script", "img", "iframe", "object", "link", "a"} & set(tags.result)
+    assert not {"script", "img", "iframe", "object", "link", "a"} & set(tags.tags)
     assert not [name for name, _ in tags.attributes if name.startswith("on")]
     text = "".join(tags.text)
     assert "<script>alert(1)</script>" in text
@@ -84,20 +84,20 @@ def test_the_page_asks_for_nothing_outside_itself():
 
 
 def test_what_was_found_comes_first_and_the_nearest_misses_before_the_others():
-    page = page_of(certificate(result=3, misses=3), NOTHING)
+    page = page_of(certificate(hits=3, misses=3), NOTHING)
     order = [page.index(f"photo {number}<") for number in range(6)]
     assert order == sorted(order)
 
 
 def test_a_large_certificate_is_cut_and_says_so():
-    result, misses = SHOWN_FOUND + 20, SHOWN_MISSES + 30
-    large = certificate(result=result, misses=misses, copies=SHOWN_COPIES + 12)
+    hits, misses = SHOWN_FOUND + 20, SHOWN_MISSES + 30
+    large = certificate(hits=hits, misses=misses, copies=SHOWN_COPIES + 12)
     page = page_of(large, NOTHING)
     assert page.count('<div class="pair">') == SHOWN_FOUND + SHOWN_MISSES
-    assert f"Shown: {SHOWN_FOUND} of {result}" in page
+    assert f"Shown: {SHOWN_FOUND} of {hits}" in page
     assert f"Shown: {SHOWN_MISSES} of {misses}" in page
     assert "and 12 more copies" in page
-    total = result * (SHOWN_COPIES + 12)
+    total = hits * (SHOWN_COPIES + 12)
     assert f"Shown: {LISTED:,} of {total:,}" in page
     assert len(large.to_dict()["removed"]) == total
     assert len(page_pairs(large)) == SHOWN_FOUND + SHOWN_MISSES
@@ -123,7 +123,7 @@ def test_outlines_say_where_one_image_lies_in_the_other(mirrored):
     """The copy shows the middle half of the reference, in its own upper left quarter."""
     buffer = io.BytesIO()
     Image.new("RGB", (64, 32)).save(buffer, "JPEG")
-    one = certificate(result=1, misses=0)
+    one = certificate(hits=1, misses=0)
     reference, copy = one.reference_images[0].image.place, one.removed[0].image.place
     geometry = Geometry(40, 2.5, mirrored, (0.5, 0, -0.125, 0, 0.5, -0.125))  # x' = x / 2 - 1/8: 1/4 -> 0, 3/4 -> 1/4
     exhibits = Thumbnails({reference: buffer.getvalue(), copy: buffer.getvalue()}, {(reference, copy): geometry})
@@ -139,7 +139,7 @@ def test_outlines_say_where_one_image_lies_in_the_other(mirrored):
 
 
 def test_a_transform_of_few_points_is_not_drawn():
-    one = certificate(result=1, misses=0)
+    one = certificate(hits=1, misses=0)
     reference, copy = one.reference_images[0].image.place, one.removed[0].image.place
     weak = Thumbnails({}, {(reference, copy): Geometry(5, 1.0, False, (1, 0, 0, 0, 1, 0))})
     page = page_of(one, weak)
@@ -148,7 +148,7 @@ def test_a_transform_of_few_points_is_not_drawn():
 
 
 def test_the_json_is_complete_and_plain():
-    fields = json.loads(json.dumps(certificate(result=2, copies=3).to_dict()))
+    fields = json.loads(json.dumps(certificate(hits=2, copies=3).to_dict()))
     assert fields["format"] == "lvd-certificate/1"
     assert [item["reference"] for item in fields["removed"]] == ["photo 0"] * 3 + ["photo 1"] * 3
     assert fields["reference_images"][1]["removed"] == ["photo copy 100", "photo copy 101", "photo copy 102"]

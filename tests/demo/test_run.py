@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from curation.config import load_config
+from curation.engine.progress import Quiet
 from curation.errors import RunError
 from pipelines.demo import run as demo_run
 from pipelines.demo.check import Finding
 from pipelines.demo.show import show
 from pipelines.demo.truth import Kind
-from pipelines.progress import Quiet
 
 LVD142M = demo_run.CONFIG.with_name("lvd142m.yaml")
 

@@ -10,7 +10,8 @@ import pytest
 from curation.config import HashConfig, ImageConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
-from curation.engine.execute import GpuWork, PixelWork
+from curation.engine.image_pass import ImageWork
+from curation.engine.work import GpuWork
 from curation.errors import RunError
 from curation.imaging.decode import decode
 from curation.run.artifacts import Artifact
@@ -62,7 +63,7 @@ def collection(tmp_path, photo, encoded):
 
 
 def work(collection, *stages, batch=4, threads=1):
-    return PixelWork(
+    return ImageWork(
         collection,
         stages,
         LIMITS,

@@ -321,7 +321,7 @@ def test_an_image_of_two_reference_sets_is_told_of_the_first(folder_run, referen
     dataset, _ = folder_run
     twin = write_folder(tmp_path / "twin", files_of(reference))
     certificate = run(dataset, [twin, reference], tmp_path / "out", action="list")
-    assert [(item.result, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
+    assert [(item.found, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
     nearest = [match.removed for item in certificate.reference_images[3:] for match in item.nearest]
     assert sum(nearest) == 4  # and the second set's images show the same copies
 

@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from curation.engine.progress import Quiet
 from curation.errors import ConfigError, DatasetError, ModelError
 from curation.models.copy.training import TrainSettings
 from pipelines.cli import main
-from pipelines.progress import Quiet
 from pipelines.train_copy_descriptor import train_copy_descriptor
 
 TINY = TrainSettings(steps=4, batch=4, sides=(32,), warmup=2, mix=0.3, backbone="test_resnet", dim=16)

@@ -186,9 +186,9 @@ def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
 def test_a_run_that_has_not_come_so_far_is_one_line(tmp_path, run):
     root = shutil.copytree(run.store.root, tmp_path / "run")
     (root / "pool" / "copy_knn" / "part-00001.parquet").unlink()
-    with pytest.raises(RunError, match="pool is not finished up to near; run `lvd curate --until near`"):
+    with pytest.raises(RunError, match="pool is not finished up to copy_knn; run `lvd curate --until copy_knn`"):
         read_merges(Run.load(str(root)))
     config = json.loads(run.config.model_dump_json(by_alias=True))
     other = Run(run.store.root, type(run.config).model_validate({**config, "dedup": {"verify": "geometry"}}))
-    with pytest.raises(RunError, match="pool is not finished up to verified"):
+    with pytest.raises(RunError, match="pool is not finished up to verify_copies"):
         read_merges(other)

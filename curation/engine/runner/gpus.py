@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from curation.engine.execute import GpuWork, PartWork
+from curation.engine.work import GpuWork, PartWork
 
 __all__ = ["Gpu", "Key", "Queue", "cores", "gpus_for", "wants_gpu"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from curation.engine.execute import GpuWork, PartWork
 from curation.engine.runner.contract import Step, Task
 from curation.engine.runner.gpus import Gpu, Key, cores
+from curation.engine.work import GpuWork, PartWork
 from curation.errors import PartsFailed, UserError
 from curation.search.worker_group import Partition
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import IO, cast
 
-from curation.formats.warc.content import MAX_CONTENT, Record, Tally, Wanted, decode_content
+from curation.formats.warc.content import MAX_CONTENT, ContentFilter, Record, Tally, decode_content
 from curation.formats.warc.stream import Source
 
 __all__ = ["is_arc", "read_arc", "read_arc_at"]
@@ -31,7 +31,7 @@ def is_arc(head: bytes) -> bool:
     return head.startswith(b"filedesc:")
 
 
-def read_arc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]:
+def read_arc(source: Source, wanted: ContentFilter, tally: Tally) -> Iterator[Record]:
     """All records whose content type is wanted; damage is skipped up to the next line that starts a record."""
     packed = source.peek(2) == b"\x1f\x8b"
     plain = cast("IO[bytes]", source)
@@ -44,7 +44,7 @@ def read_arc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]:
         tally["broken"] += 1
 
 
-def read_arc_at(source: Source, positions: Sequence[int], wanted: Wanted) -> Iterator[Record]:
+def read_arc_at(source: Source, positions: Sequence[int], wanted: ContentFilter) -> Iterator[Record]:
     """The records at positions that `read_arc` told."""
     for record in read_arc(source, wanted, Tally()) if positions else ():
         if record.position in positions:
@@ -86,7 +86,7 @@ class _Stream:
         self.position -= len(block)
 
 
-def _records(stream: _Stream, wanted: Wanted, tally: Tally) -> Iterator[Record]:
+def _records(stream: _Stream, wanted: ContentFilter, tally: Tally) -> Iterator[Record]:
     intact = True
     while line := stream.line():
         header = _HEADER.match(line)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import brotli  # type: ignore[import-untyped, unused-ignore]
 
-__all__ = ["MAX_CONTENT", "Record", "Tally", "Wanted", "decode_content"]
+__all__ = ["MAX_CONTENT", "ContentFilter", "Record", "Tally", "decode_content"]
 
 MAX_CONTENT = 64 * 1024 * 1024
 """Bytes of a record's content, as stored and once decompressed; the rest of a longer one is not read."""
@@ -20,7 +20,7 @@ MAX_CONTENT = 64 * 1024 * 1024
 Tally = Counter[str]
 """What was met in a file, by count: `records`, `pages`, `broken` and so on."""
 
-Wanted = Callable[[str], bool]
+ContentFilter = Callable[[str], bool]
 """Whether records of a content type (lower case, with its parameters) are to be read; others are skipped cheaply."""
 
 

@@ -12,7 +12,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, metadata, resource, respo
 
 from curation.errors import DatasetError, cause_of
 from curation.formats.warc.arc import is_arc, read_arc, read_arc_at
-from curation.formats.warc.content import MAX_CONTENT, Record, Tally, Wanted, decode_content
+from curation.formats.warc.content import MAX_CONTENT, ContentFilter, Record, Tally, decode_content
 from curation.formats.warc.stream import Source, SourceError, plain_head
 
 __all__ = ["read_records", "read_records_at"]
@@ -24,7 +24,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _LZ4 = b"\x04\x22\x4d\x18"
 
 
-def read_records(path: str, wanted: Wanted, tally: Tally | None = None) -> Iterator[Record]:
+def read_records(path: str, wanted: ContentFilter, tally: Tally | None = None) -> Iterator[Record]:
     """Responses, resources and metadata of one WARC or ARC file whose content type is wanted, in file order.
 
     Args:
@@ -42,7 +42,7 @@ def read_records(path: str, wanted: Wanted, tally: Tally | None = None) -> Itera
             yield from _read_warc(source, wanted, tally)
 
 
-def read_records_at(path: str, positions: Sequence[int], wanted: Wanted) -> Iterator[Record]:
+def read_records_at(path: str, positions: Sequence[int], wanted: ContentFilter) -> Iterator[Record]:
     """The records at positions that `read_records` told, in ascending order; those that are not there are left out.
 
     A WARC file is read there and nowhere else; an ARC file up to the last of them.
@@ -80,7 +80,7 @@ def _opened(path: str) -> Iterator[Source]:
             raise DatasetError(f"{path}: reading failed ({error}); check the file and try again") from error
 
 
-def _read_warc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]:
+def _read_warc(source: Source, wanted: ContentFilter, tally: Tally) -> Iterator[Record]:
     """All records; after one that FastWARC refuses, on from the next that starts like one."""
     start: int | None = 0
     while start is not None:
@@ -102,7 +102,7 @@ def _read_warc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]
             start = _next_start(source, position + 1)
 
 
-def _warc_record_at(source: Source, position: int, wanted: Wanted) -> Record | None:
+def _warc_record_at(source: Source, position: int, wanted: ContentFilter) -> Record | None:
     source.seek(position)
     try:
         record = next(iter(_parsed(source)), None)
@@ -125,7 +125,7 @@ def _is_damage(error: BaseException, source: Source) -> bool:
     return isinstance(error, (OSError, ValueError)) or type(error).__name__ == "PanicException"
 
 
-def _take(record: WarcRecord, wanted: Wanted) -> Record | None:
+def _take(record: WarcRecord, wanted: ContentFilter) -> Record | None:
     """The record's content, if it is wanted and can be read."""
     headers: dict[str, str] = {}
     status = 200

@@ -123,7 +123,7 @@ def _turned(image: Image.Image, rng: Generator) -> Image.Image:
             (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)[int(rng.integers(3))]
         )
     angle = float(rng.uniform(3, 30)) * (1 if rng.random() < 0.5 else -1)
-    turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=kind < 0.7, fillcolor=overlays.some_colour(rng))
+    turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=kind < 0.7, fillcolor=overlays.random_colour(rng))
     if kind < 0.7:
         return turned
     keep = 1.0 / (math.cos(math.radians(abs(angle))) + math.sin(math.radians(abs(angle))))
@@ -143,7 +143,7 @@ def _tilted(image: Image.Image, rng: Generator) -> Image.Image:
         Image.Transform.PERSPECTIVE,
         coefficients,
         Image.Resampling.BILINEAR,
-        fillcolor=overlays.some_colour(rng),
+        fillcolor=overlays.random_colour(rng),
     )
 
 
@@ -203,7 +203,7 @@ def _tinted(image: Image.Image, rng: Generator) -> Image.Image:
 def _greyed(image: Image.Image, rng: Generator) -> Image.Image:
     grey = image.convert("L")
     if rng.random() < 0.25:
-        return ImageOps.colorize(grey, overlays.some_colour(rng), overlays.some_colour(rng))
+        return ImageOps.colorize(grey, overlays.random_colour(rng), overlays.random_colour(rng))
     return grey.convert("RGB")
 
 

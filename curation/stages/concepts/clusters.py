@@ -6,8 +6,9 @@ import pyarrow as pa
 
 from curation.config import ClusterConfig
 from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import Site
 from curation.errors import ConfigError, RunError
-from curation.run.artifacts import Artifact
+from curation.run.artifacts import Arrays, Artifact
 from curation.run.parts import Collection, digest_of, random_for
 from curation.search.kmeans import Progress, fit, unit
 from curation.search.partition import Change, KMeansPartition
@@ -25,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Clusters:
-    """The stage `clusters`: the nearest centroid of each image, and the similarity to it.
+    """The stage `clusters`: spherical k-means; the nearest centroid of each image, and the similarity to it.
 
     Args:
         after: the stage whose live rows it takes.
@@ -38,9 +39,13 @@ class Clusters:
             version=2,
             after=after,
             reads={"embeddings": [VECTOR]},
-            schema=pa.schema([("cluster", pa.int32()), ("cluster_similarity", pa.float32())]),
+            adds=pa.schema([("cluster", pa.int32()), ("cluster_similarity", pa.float32())]),
             settings={"centroids": centroids.digest},
         )
+
+    @classmethod
+    def at(cls, site: Site) -> "Clusters":
+        return cls(FitCentroids.at(site).artifact, site.after)
 
     def setup(self) -> None:
         self._base = self._centroids.need()["centroids"]
@@ -92,6 +97,11 @@ class FitCentroids:
         digest = digest_of(["centroids", 2, settings.model_dump(), seed, inputs])
         self.artifact = Artifact(pool.store, name, digest)
         self._partial = Artifact(pool.store, f"{name}_so_far", digest)
+        self.scratch = [self._partial]
+
+    @classmethod
+    def at(cls, site: Site) -> "FitCentroids":
+        return cls(site.pool, site.config.clusters, site.config.seed, site.in_pool.after)
 
     def is_current(self) -> bool:
         return self.artifact.load() is not None
@@ -106,16 +116,16 @@ class FitCentroids:
         dealt = deal(list(chosen), most)
         return [EmbeddingsPartition(self._pool, {part: chosen[part] for part in parts}, self._after) for parts in dealt]
 
-    def run(self, group: WorkerGroup) -> None:
+    def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises RunError where embeddings are damaged."""
+        assert group is not None
         chosen = self._chosen()
         rows = sum(map(len, chosen.values()))
         progress = self._stored() or Progress(self._first(group, chosen))
         done = fit(
             group, rows, progress, self._settings.iterations, growing=self._settings.growing, save=self._save_progress
         )
-        self.artifact.save({"centroids": done.centroids, "objectives": np.array(done.objectives)})
-        self._pool.store.remove(self._partial.file)
+        return {"centroids": done.centroids, "objectives": np.array(done.objectives)}
 
     def _count(self, images: int) -> int:
         count = self._settings.count or min(MOST_CLUSTERS, max(1, images // IMAGES_PER_CLUSTER))

@@ -1,19 +1,23 @@
 """The images of the pool that each reference image resembles most, however little: what a certificate shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.engine.contract import Output, StageSpec, expected_digest
+from curation.engine.graph import Site
 from curation.run.parts import Collection, digest_of
 from curation.search.links import nearest
 from curation.stages.knn.bias import BIAS, Offsets
 from curation.stages.knn.vectors import VECTOR, read_vectors
 
-__all__ = ["MATCHES_SCHEMA", "ReferenceKnn"]
+__all__ = ["MATCHES_SCHEMA", "NEAREST", "ReferenceKnn"]
+
+NEAREST = 5
+"""Dataset images that a certificate names for each reference image."""
 
 MATCHES_SCHEMA = pa.schema(
     [
@@ -43,7 +47,7 @@ class _Best:
 
 
 class ReferenceKnn:
-    """The stage `matches` of reference sets: part, row and similarity of the nearest pool images, best first.
+    """The stage `reference_knn` of a reference set: part, row and similarity of the nearest pool images, best first.
 
     The pool passes through memory part by part; only the reference vectors are held.
 
@@ -51,19 +55,17 @@ class ReferenceKnn:
         offsets: what is taken off similarities before the best are chosen.
     """
 
-    def __init__(
-        self, pool: Collection, references: Sequence[Collection], k: int, offsets: Offsets | None = None
-    ) -> None:
+    def __init__(self, reference: Collection, pool: Collection, k: int, offsets: Offsets | None = None) -> None:
+        self._reference = reference
         self._pool = pool
-        self._references = references
         self._k = k
         self._offsets = offsets
-        self._spec = StageSpec(
-            name="matches",
+        self.spec = StageSpec(
+            name="reference_knn",
             version=1,
             after="copy_descriptors",
             reads={"copy_descriptors": [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
-            schema=MATCHES_SCHEMA,
+            adds=MATCHES_SCHEMA,
             settings={
                 "k": k,
                 "pool": digest_of(pool.state("copy_descriptors")),
@@ -71,25 +73,33 @@ class ReferenceKnn:
             },
         )
 
-    def is_current(self) -> bool:
-        return not self._stale()
+    @classmethod
+    def at(cls, site: Site) -> "ReferenceKnn":
+        offsets = Offsets.of(site.pool, site.config.dedup.normalise)
+        return cls(site.collection, site.pool, NEAREST, offsets)
 
-    def run(self) -> None:
-        stale = self._stale()
-        queries = [self._vectors(collection, part, asked=True) for collection, part in stale]
+    def setup(self) -> None:
+        pass
+
+    def expected(self) -> dict[int, str]:
+        parts = self._reference.parts("copy_descriptors")
+        return {part: str(expected_digest(self.spec, self._reference, part)) for part in parts}
+
+    def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        queries = [self._vectors(self._reference, part, asked=True) for part in stale]
         counts = [len(vectors) for vectors in queries]
         best = self._search(np.concatenate(queries))
         ends = np.cumsum(counts)
-        for (collection, part), start, end in zip(stale, ends - counts, ends, strict=True):
+        for part, start, end in zip(stale, ends - counts, ends, strict=True):
             similarity = best.similarity[start:end]
             if self._offsets is not None:
-                similarity = similarity - self._offsets.of_part(collection, part)[:, None]
+                similarity = similarity - self._offsets.of_part(self._reference, part)[:, None]
             columns = {
                 "neighbour_part": _lists(best.part[start:end], pa.int32()),
                 "neighbour_row": _lists(best.row[start:end], pa.int32()),
                 "neighbour_similarity": _lists(similarity, pa.float32()),
             }
-            commit_output(self._spec, collection, part, collection.live("copy_descriptors", part), Output(columns))
+            yield part, Output(columns)
 
     def _search(self, queries: Floats) -> _Best:
         empty = np.empty((len(queries), 0))
@@ -108,14 +118,6 @@ class ReferenceKnn:
             return vectors
         taken = np.ones(len(vectors), np.float32) if asked else -self._offsets.of_part(collection, part)
         return np.column_stack([vectors, taken])
-
-    def _stale(self) -> list[tuple[Collection, int]]:
-        return [
-            (collection, part)
-            for collection in self._references
-            for part in collection.parts("copy_descriptors")
-            if not is_current(self._spec, collection, part)
-        ]
 
 
 def _lists(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.ListArray:

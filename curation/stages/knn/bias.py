@@ -7,7 +7,7 @@ the similarity of two images is, half the weighted biases of each are taken off.
 is a matter of the vectors alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curation.config import NormaliseConfig
+from curation.config import Config, NormaliseConfig
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.fit import SAMPLE, note_sample, sample_parts
+from curation.engine.graph import Site
 from curation.errors import UserError
-from curation.run.artifacts import Artifact
+from curation.run.artifacts import Arrays, Artifact
 from curation.run.parts import Collection, digest_of
 from curation.search.knn import Searcher
 from curation.search.lists import Lists
+from curation.search.worker_group import WorkerGroup
 from curation.stages.knn.vectors import VECTOR, gather_vectors, halves_of, live_counts, part_states
 
 __all__ = ["BIAS", "Bias", "FitBackground", "Offsets"]
@@ -34,7 +36,9 @@ Floats = npt.NDArray[np.float32]
 
 
 class FitBackground:
-    """The step that keeps the copy descriptors of a sample of the pool, and where each comes from."""
+    """The fit that keeps the copy descriptors of a sample of the pool, and where each comes from."""
+
+    scratch: Sequence[Artifact] = ()
 
     def __init__(self, pool: Collection, settings: NormaliseConfig) -> None:
         self._pool = pool
@@ -44,10 +48,14 @@ class FitBackground:
         state = [[part, states[part]] for part in self._parts if part in states]
         self.artifact = Artifact(pool.store, "background", digest_of(["background", SAMPLE, state]))
 
+    @classmethod
+    def at(cls, site: Site) -> "FitBackground":
+        return cls(site.pool, site.config.dedup.normalise)
+
     def is_current(self) -> bool:
         return self.artifact.load() is not None and self._is_enough(self.artifact.rows()["part"])
 
-    def run(self) -> None:
+    def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises UserError where the sample has too few images for the ranks that are set."""
         counts = live_counts(self._pool, "copy_descriptors")
         result = gather_vectors(
@@ -63,16 +71,15 @@ class FitBackground:
                 f"an image is no neighbour of itself; set last to {max(1, images - 1)} or less, or weight to 0"
             )
         note_sample(self._pool, self._parts)
-        self.artifact.save(
-            {"vectors": result.halves[:SAMPLE], "part": result.part[:SAMPLE], "row": result.row[:SAMPLE]}
-        )
+        return {"vectors": result.halves[:SAMPLE], "part": result.part[:SAMPLE], "row": result.row[:SAMPLE]}
 
     def _is_enough(self, images: int) -> bool:
         return images > self._settings.last
 
 
 class Bias:
-    """The stage `bias`: mean similarity of each image to those of the background from rank `first` to `last`.
+    """The stage `bias`: the mean similarity of each image to those of the background from rank `first` to `last`, which
+    is taken off its similarities.
 
     Args:
         background: what `FitBackground` stores.
@@ -84,6 +91,15 @@ class Bias:
         self._first, self._last = settings.first, settings.last
         self._own = own
 
+    @classmethod
+    def at(cls, site: Site) -> "Bias":
+        fit = FitBackground.at(site)
+        return cls(fit.artifact, site.config.dedup.normalise, own=site.path == "pool")
+
+    @staticmethod
+    def is_on(config: Config, path: str) -> bool:
+        return config.dedup.normalise.weight > 0
+
     @property
     def spec(self) -> StageSpec:
         return StageSpec(
@@ -91,7 +107,7 @@ class Bias:
             version=1,
             after="copy_descriptors",
             reads={"copy_descriptors": [VECTOR]},
-            schema=pa.schema([(BIAS, pa.float32())]),
+            adds=pa.schema([(BIAS, pa.float32())]),
             settings={"background": self._background.digest, "ranks": [self._first, self._last], "own": self._own},
         )
 

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curation.config import BALANCED, OTHERS, Config, SeedConfig, SelectionConfig
-from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.contract import Output, StageSpec
 from curation.engine.gather import Gathered, gather
+from curation.engine.graph import Site
 from curation.errors import RunError, UserError
 from curation.run.directory import Run
 from curation.run.parts import digest_of, random_for
@@ -26,7 +27,7 @@ from curation.search.balanced import balanced
 from curation.stages.concepts.hierarchy import PATH
 from curation.stages.select.nearest_seed import nearest_seeds
 
-__all__ = ["SELECTION", "Compose", "CompositionRow", "Pick", "picks_by_cluster", "read_composition"]
+__all__ = ["SELECTION", "CompositionRow", "Pick", "Selection", "picks_by_cluster", "read_composition"]
 
 SAMPLE_COLUMNS = ("id", "url", "page_url", "alt", "label", "path", "sha256", "width", "height", "format")
 PLACE_COLUMNS = ("tar", "offset", "length")
@@ -35,7 +36,7 @@ SELECTION = StageSpec(
     version=2,
     after=None,
     reads={},
-    schema=pa.schema(
+    adds=pa.schema(
         [
             ("collection", pa.string()),
             ("part", pa.int32()),
@@ -111,8 +112,14 @@ class CompositionRow:
         return asdict(self)
 
 
-class Compose:
-    """The stage `selection`: its parts, one for each shard, and the composition table."""
+class Selection:
+    """The stage `selection`: seeds as they are, sample mode, cluster mode, and shares of the hierarchy choose images,
+    in this order of priority; the list is shuffled, and each part becomes a shard.
+
+    With it comes the composition table.
+    """
+
+    spec = SELECTION
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -129,17 +136,25 @@ class Compose:
         shards = run.config.export.samples_per_shard
         self._digest = digest_of(["selection", SELECTION.version, settings, run.config.seed, shards, inputs])
 
-    def is_current(self) -> bool:
-        """The composition table is written last, so it vouches for all parts."""
-        if not self._run.store.exists(COMPOSITION):
-            return False
-        digest, parts, _ = _stored_composition(self._run)
-        state = self._run.selection.state(SELECTION.name)
-        expected = [digest_of([self._digest, part]) for part in range(parts)]
-        return digest == self._digest and [digest for digest, _ in state] == expected
+    @classmethod
+    def at(cls, site: Site) -> "Selection":
+        return cls(site.run)
 
-    def run(self) -> None:
-        """Raises UserError where nothing is selected."""
+    def setup(self) -> None:
+        pass
+
+    def expected(self) -> dict[int, str]:
+        """The composition table is written last, so it vouches for all parts; without it none is finished."""
+        if not self._run.store.exists(COMPOSITION):
+            return {0: "unfinished"}
+        digest, parts, _ = _stored_composition(self._run)
+        surplus = set(self._run.selection.parts(SELECTION.name)) - set(range(parts))
+        if digest != self._digest or surplus:
+            return {0: "unfinished"}
+        return {part: digest_of([digest, part]) for part in range(parts)}
+
+    def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        """All parts, as each can change when one does. Raises UserError where nothing is selected."""
         run = self._run
         live = {path: _live_images(run, path) for path in self._paths}
         chosen: dict[tuple[str, int], Pick] = {}
@@ -167,10 +182,16 @@ class Compose:
             )
         picks = [chosen[key] for key in sorted(chosen)]
         _check_weighted(run.config.selection, picks)
-        _write(run, self._digest, picks, times, live)
+        count = 0
+        for count, rows in enumerate(_parts(run, picks, times, live), 1):
+            columns = _columns(rows)
+            yield count - 1, Output(columns, digest=digest_of([self._digest, count - 1]))
+        for part in run.selection.parts(SELECTION.name):
+            if part >= count:
+                run.selection.remove(SELECTION.name, part)  # of a longer selection
         fields = {
             "digest": self._digest,
-            "parts": len(run.selection.parts(SELECTION.name)),
+            "parts": count,
             "rows": [asdict(row) for row in table],
         }
         text = json.dumps(fields, indent=1)
@@ -194,7 +215,7 @@ def read_composition(run: Run) -> list[CompositionRow]:
 
 
 def _stored_composition(run: Run) -> tuple[str, int, list[CompositionRow]]:
-    """What `Compose` wrote last: its digest, the number of parts, and the table. RunError if it is damaged."""
+    """What `Selection` wrote last: its digest, the number of parts, and the table. RunError if it is damaged."""
     try:
         fields = json.loads(run.store.read_bytes(COMPOSITION))
         return str(fields["digest"]), int(fields["parts"]), [CompositionRow(**row) for row in fields["rows"]]
@@ -327,20 +348,18 @@ def _shards(
     return [line[start : start + per_shard] for line in lines for start in range(0, len(line), per_shard)]
 
 
-def _write(
+def _parts(
     run: Run,
-    digest: str,
     picks: Sequence[Pick],
     times: Mapping[tuple[str, int], int],
     live: Mapping[str, Gathered],
-) -> None:
-    """Shuffle all picks and write them, a part for each shard; parts and shards of a longer selection are removed."""
+) -> Iterator[list[dict[str, Any]]]:
+    """All picks, shuffled: the rows of each shard."""
     order = random_for(run.config.seed, "shuffle").permutation(len(picks))
     rows_of = {
         path: _chosen_rows(images, [pick.at for pick in picks if pick.source == path]) for path, images in live.items()
     }
-    parts = _shards(run.config.selection, picks, order, run.config.export.samples_per_shard)
-    for part, positions in enumerate(parts):
+    for positions in _shards(run.config.selection, picks, order, run.config.export.samples_per_shard):
         rows = []
         for pick in (picks[at] for at in positions):
             images = live[pick.source]
@@ -350,10 +369,9 @@ def _write(
             rows.append(
                 {**rows_of[pick.source][pick.at], **place, **chosen_by, "collection": pick.source, "picks": repeats}
             )
-        table = pa.Table.from_pylist(rows, schema=SELECTION.schema)
-        columns = {name: table[name].combine_chunks() for name in SELECTION.schema.names}
-        every = np.ones(len(rows), dtype=bool)
-        commit_output(SELECTION, run.selection, part, every, Output(columns), digest=digest_of([digest, part]))
-    for part in run.selection.parts(SELECTION.name):
-        if part >= len(parts):
-            run.selection.remove(SELECTION.name, part)
+        yield rows
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    table = pa.Table.from_pylist(rows, schema=SELECTION.adds)
+    return {name: table[name].combine_chunks() for name in SELECTION.adds.names}

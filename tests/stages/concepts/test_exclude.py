@@ -101,7 +101,7 @@ def test_examples_of_another_dimension_are_named(embedded, clustered):
     assert pool.parts("exclude") == []
 
 
-@pytest.mark.parametrize("where", ["pool", "exclude"])
+@pytest.mark.parametrize("where", ["pool", "excludes"])
 def test_vectors_that_are_not_finite_are_named(embedded, clustered, where):
     bad = clustered(20)
     bad[3, 1] = np.inf

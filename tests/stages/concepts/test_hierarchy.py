@@ -68,10 +68,10 @@ def test_levels_that_are_not_named_have_a_tenth_of_those_below_down_to_the_last_
 
 def test_the_lowest_level_begins_with_the_centroids_of_the_clusters_where_it_is_the_same(pool):
     artifact(pool)
-    assert pool.store.names("artifacts") == ["centroids.safetensors", "tree.safetensors"]
+    assert pool.store.names("artifacts") == ["centroids.safetensors", "hierarchy.safetensors"]
     pool.store.remove("artifacts/centroids.safetensors")
     artifact(pool, settings=HierarchyConfig(levels=[30, 5], resamplings=1))
-    assert pool.store.names("artifacts") == ["tree.safetensors"]  # and what it began with instead is gone again
+    assert pool.store.names("artifacts") == ["hierarchy.safetensors"]  # and what it began with instead is gone again
 
 
 def test_the_path_of_an_image_is_its_nearest_cluster_and_what_that_is_in(pool):

@@ -34,27 +34,27 @@ def settle(vectors, references=NONE, hashes=None, rank=None, radius=0, **setting
 def test_images_unlike_each_other_all_stay():
     verdicts = settle(at_angles(0, 60, 120, 180))
     assert verdicts.reason == [None] * 4
-    assert verdicts.component.tolist() == [0, 1, 2, 3]
+    assert verdicts.representative.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(verdicts.similarity, 1, atol=1e-6)
 
 
 def test_of_a_chain_of_copies_one_is_kept_though_its_ends_are_unlike():
     verdicts = settle(at_angles(0, 40, 80, 120, 240))
     assert verdicts.reason == [None, *[DropReason.COPY] * 3, None]
-    assert verdicts.component.tolist() == [0, 0, 0, 0, 4]
+    assert verdicts.representative.tolist() == [0, 0, 0, 0, 4]
     np.testing.assert_allclose(verdicts.similarity[3], np.cos(np.deg2rad(120)), atol=1e-6)
 
 
 def test_the_one_with_the_smallest_rank_is_kept():
     verdicts = settle(at_angles(0, 20, 40), rank=[2, 1, 0])
     assert verdicts.reason == [DropReason.COPY, DropReason.COPY, None]
-    assert verdicts.component.tolist() == [2, 2, 2]
+    assert verdicts.representative.tolist() == [2, 2, 2]
 
 
 def test_equal_hashes_are_dropped_before_anything_else():
     verdicts = settle(at_angles(0, 180, 90), hashes=[7, 7, 1], rank=[1, 0, 2])
     assert verdicts.reason == [DropReason.HASH_DUPLICATE, None, None]
-    assert verdicts.component.tolist() == [1, 1, 2]
+    assert verdicts.representative.tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize(("radius", "dropped"), [(0, 0), (1, 1), (2, 2)])
@@ -69,14 +69,14 @@ def test_a_whole_component_goes_with_the_reference_that_it_leads_to():
     """0 is like 1, 1 like the reference; 0 itself is not."""
     verdicts = settle(at_angles(0, 50, 200), references=at_angles(100))
     assert verdicts.reason == [DropReason.REFERENCE_LEAK, DropReason.REFERENCE_LEAK, None]
-    assert verdicts.component.tolist() == [3, 3, 2]
+    assert verdicts.representative.tolist() == [3, 3, 2]
     np.testing.assert_allclose(verdicts.similarity[:2], np.cos(np.deg2rad([100, 50])), atol=1e-6)
 
 
 def test_a_leak_leads_to_the_reference_that_it_resembles_most():
     verdicts = settle(at_angles(0, 180), references=at_angles(30, 10, 20))
     assert verdicts.reason == [DropReason.REFERENCE_LEAK, None]
-    assert verdicts.component.tolist() == [3, 1]
+    assert verdicts.representative.tolist() == [3, 1]
 
 
 def test_references_join_components_through_each_other():
@@ -99,7 +99,7 @@ def test_self_dedup_can_be_left_out():
 def test_a_hash_duplicate_of_a_leak_says_which_image_stood_for_it():
     verdicts = settle(at_angles(0, 0, 180), references=at_angles(5), hashes=[3, 3, 4])
     assert verdicts.reason == [DropReason.REFERENCE_LEAK, DropReason.HASH_DUPLICATE, None]
-    assert verdicts.component.tolist() == [3, 0, 2]
+    assert verdicts.representative.tolist() == [3, 0, 2]
 
 
 def test_the_kept_set_does_not_depend_on_the_order_of_the_images():

@@ -36,7 +36,7 @@ def unit(rng, count):
 def result(collection, part):
     return [
         list(zip(row["neighbour_part"], row["neighbour_row"], np.round(row["neighbour_similarity"], 4), strict=True))
-        for row in collection.read("matches", part).to_pylist()
+        for row in collection.read("reference_knn", part).to_pylist()
         if row["neighbour_part"] is not None
     ]
 

@@ -101,11 +101,11 @@ def test_faces_can_be_dropped():
     ("settings", "role", "active"),
     [
         ({}, "pool", True),
-        ({}, "seeds", True),
-        ({"faces": "keep"}, "seeds", False),
-        ({"faces": "keep", "nsfw_on": ["pool", "seeds"]}, "seeds", True),
+        ({}, "seed", True),
+        ({"faces": "keep"}, "seed", False),
+        ({"faces": "keep", "nsfw_on": ["pool", "seed"]}, "seed", True),
         ({"faces": "keep", "nsfw": "off"}, "pool", False),
-        ({"faces_on": ["pool"]}, "references", False),
+        ({"faces_on": ["pool"]}, "reference", False),
     ],
 )
 def test_where_there_is_anything_to_do(settings, role, active):
@@ -113,7 +113,7 @@ def test_where_there_is_anything_to_do(settings, role, active):
 
 
 def test_seeds_are_blurred_and_not_judged():
-    output = run(stage_of("seeds"), [jpeg(PHOTO)])
+    output = run(stage_of("seed"), [jpeg(PHOTO)])
     assert output.columns["nsfw"].to_pylist() == [None]
     assert output.columns["blurred"].to_pylist() == [1]
 
@@ -207,7 +207,7 @@ def test_the_pass_decodes_for_the_larger_of_its_detectors():
 
 def test_a_changed_threshold_is_another_digest_and_other_roles_settings_are_not():
     def settings(**changes):
-        return dict(Safety(SafetyConfig(**changes), LIMITS, "seeds", "decode", 480).spec.settings)
+        return dict(Safety(SafetyConfig(**changes), LIMITS, "seed", "decode", 480).spec.settings)
 
     assert settings(face_threshold=0.5) != settings()
     assert settings(nsfw="off") == settings()

@@ -6,8 +6,8 @@ import pytest
 
 from curation.config import NormaliseConfig, RetrievalConfig
 from curation.engine.contract import Output, StageSpec, commit_output
-from curation.engine.execute import ColumnWork
 from curation.engine.fit import SAMPLE_FILE
+from curation.engine.work import TableWork
 from curation.errors import UserError
 from curation.run.parts import Collection
 from curation.stages.dedup.reference_knn import ReferenceKnn
@@ -69,7 +69,7 @@ def measured(pool, *others, settings=SETTINGS):
     if not fit.is_current():
         fit.run()
     for collection in (pool, *others):
-        work = ColumnWork(collection, Bias(fit.artifact, settings, own=collection is pool), 0)
+        work = TableWork(collection, Bias(fit.artifact, settings, own=collection is pool), 0)
         work.setup()
         for part in collection.parts("copy_descriptors"):
             work.run(part)
@@ -214,7 +214,7 @@ def test_the_nearest_images_of_references_are_those_by_normalised_similarity(poo
     _, queries = of(references)
     halves = 0.4 * plainly(queries, base, own=False), 0.4 * plainly(base, base, own=True)
     similar = queries @ base.T - halves[0][:, None] - halves[1]
-    rows = [row for part in range(2) for row in references.read("matches", part).to_pylist() if row["live"]]
+    rows = [row for part in range(2) for row in references.read("reference_knn", part).to_pylist() if row["live"]]
     for own, row in zip(similar, rows, strict=True):
         np.testing.assert_allclose(row["neighbour_similarity"], np.sort(own)[::-1][:3], atol=1e-5)
         at = [places.index(place) for place in zip(row["neighbour_part"], row["neighbour_row"], strict=True)]
