@@ -6,6 +6,7 @@ was stopped, and does nothing for a run that is finished.
 
 from curation import pipeline
 from curation.config import Config
+from curation.config.renamed import STAGES
 from curation.engine.execution import Execution
 from curation.engine.graph import Job
 from curation.engine.progress import Progress, Quiet
@@ -45,7 +46,8 @@ def curate(
         PartsFailed: some parts could not be made; all others are.
     """
     if until is not None and until not in steps():
-        raise UserError(f"--until {until}: no such step; the steps are {', '.join(steps())}")
+        now = f"is called {STAGES[until]} now" if until in STAGES else "no such step"
+        raise UserError(f"`until` {until}: {now}; the steps are {', '.join(steps())}")
     if not config.seeds and config.selection.retrieves:
         raise ConfigError("seeds: there is none; name at least one set of images to find more of")
     run = Run(out, config)

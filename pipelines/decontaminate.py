@@ -6,11 +6,11 @@ dataset again without those that go, and says what was done. As there, running t
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from curation.config import Config, laid_over, parse_config, parse_overrides
+from curation.config import Config, laid_over, parse_config
 from curation.decontaminate import folder
 from curation.decontaminate.certificate import Action, Certificate, write_certificate
 from curation.decontaminate.certificate_page import page_of, page_pairs
@@ -38,7 +38,7 @@ from pipelines.names import named
 __all__ = ["decontaminate", "settings_for"]
 
 SECTIONS = ("seed", "parts", "runner", "image", "hash", "copy_descriptors", "dedup")
-"""What `--set` may change: the rest of a config has no bearing on this job."""
+"""What `settings` may change: the rest of a config has no bearing on this job."""
 RUN, DATA = "run", "data"
 FILES = (RUN, DATA, "certificate.json", "certificate.html", "removed.jsonl")
 
@@ -48,7 +48,7 @@ def decontaminate(
     against: Sequence[str],
     out: str,
     *,
-    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
     action: Action = "write",
     unreadable: Unreadable = "keep",
     link: bool = True,
@@ -61,7 +61,7 @@ def decontaminate(
         against: reference sets, each of any of these kinds.
         action: write the dataset again without copies, only list them, or rewrite shards in place.
         out: a folder for the clean dataset (`data/`), the certificate, and the work files (`run/`).
-        overrides: `key=value` settings, as in `lvd curate --set`.
+        settings: what differs from the defaults, nested as in a config file: `{"dedup": {"verify": "off"}}`.
         unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
         link: hard links instead of copies, where a file is carried whole and the file system can.
 
@@ -70,8 +70,8 @@ def decontaminate(
         PartsFailed: some parts could not be made; all others are.
     """
     if unreadable not in get_args(Unreadable):
-        raise ConfigError(f"--unreadable {unreadable}: should be {' or '.join(get_args(Unreadable))}")
-    config = settings_for(dataset, against, overrides)
+        raise ConfigError(f"unreadable {unreadable}: should be {' or '.join(get_args(Unreadable))}")
+    config = settings_for(dataset, against, settings or {})
     source = open_source(dataset)
     for item in config.references:
         open_source(item.data)
@@ -85,19 +85,18 @@ def decontaminate(
         return _Decontamination(run, Store(out), source, action, unreadable, link, report or Quiet()).do()
 
 
-def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] = ()) -> Config:
+def settings_for(dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:
     """The settings of a run that compares a dataset with references and does nothing else.
 
     Raises:
-        ConfigError: there is no reference, or an override names a setting that has no bearing on this job.
+        ConfigError: there is no reference, or a change names a setting that has no bearing on this job.
     """
     if not against:
-        raise ConfigError("--against: missing; name the images that must not be in the dataset, as in --against test/")
-    changes = parse_overrides(overrides)
+        raise ConfigError("`against`: missing; name the images that must not be in the dataset")
     if others := [name for name in changes if name not in SECTIONS]:
-        raise ConfigError(f"--set {others[0]}: no setting of lvd decontaminate; those begin with {', '.join(SECTIONS)}")
+        raise ConfigError(f"{others[0]}: no setting of lvd decontaminate; those begin with {', '.join(SECTIONS)}")
     if isinstance(dedup := changes.get("dedup"), dict) and "self" in dedup:
-        raise ConfigError("--set dedup.self: is about copies within a dataset, which lvd decontaminate leaves alone")
+        raise ConfigError("dedup.self: is about copies within a dataset, which lvd decontaminate leaves alone")
     values: dict[str, Any] = {
         "pool": [dataset],
         "seeds": [],
@@ -109,9 +108,7 @@ def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] 
     }
     config = parse_config(laid_over(values, changes), where="lvd decontaminate")
     if config.image.metadata != "keep" or config.image.max_side is not None:
-        raise ConfigError(
-            "--set image: metadata and max_side change images; lvd decontaminate carries them as they are"
-        )
+        raise ConfigError("image: metadata and max_side change images; lvd decontaminate carries them as they are")
     return config
 
 
@@ -121,12 +118,12 @@ def _check_out(out: Store, source: Source) -> None:
     strangers = sorted(set(result) - set(FILES))
     if strangers or (result and not out.exists(f"{RUN}/config.yaml")):
         what = (strangers or sorted(result))[0]
-        raise RunError(f"{out.root}: is not empty and holds no run of lvd decontaminate ({what}); choose another --out")
+        raise RunError(f"{out.root}: is not empty and holds no run of lvd decontaminate ({what}); choose another `out`")
     if out.is_local and not is_url(source.data):
         inside = os.path.realpath(out.path())
         for file in source.files:
             if os.path.isdir(file) and os.path.commonpath([inside, os.path.realpath(file)]) == os.path.realpath(file):
-                raise RunError(f"{out.root}: lies inside the dataset {source.data}; choose another --out")
+                raise RunError(f"{out.root}: lies inside the dataset {source.data}; choose another `out`")
 
 
 @dataclass
@@ -159,9 +156,9 @@ class _Decontamination:
     def _check_earlier(self) -> None:
         """What an earlier call did with this run must go together with what this one is to do."""
         if is_replaced(self._clean) and self.action != "in-place":
-            raise RunError(f"{self.out.root}: this run rewrites the dataset in place; choose another --out")
+            raise RunError(f"{self.out.root}: this run rewrites the dataset in place; choose another `out`")
         if self.action != "write" and self.out.folders(DATA) + self.out.names(DATA):
-            raise RunError(f"{self.out.root}: holds a dataset that this run wrote; choose another --out")
+            raise RunError(f"{self.out.root}: holds a dataset that this run wrote; choose another `out`")
 
     def _certify(self) -> Certificate:
         passed_over = folder.passed_over(self.source.files[0]) if self.source.kind is Kind.FOLDER else {}

@@ -80,12 +80,12 @@ def check_replaceable(source: Source) -> None:
         DatasetError: it is no WebDataset, or a shard is a link or may not be replaced.
     """
     if source.kind is not Kind.TARS:
-        raise DatasetError(f"{source.data}: is {source.kind.value}; --in-place rewrites WebDataset tars only")
+        raise DatasetError(f"{source.data}: is {source.kind.value}; `in-place` rewrites WebDataset tars only")
     for file in source.files:
         if not is_url(file) and os.path.islink(file):
-            raise DatasetError(f"{file}: is a symbolic link; name the shard that it leads to, or leave out --in-place")
+            raise DatasetError(f"{file}: is a symbolic link; name the shard that it leads to, or leave out `in-place`")
         if not is_url(file) and not os.access(os.path.dirname(file), os.W_OK):
-            raise DatasetError(f"{file}: cannot be replaced; allow writing in its folder, or leave out --in-place")
+            raise DatasetError(f"{file}: cannot be replaced; allow writing in its folder, or leave out `in-place`")
 
 
 def mark_replaced(clean: Collection) -> None:

@@ -95,7 +95,7 @@ def settle(
 def _refuse(clean: Collection, is_replaced: bool) -> None:
     if is_replaced:
         raise RunError(
-            f"{clean.store.root}: has rewritten shards for other settings or references; choose another --out"
+            f"{clean.store.root}: has rewritten shards for other settings or references; choose another `out`"
         )
 
 
@@ -155,7 +155,7 @@ def _by_file(rows: pa.Table, source: Source) -> Iterator[tuple[int, str, pa.Tabl
     slices = _slices(rows["tar"])
     if gone := sorted(set(slices) - set(source.files)):
         raise DatasetError(
-            f"{gone[0]}: was read by this run and is no longer part of {source.data}; choose another --out"
+            f"{gone[0]}: was read by this run and is no longer part of {source.data}; choose another `out`"
         )
     for part, file in enumerate(source.files):
         yield part, file, rows.slice(*slices.get(file, (0, 0)))

@@ -152,5 +152,5 @@ def _read_checked(row: Row) -> bytes:
 def _check(row: Row, data: bytes) -> None:
     if row["sha256"] is not None and hashlib.sha256(data).digest() != row["sha256"]:
         raise DatasetError(
-            f"{row['tar']}: {row['path']} has changed since it was read; run the command again with another --out"
+            f"{row['tar']}: {row['path']} has changed since it was read; run the command again with another `out`"
         )

@@ -6,6 +6,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from curation.config import parse_overrides
 from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
 from curation.errors import ConfigError
@@ -60,7 +61,7 @@ def decontaminate_command(
         dataset,
         against or [],
         out,
-        overrides=set_ or [],
+        settings=parse_overrides(set_ or []),
         action=action,
         unreadable=rule,
         link=not copy,

@@ -92,5 +92,5 @@ def _web_beside(out: Path, seed: int, report: Progress) -> Web:
         (half / stamp.name).write_text(json.dumps(made), encoding="utf-8")
         half.rename(folder)
     if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made:
-        raise RunError(f"{folder}: is not the demo's web of seed {seed}; remove it, or choose another --out")
+        raise RunError(f"{folder}: is not the demo's web of seed {seed}; remove it, or choose another `out`")
     return Web(folder, read_truth(folder / "truth.parquet"))

@@ -111,7 +111,7 @@ def main() -> None:
             str(root / "dataset"),
             [str(root / "references")],
             str(root / "out"),
-            overrides=arguments.set,
+            settings=parse_overrides(arguments.set),
             report=Terminal(),
         )
         seconds = time.monotonic() - started

@@ -54,7 +54,7 @@ def test_a_folder_that_is_not_this_demos_web_is_left_alone(tmp_path, quick_web, 
         (tmp_path / "demo-web").mkdir()
         (tmp_path / "demo-web" / "thesis.tex").write_text("precious")
     before = sorted((tmp_path / "demo-web").iterdir())
-    with pytest.raises(RunError, match="is not the demo's web of seed 0; remove it, or choose another --out"):
+    with pytest.raises(RunError, match="is not the demo's web of seed 0; remove it, or choose another `out`"):
         demo_run._web_beside(tmp_path / "demo", 0, Quiet())
     assert sorted((tmp_path / "demo-web").iterdir()) == before
 

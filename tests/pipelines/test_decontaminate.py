@@ -15,6 +15,7 @@ import pytest
 import webdataset
 from PIL import Image
 
+from curation.config import parse_overrides
 from curation.errors import ConfigError, DatasetError, RunError, UserError
 from pipelines.decontaminate import decontaminate, settings_for
 
@@ -83,7 +84,7 @@ def write_shards(root, images, count=5):
 
 def run(dataset, references, out, *overrides, **options):
     against = [str(item) for item in (references if isinstance(references, list) else [references])]
-    return decontaminate(str(dataset), against, str(out), overrides=[*QUICK, *overrides], **options)
+    return decontaminate(str(dataset), against, str(out), settings=parse_overrides([*QUICK, *overrides]), **options)
 
 
 def files_of(root):
@@ -444,7 +445,7 @@ def test_in_place_rewrites_only_the_shards_that_hold_copies(pictures, reference,
     assert snapshot(dataset) == after
     assert (tmp_path / "out" / "certificate.html").read_text() == page  # thumbnails of what is gone are still there
     assert "(not readable)" not in page
-    with pytest.raises(RunError, match="this run rewrites the dataset in place; choose another --out"):
+    with pytest.raises(RunError, match="this run rewrites the dataset in place; choose another `out`"):
         run(pattern, reference, tmp_path / "out")
     with pytest.raises(RunError, match="has rewritten shards for other settings or references"):
         run(pattern, reference, tmp_path / "out", action="in-place", unreadable="drop")
@@ -593,7 +594,7 @@ def test_a_shard_that_changes_after_it_was_read_is_not_carried(shards, reference
     data = bytearray((dataset / "002.tar").read_bytes())
     data[700] ^= 0xFF
     (dataset / "002.tar").write_bytes(bytes(data))
-    with pytest.raises(UserError, match=r"has changed since it was read; run the command again with another --out"):
+    with pytest.raises(UserError, match=r"has changed since it was read; run the command again with another `out`"):
         run(dataset, reference, tmp_path / "out")
 
 
@@ -682,13 +683,13 @@ def test_settings_are_those_of_curate_with_all_filters_off():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("quality.on=[pool]", r"--set quality: no setting of lvd decontaminate; those begin with seed, parts"),
-        ("pool=[x]", r"--set pool: no setting of lvd decontaminate"),
+        ("quality.on=[pool]", r"quality: no setting of lvd decontaminate; those begin with seed, parts"),
+        ("pool=[x]", r"pool: no setting of lvd decontaminate"),
         ("dedup.relative.treshold=1", r"dedup.relative.treshold: unknown key; valid keys here: threshold"),
         ("dedup.relative.threshold=7", r"dedup.relative.threshold: input should be less than or equal to 1"),
         (
             "dedup.self.enabled=true",
-            r"--set dedup.self: is about copies within a dataset, which lvd decontaminate leave",
+            r"dedup.self: is about copies within a dataset, which lvd decontaminate leave",
         ),
         ("dedup=self", r"lvd decontaminate: dedup: input should be a valid dictionary"),
     ],

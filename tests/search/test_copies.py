@@ -85,7 +85,7 @@ def test_the_pairs_are_the_links_of_a_run_over_the_same_images(folder, tmp_path)
     ids = run.pool.read("fetch", 0, ["id"])["id"].to_pylist()
     verdicts = run.pool.read("dedup", 0).to_pylist()
     pairs = {(pair.first, pair.second): pair for pair in find_copies([folder / name for name in names])}
-    kept = [ids.index(row["component"]) for row in verdicts]
+    kept = [ids.index(row["representative"]) for row in verdicts]
     assert components_of(len(names), np.array(list(pairs))).tolist() == [
         min(at, kept.index(k)) for at, k in enumerate(kept)
     ]
