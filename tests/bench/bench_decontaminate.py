@@ -26,6 +26,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+from curation.config import parse_overrides
 from pipelines.decontaminate import decontaminate
 from pipelines.progress import Terminal
 

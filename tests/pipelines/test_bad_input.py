@@ -302,10 +302,13 @@ def _numbers(column):
 def test_an_unknown_step(lvd, config_file, tmp_path):
     line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "dedupe"))
     assert line.startswith(
-        "--until dedupe: no such step; the steps are extract_urls, dedup_urls, list, fetch, decode, quality, safety, hashes, copy_descriptors, "
+        "--until dedupe: no such step; the steps are extract_urls, dedup_urls, list, fetch, decode, quality, safety, "
+        "hashes, copy_descriptors, "
         "copy_knn, local_features, verify_copies, dedup"
     )
     assert not (tmp_path / "run").exists()
+    line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "near"))
+    assert line.startswith("--until near: is called copy_knn now; the steps are extract_urls")
 
 
 def test_an_out_that_cannot_be_a_directory(lvd, config_file, tmp_path):
