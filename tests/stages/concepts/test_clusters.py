@@ -1,4 +1,4 @@
-"""k-means over a pool's parts: the same centroids for any gang, continued after a stop, and damage named."""
+"""k-means over a pool's parts: the same centroids for any worker group, continued after a stop, and damage named."""
 
 import sys
 
@@ -50,7 +50,7 @@ def centroids(pool, partitions=1, settings=ClusterConfig(count=12, iterations=6)
 
 @pytest.mark.parametrize("init", ["random", "k-means++"])
 @pytest.mark.parametrize("sample", [256, 8])
-def test_one_two_and_four_members_give_the_same_centroids(pool, init, sample):
+def test_one_two_and_four_partitions_give_the_same_centroids(pool, init, sample):
     settings = ClusterConfig(count=12, iterations=6, init=init, sample_per_cluster=sample)
     one = centroids(pool, 1, settings)
     assert centroids(pool, 2, settings) == one
@@ -153,7 +153,7 @@ def test_more_clusters_than_images_is_one_line(pool):
 
 
 @pytest.mark.slow
-def test_a_gang_on_ray_gives_the_same_centroids_and_a_users_error_comes_through(pool, tmp_path):
+def test_a_worker_group_on_ray_gives_the_same_centroids_and_a_users_error_comes_through(pool, tmp_path):
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -1,4 +1,4 @@
-"""The hierarchy over a pool's parts: the same for any gang, continued after a stop, paths that follow it."""
+"""The hierarchy over a pool's parts: the same for any worker group, continued after a stop, paths that follow it."""
 
 import numpy as np
 import pyarrow as pa
