@@ -1,4 +1,4 @@
-"""Hierarchical k-means with resampling (Vo et al. 2024, section 3.2 and algorithm 1), over a gang.
+"""Hierarchical k-means with resampling (Vo et al. 2024, section 3.2 and algorithm 1), over a worker group.
 
 k-means puts centroids where rows are dense. Run again on the few rows that are nearest to each centroid, it sees a set
 that is spread more evenly, and its centroids follow; after some rounds they lie nearly uniformly over what there is.
@@ -114,16 +114,16 @@ class Points:
 
 
 class _Narrowed:
-    """A gang of which `fit` sees the narrowed rows."""
+    """A worker group of which `fit` sees the narrowed rows."""
 
     def __init__(self, group: WorkerGroup) -> None:
-        self._gang = group
+        self._group = group
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
-        return self._gang.call(f"{method}_narrowed", *arguments)
+        return self._group.call(f"{method}_narrowed", *arguments)
 
     def total(self, method: str, *arguments: Any) -> Any:
-        return self._gang.total(f"{method}_narrowed", *arguments)
+        return self._group.total(f"{method}_narrowed", *arguments)
 
 
 def _first_of_each(rows: Nearest, most: int) -> Nearest:
@@ -142,7 +142,7 @@ def resample(
     """One round: new centroids from the rows nearest to each of the old ones.
 
     Args:
-        gang: members with the methods of `Points`, over so many rows in all.
+        group: workers with the methods of `Points`, over so many rows in all.
         centroids: (K, D) float32, L2-normalised.
 
     Returns:
@@ -176,7 +176,7 @@ def grow(
     """Make what is left of a hierarchy.
 
     Args:
-        gang: members with the methods of `Points`, over so many rows in all: what the lowest level is made of.
+        group: workers with the methods of `Points`, over so many rows in all: what the lowest level is made of.
         growth: with the centroids of k-means over all these rows, or what was saved.
         counts: clusters of each level, from the lowest, each fewer than before.
         rng_for: the randomness of a level and a round of it, both counted from 1; round 0 is the first k-means.

@@ -1,4 +1,4 @@
-"""Spherical k-means over a gang: only centroids, sums and counts travel.
+"""Spherical k-means over a worker group: only centroids, sums and counts travel.
 
 The centroids do not depend, to the bit, on how many members there are, nor on whether the work was interrupted: each
 iteration is a function of the centroids before it (see `share`).

@@ -1,4 +1,4 @@
-"""The rows that one member of a gang holds, and its part of each k-means iteration.
+"""The rows that one worker of a group holds, and its part of each k-means iteration.
 
 Two properties make the result the same to the bit for any number of members, threads and restarts:
 
