@@ -53,7 +53,7 @@ class StageSpec:
         name: the stage's folder.
         version: raised whenever the code would give another output for the same input.
         after: the stage whose live rows it takes; None for a stage that makes the rows.
-        reads: earlier stages and the columns of theirs that it needs.
+        reads: earlier stages, and the columns of theirs that `process` is given; none where it reads them itself.
         adds: the columns that it adds.
         settings: all that its output depends on besides its input: config values, fingerprints of weights, digests of
             artifacts. Plain JSON values.

@@ -60,7 +60,7 @@ class LocalFeatures:
             name="local_features",
             version=1,
             after=after,
-            reads=reads,
+            reads=dict.fromkeys(reads, ()),
             adds=pa.schema([("features", pa.binary())]),
             settings={
                 "features": FEATURES_VERSION,

@@ -13,7 +13,7 @@ from curation.engine.graph import Site
 from curation.run.parts import Collection, digest_of
 from curation.search.links import nearest
 from curation.stages.knn.bias import BIAS, Offsets
-from curation.stages.knn.vectors import VECTOR, read_vectors
+from curation.stages.knn.vectors import read_vectors
 
 __all__ = ["MATCHES_SCHEMA", "NEAREST", "ReferenceKnn"]
 
@@ -63,7 +63,7 @@ class ReferenceKnn:
             name="reference_knn",
             version=1,
             after="copy_descriptors",
-            reads={"copy_descriptors": [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
+            reads={"copy_descriptors": [], **({} if offsets is None else {BIAS: []})},
             adds=MATCHES_SCHEMA,
             settings={
                 "k": k,

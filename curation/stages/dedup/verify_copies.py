@@ -59,13 +59,13 @@ class VerifyCopies:
         self._candidate_above = candidate_above
         self._max_candidates = max_candidates
         own = collection.path == pool.path
-        inputs = {"local_features": ["features"]} if own else reads
+        inputs = ["local_features"] if own else reads
         self._own = own
         self.spec = StageSpec(
             name="verify_copies",
             version=1,
             after=after,
-            reads={"copy_knn": ["neighbour_part"], **inputs},
+            reads=dict.fromkeys(["copy_knn", *inputs], ()),
             adds=VERIFY_SCHEMA,
             settings={
                 "matching": [FEATURES_VERSION, MATCHING_VERSION],

@@ -28,7 +28,7 @@ from curation.run.parts import Collection, random_for
 from curation.search.lists import COLUMNS, Lists, places_of
 from curation.stages.knn.bias import BIAS, Offsets
 from curation.stages.knn.pool_index import Opened, PoolIndex
-from curation.stages.knn.vectors import VECTOR, read_vectors
+from curation.stages.knn.vectors import read_vectors
 
 __all__ = ["COPY_KNN", "EMBEDDING_KNN", "SEED_KNN", "Knn", "KnnKind", "SearchPass"]
 
@@ -121,7 +121,7 @@ class Knn:
             name=kind.name,
             version=kind.version,
             after=after,
-            reads={index.stage: [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
+            reads={index.stage: [], **({} if offsets is None else {BIAS: []})},
             adds=kind.schema,
             settings={
                 "neighbours": neighbours,
@@ -293,7 +293,7 @@ class SearchPass:
         return footer is not None and any(footer.digest == self._digest(partition, part) for partition in later)
 
     def run(self, part: int) -> None:
-        """Raises as `NearWork.run`."""
+        """Raises as `Knn.process`."""
         if self.is_current(part):
             return
         started = time.monotonic()
