@@ -58,7 +58,7 @@ class PartsFailed(LvdError):  # noqa: N818, as PartsFailedError would say it twi
 
 
 class UserError(LvdError):
-    """Something that the user can mend; nothing was lost or overwritten."""
+    """Something that the user can fix; nothing was lost or overwritten."""
 
     exit_code = 2
 

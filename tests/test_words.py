@@ -25,7 +25,7 @@ MODULES = {
     *("describe", "matches", "places", "stored", "fitted", "exhibits", "clean", "unwanted", "gang", "share", "near"),
     *("storage", "rundir", "clustering", "geometry", "utils"),
 }
-WORDS = {"gang", "exhibits", "told", "found", "some", "mend", "reckoned", "fitted", "unwanted", "alike", "leaks"}
+WORDS = {"gang", "exhibits", "told", "found", "some", "fix", "reckoned", "fitted", "unwanted", "alike", "leaks"}
 NAMES = {"Gang", "Member", "Share", "Draw", "Kept", "Wanted", "Describe", "Matches"}
 MODULE_NAMES = [
     module.name

@@ -68,7 +68,7 @@ class Header:
     width: int
     height: int
     orientation: int = 1
-    """EXIF's: 1 as it lies in the file, 2 to 8 mirrored or turned."""
+    """EXIF's: 1 as stored, 2 to 8 mirrored or turned."""
 
 
 def identify(data: bytes) -> Header | Dropped:

@@ -105,7 +105,7 @@ class Searcher:
         return similar
 
     def _exact(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        """The k best by the similarities that are told, whatever a matrix product makes of their last bits."""
+        """The k best by the similarities that are reported, whatever a matrix product makes of their last bits."""
         best, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         unsettled, wanted = np.arange(len(queries)), min(k + SPARE, len(self._base))
         while len(unsettled):

@@ -6,7 +6,7 @@ Two properties make the result the same to the bit for any number of members, th
   them without rounding, so the order in which rows, threads and members are added does not matter, and a row that
   changes its cluster is taken off one sum and put on another without a trace.
 - **Near ties are settled in float64.** Which of two centroids is nearer can depend, in the last bits of float32, on the
-  shape of the matrix product that told; where it is that close, the row is looked at again.
+  shape of the matrix product; where it is that close, the row is looked at again.
 
 Work that cannot change anything is left out, with bounds in the manner of Hamerly (2010). For each row an upper bound
 is kept of its similarity to all centroids but its own; a similarity to a unit row changes by no more than the centroid

@@ -174,7 +174,7 @@ def test_a_tar_that_is_none(lvd, config_file, tmp_path):
     (tmp_path / "pool.tar").write_bytes(b"x" * 2000)
     line = one_line(lvd("curate", config_file(pool=[str(tmp_path / "pool.tar")]), "--out", tmp_path / "run"))
     assert line.startswith(f"{tmp_path / 'pool.tar'}: is not a readable tar (")
-    assert line.endswith("; mend or leave out this shard")
+    assert line.endswith("; fix or leave out this shard")
 
 
 FOLDERS = {"pool": "pool", "seeds": "seeds/x", "references": "references/x", "exclude": "excludes/x"}
@@ -204,7 +204,7 @@ def test_a_dataset_whose_images_all_fail(lvd, config_file, dataset, tmp_path, ke
     assert "Traceback" not in answer.err
     assert answer.err.splitlines()[-1] == (  # behind the lines of progress
         f"lvd: {path}: none of its 2 images can be used (1 empty_body, 1 not_an_image); "
-        "mend the dataset, or the setting that drops them"
+        "fix the dataset, or the setting that drops them"
     )
     assert answer.err.count("lvd: ") == 1
 
@@ -266,7 +266,7 @@ def test_seeds_that_embed_to_nothing(lvd, config_file, dataset, finished, tmp_pa
     assert answer.code == 2
     assert answer.err.splitlines()[-1] == (
         "lvd: seeds/white: none of its 3 images can be used (3 non_finite); "
-        "mend the dataset, or the setting that drops them"
+        "fix the dataset, or the setting that drops them"
     )
     assert not (finished / "seeds" / "white" / "clusters").exists()
     assert not (finished / "selection").exists()

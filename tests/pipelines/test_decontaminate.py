@@ -585,7 +585,7 @@ def test_a_truncated_shard_is_one_clear_error(shards, reference, tmp_path, lvd):
     answer = lvd("decontaminate", dataset, "--against", reference, "--out", tmp_path / "out", *sets())
     assert answer.code == 2
     assert answer.err.count("\n") == 1
-    assert "001.tar: is not a readable tar (unexpected end of data); mend or leave out this shard" in answer.err
+    assert "001.tar: is not a readable tar (unexpected end of data); fix or leave out this shard" in answer.err
 
 
 def test_a_shard_that_changes_after_it_was_read_is_not_carried(shards, reference, tmp_path):

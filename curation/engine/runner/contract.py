@@ -40,7 +40,7 @@ class Runner(Protocol):
 
         Raises:
             PartsFailed: some parts failed twice; raised after all the others are done.
-            UserError: a worker met something that only the user can mend.
+            UserError: a worker met something that only the user can fix.
         """
 
     def run_step(self, step: Step) -> None:

@@ -19,7 +19,7 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What a worker is told of its GPU.
+    """What a worker knows of its GPU.
 
     Attributes:
         number: which of those that it sees.

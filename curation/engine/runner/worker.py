@@ -23,7 +23,7 @@ KILLED = "its worker was killed, perhaps for lack of memory"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How an attempt at a part ended: no problem, or one, and whether only the user can mend it."""
+    """How an attempt at a part ended: no problem, or one, and whether only the user can fix it."""
 
     problem: str | None = None
     is_users: bool = False

@@ -50,7 +50,7 @@ def read_records(path: str, wanted: ContentFilter, tally: Tally | None = None) -
 
 
 def read_records_at(path: str, positions: Sequence[int], wanted: ContentFilter) -> Iterator[Record]:
-    """The records at positions that `read_records` told, in ascending order; those that are not there are left out.
+    """The records at positions that `read_records` gave, in ascending order; those that are not there are left out.
 
     A WARC file is read there and nowhere else; an ARC file up to the last of them.
 

@@ -90,7 +90,7 @@ class Classifier:
         if len(self._labels) != model.num_classes:
             raise ModelError(
                 f"model {settings.model}: names {len(self._labels)} labels for {model.num_classes} classes; "
-                "mend its config.json"
+                "fix its config.json"
             )
         self._device = device()
         self._batches = Batches(self._settings.model, self._settings.batch, self._device)

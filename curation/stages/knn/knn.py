@@ -273,7 +273,7 @@ class Knn:
 
 
 class SearchPass:
-    """One pass: the nearest images of one partition, laid over those of the partitions before it in its lane."""
+    """One pass: the nearest images of one partition, merged with those of the partitions before it in its lane."""
 
     def __init__(self, near: Knn, partition: int) -> None:
         self.collection = near.collection
