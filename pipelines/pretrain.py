@@ -7,6 +7,8 @@ from typing import Any
 
 from curation.dinov2.config import PretrainConfig, load_pretrain_config, parse_pretrain_config
 from curation.dinov2.train import Result, replay, train
+from curation.run.log import logged
+from curation.run.store import Store
 
 __all__ = ["pretrain", "replay"]
 
@@ -35,4 +37,8 @@ def pretrain(
         config = parse_pretrain_config(config)
     elif not isinstance(config, PretrainConfig):
         config = load_pretrain_config(config)
-    return train(config if out is None else config.model_copy(update={"out": os.fspath(out)}))
+    config = config if out is None else config.model_copy(update={"out": os.fspath(out)})
+    if os.environ.get("RANK", "0") != "0":  # of several processes one keeps the log
+        return train(config)
+    with logged(Store(config.out)):
+        return train(config)

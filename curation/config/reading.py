@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from curation.config.renamed import ROLES, renamed_keys
 from curation.config.run import Config
+from curation.config.shipped import Job, config_file, shipped_configs
 from curation.config.yaml_text import parse_yaml
 from curation.errors import ConfigError, cause_of
 
@@ -37,16 +38,19 @@ def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
     return parse_settings(Config, values, where)
 
 
-def load_settings(kind: type[Kind], path: str | Path, overrides: Iterable[str] = ()) -> Kind:
-    """Read a YAML file, apply `a.b=value` overrides, and check everything once.
+def load_settings(kind: type[Kind], path: str | Path, overrides: Iterable[str] = (), *, job: Job = "curate") -> Kind:
+    """Read a YAML file, or a config that lvd ships for the job, apply `a.b=value` overrides, and check everything once.
 
     Raises:
         ConfigError: the file is missing, is no YAML mapping, or a setting is unknown or of the wrong type.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = config_file(path, job).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({cause_of(error)}); name a YAML config file") from error
+        raise ConfigError(
+            f"{path}: cannot be read ({cause_of(error)}); name a YAML config file, or one of "
+            f"{', '.join(shipped_configs(job))}, which lvd ships"
+        ) from error
     values = parse_yaml(text, str(path))
     required = [name for name, field in kind.model_fields.items() if field.is_required()]
     if values is None and not required:  # all defaults

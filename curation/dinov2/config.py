@@ -317,8 +317,8 @@ class PretrainConfig(Settings):
 
 
 def load_pretrain_config(path: str | Path, overrides: Iterable[str] = ()) -> PretrainConfig:
-    """Read a YAML file and apply `a.b=value` overrides (values are YAML); ConfigError as `curation.config` has it."""
-    return load_settings(PretrainConfig, path, overrides)
+    """Read a YAML file, or a config that lvd ships, and apply `a.b=value` overrides; ConfigError as `load_settings`."""
+    return load_settings(PretrainConfig, path, overrides, job="pretrain")
 
 
 def parse_pretrain_config(

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from curation.dinov2.config import LogConfig
-from curation.errors import ConfigError
+from curation.errors import needs_extra
+from curation.run.log import logged_stage
 
 __all__ = ["Recorder"]
 
 Line = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -37,6 +41,7 @@ class Recorder:
             disable=not (active and self.console.is_terminal),
         )
         self.task = self.progress.add_task("pretrain", total=total, completed=start, note="")
+        self._stage = logged_stage("pretrain", total - start, "steps")
         self._board: Any = None
         self._wandb: Any = None
 
@@ -44,12 +49,15 @@ class Recorder:
         if self.active:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._forget_later_lines()
+            self._stage.__enter__()
             self._open_boards()
         self.progress.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.progress.stop()
+        if self.active:
+            self._stage.__exit__(kind, error, tb)
         if self._board is not None:
             self._board.close()
         if self._wandb is not None:
@@ -75,7 +83,9 @@ class Recorder:
             self._wandb.log(numbers, step=step)
 
     def say(self, text: str) -> None:
-        """Show a line of text to the user."""
+        """Show a line of text to the user, and keep it in the log."""
+        if self.active:
+            logger.info("%s", text)
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _forget_later_lines(self) -> None:
@@ -95,16 +105,10 @@ class Recorder:
 
     def _open_boards(self) -> None:
         if self.settings.tensorboard:
-            board = _need("torch.utils.tensorboard", "log.tensorboard", "tensorboard")
+            with needs_extra("train", "log.tensorboard"):
+                board = importlib.import_module("torch.utils.tensorboard")
             self._board = board.SummaryWriter(str(self.path.parent / "tensorboard"))
         if self.settings.wandb is not None:
-            self._wandb = _need("wandb", "log.wandb", "wandb").init(
-                project=self.settings.wandb, dir=str(self.path.parent)
-            )
-
-
-def _need(module: str, setting: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"{setting}: {package} is not installed; pip install {package}, or unset it") from error
+            with needs_extra("train", "log.wandb"):
+                wandb = importlib.import_module("wandb")
+            self._wandb = wandb.init(project=self.settings.wandb, dir=str(self.path.parent))

@@ -15,6 +15,7 @@ from curation.engine.progress import Progress
 from curation.engine.runner import Runner, Task
 from curation.engine.work import FitWork, GlobalWork, PartWork, Step, TableWork
 from curation.errors import UserError
+from curation.run.log import logged_stage
 from curation.run.parts import Collection, Ledger
 
 __all__ = ["Execution"]
@@ -60,7 +61,8 @@ class Execution:
         ]
         if not tasks:
             return
-        with self._progress.stage(name, sum(map(_rows, tasks))) as bar:
+        rows = sum(map(_rows, tasks))
+        with logged_stage(name, rows), self._progress.stage(name, rows) as bar:
             for done in self._runner.run_tasks(tasks):
                 bar.advance(_rows(done), _verdict(done))
 
@@ -68,7 +70,7 @@ class Execution:
         """Run a step that needs all parts at once, if it is out of date."""
         if step.is_current():
             return
-        with self._progress.stage(name, 0):
+        with logged_stage(name), self._progress.stage(name, 0):
             if isinstance(step, FitWork) and step.iterates:
                 self._runner.run_group(step)
             else:

@@ -16,7 +16,7 @@ from curation.errors import DatasetError
 from curation.formats import folder, parquet, tars
 from curation.formats.row import ListedRow
 from curation.formats.warc.path_lists import is_path_list, read_path_list
-from curation.run.store import filesystem, is_url
+from curation.run.store import filesystem, is_url, reaching
 
 __all__ = ["Kind", "dataset_files", "detect", "link_files", "list_rows", "resolve"]
 
@@ -119,10 +119,11 @@ def _files(data: str) -> list[str]:
     files: list[str] = []
     for pattern in braceexpand.braceexpand(data):
         if is_url(pattern):
-            fs, inner = filesystem(pattern)
-            result = sorted(fs.unstrip_protocol(name) for name in fs.glob(inner)) if "*" in inner else [pattern]
+            with reaching(pattern):
+                fs, inner = filesystem(pattern)
+                result = sorted(fs.unstrip_protocol(name) for name in fs.glob(inner)) if "*" in inner else [pattern]
+                missing = not result or ("*" not in inner and not fs.exists(inner))
             files += result
-            missing = not result or ("*" not in inner and not fs.exists(inner))
         else:
             result = sorted(glob.glob(pattern)) if any(char in pattern for char in "*?[") else [pattern]
             files += [os.path.abspath(file) for file in result]
@@ -133,8 +134,9 @@ def _files(data: str) -> list[str]:
 
 
 def _is_folder(path: str) -> bool:
-    fs, inner = filesystem(path)
-    return bool(fs.isdir(inner))
+    with reaching(path):
+        fs, inner = filesystem(path)
+        return bool(fs.isdir(inner))
 
 
 def _leaf(path: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.crawl.links import canonical_url
+from curation.errors import needs_extra
 from curation.report.funnel import row_sets
 from curation.run.directory import Run
 from curation.run.parts import Collection
@@ -71,7 +71,7 @@ def _places(key: str) -> Iterator[tuple[str, str, pa.Scalar]]:
     """Stages, columns and values that a key can stand for."""
     text = pa.scalar(key.strip())
     yield from (("fetch", "path", text), ("selection", "path", text), ("export", "key", text))
-    if (url := canonical_url(key)) is not None:
+    if (url := _canonical_url(key)) is not None:
         yield from ((stage, "url", pa.scalar(url)) for stage in ("extract_urls", "fetch", "selection"))
         key = url_key(url).hex()
     try:
@@ -82,6 +82,14 @@ def _places(key: str) -> Iterator[tuple[str, str, pa.Scalar]]:
         yield from ((stage, "id", pa.scalar(value, pa.binary(16))) for stage in ("fetch", "selection"))
     if len(value) == 32:
         yield from ((stage, "sha256", pa.scalar(value, pa.binary(32))) for stage in ("fetch", "selection"))
+
+
+def _canonical_url(key: str) -> str | None:
+    if not key.strip().lower().startswith("http"):
+        return None
+    with needs_extra("crawl", key):
+        from curation.crawl.urls import canonical_url
+    return canonical_url(key)
 
 
 def _find(collection: Collection, stage: str, column: str, value: pa.Scalar) -> Iterator[tuple[int, int]]:

@@ -11,12 +11,17 @@ from collections.abc import Iterator
 
 from curation.config import Config, Role, dump_yaml, parse_config, parse_yaml
 from curation.errors import ConfigError, RunError
+from curation.run.log import logged
 from curation.run.parts import Collection
 from curation.run.store import Store
 
 __all__ = ["Run", "role_of"]
 
 CONFIG = "config.yaml"
+LAYOUT = 2
+"""Of the files in a run: raised when runs of before cannot be continued or read."""
+HEADER = "# A run of lvd, layout "
+"""How the first line of a run's config begins; the layout's number follows."""
 
 
 class Run:
@@ -51,11 +56,19 @@ class Run:
             raise RunError(f"{self.store.root}: is not empty and holds no run; choose another `out`")
         self.store.sweep()
         if stored != self.config:
-            self.store.write_bytes(CONFIG, self.config.to_yaml().encode())
+            self.store.write_bytes(CONFIG, f"{HEADER}{LAYOUT}\n{self.config.to_yaml()}".encode())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes on this machine from working on the run at the same time. A killed one holds no lock."""
+        """Work on the run: its log is written, and other processes on this machine are kept from it meanwhile.
+
+        A killed process holds no lock.
+        """
+        with self._alone(), logged(self.store):
+            yield
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
         if not self.store.is_local:
             yield
             return
@@ -149,9 +162,23 @@ def _stored_config(store: Store) -> Config | None:
     if not store.exists(CONFIG):
         return None
     try:
-        return parse_config(parse_yaml(store.read_bytes(CONFIG), CONFIG), CONFIG)
+        text = store.read_bytes(CONFIG)
+        values = parse_yaml(text, CONFIG)
+        _check_layout(store, text, values)
+        return parse_config(values, CONFIG)
     except (TypeError, ValueError, ConfigError) as error:
         cause = " ".join(str(error).split())
         raise RunError(
             f"{store.url(CONFIG)}: is not the config of a run of this version ({cause}); choose another `out`"
         ) from error
+
+
+def _check_layout(store: Store, text: bytes, values: object) -> None:
+    """Refuse a run of another layout; what is no run's config, of whatever layout, is for the checks that follow."""
+    first = text.partition(b"\n")[0].decode("utf-8", "replace")
+    layout = first.removeprefix(HEADER) if first.startswith(HEADER) else "1"  # the first layout had no number
+    if isinstance(values, dict) and {"pool", "seeds"} <= values.keys() and layout != str(LAYOUT):
+        raise RunError(
+            f"{store.root}: is a run of layout {layout}, which this lvd does not read (its own is {LAYOUT}); use the "
+            "version that made it, or choose another --out"
+        )

@@ -10,16 +10,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import IO
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from curation.errors import RunError
+from curation.errors import ExtraError, LvdError, RunError, StoreError, cause_of
 
-__all__ = ["Store", "filesystem", "is_url", "read_range"]
+__all__ = ["Store", "filesystem", "is_url", "reaching", "read_range"]
 
 _TEMPORARY = ".tmp-"
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""The extra of lvd that brings a protocol."""
 
 
 def is_url(path: str) -> bool:
@@ -28,9 +30,45 @@ def is_url(path: str) -> bool:
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The filesystem that a path or URL lives on, and its path there."""
-    fs, path = fsspec.core.url_to_fs(url)
-    return fs, path
+    """The filesystem that a path or URL lives on, and its path there.
+
+    Raises:
+        ExtraError: the protocol needs a package that is not installed.
+        StoreError: the protocol is unknown, or its server cannot be reached.
+    """
+    with reaching(url):
+        fs, path = fsspec.core.url_to_fs(url)
+        return fs, path
+
+
+@contextlib.contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turn what a remote filesystem raises in the block into one line; what is missing there stays FileNotFoundError.
+
+    Raises:
+        ExtraError, StoreError: as `filesystem`.
+    """
+    try:
+        yield
+    except (LvdError, FileNotFoundError, NotADirectoryError):
+        raise
+    except Exception as error:  # every fsspec backend has its own kinds
+        if not is_url(url):
+            raise
+        protocol = url.partition("://")[0].rpartition("::")[2]
+        if isinstance(error, ImportError):
+            extra = _EXTRAS.get(protocol)
+            remedy = f"run `pip install 'lvd[{extra}]'`" if extra else "install it"
+            raise ExtraError(
+                f"{url}: {protocol}:// needs a package that is missing ({cause_of(error)}); {remedy}"
+            ) from (error)
+        if protocol not in fsspec.available_protocols():
+            raise StoreError(
+                f"{url}: {protocol}:// is no protocol that is known; name a local path, or a URL such as s3://bucket/folder"
+            ) from error
+        raise StoreError(
+            f"{url}: cannot be reached ({cause_of(error)}); check the address, the network and the credentials"
+        ) from error
 
 
 class Store:
@@ -54,27 +92,29 @@ class Store:
         return f"{self._base}/{name}" if name else self._base
 
     def exists(self, name: str) -> bool:
-        return bool(self._fs.exists(self.path(name)))
+        with reaching(self.root):
+            return bool(self._fs.exists(self.path(name)))
 
     def size(self, name: str) -> int:
         return int(self._fs.size(self.path(name)))
 
     def names(self, folder: str = "") -> list[str]:
         """Sorted names of the files in a folder, without temporary ones; empty where there is no such folder."""
-        try:
-            entries = self._fs.ls(self.path(folder), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        entries = self._entries(folder)
         names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file")
         return sorted(name for name in names if not name.startswith(_TEMPORARY))
 
     def folders(self, folder: str = "") -> list[str]:
         """Sorted names of the folders in a folder."""
+        entries = self._entries(folder)
+        return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+
+    def _entries(self, folder: str) -> list[dict[str, Any]]:
         try:
-            entries = self._fs.ls(self.path(folder), detail=True)
+            with reaching(self.root):
+                return list(self._fs.ls(self.path(folder), detail=True))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading; seekable."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from curation.config import Config, load_config, parse_config, parse_overrides
-from curation.errors import ConfigError, LvdError
+from curation.errors import ConfigError, LvdError, needs_extra
 from curation.report.funnel import funnel
 from curation.report.merges import merges_text, read_merges
 from curation.report.merges_page import merges_page
@@ -18,7 +18,16 @@ from curation.report.verify import verify
 from curation.report.why import why
 from curation.run.directory import Run
 from curation.stages.select.selection import read_composition
-from pipelines.commands.shared import JsonOption, RunArgument, SetOption, app, console, print_json, print_line
+from pipelines.commands.shared import (
+    JsonOption,
+    RunArgument,
+    SetOption,
+    VerboseOption,
+    app,
+    console,
+    print_json,
+    print_line,
+)
 from pipelines.commands.tables import print_composition, print_funnel, print_trail, trail_fields
 from pipelines.curate import curate, steps
 from pipelines.names import named
@@ -57,6 +66,7 @@ def curate_command(
         bool, typer.Option("--retry-failed", help="Try again to fetch what failed for a passing reason.")
     ] = False,
     ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster.")] = None,
+    verbose: VerboseOption = False,
 ) -> None:
     """Curate a dataset: crawl, filter, remove duplicates, embed, cluster, retrieve by seeds, write shards.
 
@@ -84,9 +94,11 @@ def demo_command(
     pretrain: Annotated[
         bool, typer.Option("--pretrain/--no-pretrain", help="Train on its shards for some seconds at the end.")
     ] = True,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run the main job on a small web made here, and check it: no network, no GPU, no downloads."""
-    from pipelines.demo.run import demo
+    with needs_extra("crawl", "lvd demo"):
+        from pipelines.demo.run import demo
     from pipelines.demo.show import show
 
     result = demo(out, overrides=set_ or [], report=Terminal())

@@ -10,7 +10,7 @@ from curation.config import parse_overrides
 from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
 from curation.errors import ConfigError
-from pipelines.commands.shared import SetOption, app, console, print_line
+from pipelines.commands.shared import SetOption, VerboseOption, app, console, print_line
 from pipelines.progress import Terminal
 
 __all__: list[str] = []
@@ -41,6 +41,7 @@ def decontaminate_command(
         bool, typer.Option("--copy", help="Copy files that are kept whole, rather than hard-link.")
     ] = False,
     set_: SetOption = None,
+    verbose: VerboseOption = False,
 ) -> None:
     """Remove the images of a dataset that are copies of reference images, and certify it.
 

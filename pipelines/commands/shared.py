@@ -1,12 +1,25 @@
 """What all commands share: the app, common options, and how to print."""
 
 import json
+import logging
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-__all__ = ["JsonOption", "RunArgument", "SetOption", "app", "console", "print_json", "print_line"]
+from curation.run.log import STAGES
+
+__all__ = [
+    "JsonOption",
+    "RunArgument",
+    "SetOption",
+    "VerboseOption",
+    "app",
+    "console",
+    "print_json",
+    "print_line",
+    "terminal_log",
+]
 
 app = typer.Typer(
     help="Curate image datasets for self-supervised learning the way LVD-142M was made, and pretrain on them.",
@@ -20,6 +33,23 @@ console = Console(highlight=False)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its URL.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given again.")
+]
+terminal_log = logging.StreamHandler()
+"""Shows what is logged: errors, or with `--verbose` what goes into the run's log, but for what is shown otherwise."""
+SHOWN_OTHERWISE = ("curation.dinov2.record", "curation.run.log", STAGES)
+terminal_log.addFilter(lambda record: record.name not in SHOWN_OTHERWISE)
+
+
+def _show_more(verbose: bool) -> None:
+    if verbose:
+        terminal_log.setLevel(min(terminal_log.level, logging.INFO))
+
+
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", callback=_show_more, expose_value=False, help="Show warnings and tracebacks, as log.txt has them."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from curation.errors import ConfigError
-from pipelines.commands.shared import JsonOption, SetOption, app, console, print_json, print_line
+from pipelines.commands.shared import JsonOption, SetOption, VerboseOption, app, console, print_json, print_line
 
 __all__: list[str] = []
 
@@ -25,6 +25,7 @@ def pretrain_command(
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Where checkpoints and logs go.")] = None,
     set_: SetOption = None,
     replay: Annotated[str | None, typer.Option(metavar="FILE", help="Run a step again that failed.")] = None,
+    verbose: VerboseOption = False,
 ) -> None:
     """Pretrain DINOv2 on shards, an image folder or Parquet files. Run it again to continue a run that was stopped."""
     from curation.dinov2.config import load_pretrain_config

@@ -12,13 +12,14 @@ from statistics import fmean
 
 import torch
 
+from curation.config.shipped import FOLDER as CONFIGS
 from curation.dinov2.config import load_pretrain_config
 from curation.dinov2.train import train
 from curation.errors import RunError
 
 __all__ = ["CONFIG", "FOLDER", "LOSSES", "Pretraining", "pretrain_on_shards"]
 
-CONFIG = Path(__file__).parents[2] / "configs" / "pretrain" / "demo.yaml"
+CONFIG = CONFIGS / "pretrain" / "demo.yaml"
 FOLDER = "pretrain-demo"
 """In the run directory."""
 LOSSES = ("loss/total", "loss/dino", "loss/ibot")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.config import Config, load_config
+from curation.config.shipped import FOLDER as CONFIGS
 from curation.engine.progress import Progress, Quiet
 from curation.errors import RunError
 from curation.run.directory import Run
@@ -20,7 +21,7 @@ from pipelines.demo.web import Web, make_web
 
 __all__ = ["CONFIG", "Demo", "demo"]
 
-CONFIG = Path(__file__).parents[2] / "configs" / "curate" / "demo.yaml"
+CONFIG = CONFIGS / "curate" / "demo.yaml"
 VERSION = 1
 """Of the web: raised when the same seed gives another one."""
 

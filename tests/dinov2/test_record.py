@@ -8,7 +8,7 @@ import pytest
 
 from curation.dinov2.config import LogConfig
 from curation.dinov2.record import Recorder
-from curation.errors import ConfigError
+from curation.errors import ExtraError
 
 
 def recorder(out: Path, start: int = 0, active: bool = True, **settings: object) -> Recorder:
@@ -39,18 +39,20 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "module", "message"),
+    ("settings", "module", "setting"),
     [
-        ({"tensorboard": True}, "torch.utils.tensorboard", "tensorboard is not installed; pip install tensorboard"),
-        ({"wandb": "project"}, "wandb", "wandb is not installed; pip install wandb"),
+        ({"tensorboard": True}, "torch.utils.tensorboard", "log.tensorboard"),
+        ({"wandb": "project"}, "wandb", "log.wandb"),
     ],
 )
 def test_a_board_that_is_not_installed_is_one_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], module: str, message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], module: str, setting: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=message), recorder(tmp_path, **settings):
+    with pytest.raises(ExtraError) as caught, recorder(tmp_path, **settings):
         pass
+    line = f"{setting}: needs {module}, which is not installed; run `pip install 'lvd[train]'`"
+    assert str(caught.value) == line
 
 
 def test_boards_get_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from curation.dinov2.checkpoint import load_state
 from curation.dinov2.config import PretrainConfig
 from curation.dinov2.train import Trainer, replay, train
 from curation.errors import ConfigError, LvdError, RunError
+from tests.matrix import first_of
 
 from .data.made import shards
 
@@ -110,7 +111,7 @@ train(load_pretrain_config(sys.argv[1]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device", ["cpu", "model"])
+@pytest.mark.parametrize("device", first_of("cpu", "model"))
 def test_a_run_killed_three_times_ends_with_the_losses_of_one_that_was_not(tmp_path: Path, device: str) -> None:
     long = {"epochs": 20, "epoch_length": 3}
     whole = config(tmp_path, optim=long, augment={"device": device})

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
-import curation.stages.ingest.fetch
+import curation.crawl.fetch
 from curation.config import CrawlConfig, ImageConfig
 from curation.crawl.fetch import Fetched
 from curation.drops import Dropped, DropReason
@@ -191,7 +191,7 @@ def test_what_is_scaled_beside_the_fetch_comes_out_in_the_order_of_arrival(
         for at, url in enumerate(asked):
             yield at, Dropped(DropReason.TIMEOUT) if url == urls[5] else Fetched(bodies[url], url, 200, 0.1)
 
-    monkeypatch.setattr(curation.stages.ingest.fetch, "fetch_all", fetch_all)
+    monkeypatch.setattr(curation.crawl.fetch, "fetch_all", fetch_all)
     monkeypatch.setattr(curation.stages.ingest.fetch, "MAX_AHEAD", 3)
     config = configure(
         pool=[str(pool)],

@@ -18,6 +18,7 @@ from curation.dinov2.export import export_backbone
 from curation.dinov2.model import build_model
 from curation.errors import ModelError
 from curation.models import open_embedder
+from tests.matrix import first_of
 
 SMALL = {"arch": "vits", "width": 24, "depth": 2, "heads": 2, "patch": 14, "layerscale": 0.1}
 
@@ -110,7 +111,7 @@ def test_pooling_takes_the_class_token_the_mean_of_patches_or_each_at_length_one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("registers", [0, 4])
+@pytest.mark.parametrize("registers", first_of(4, 0))
 def test_vectors_are_those_of_the_exported_file_in_timm(tmp_path, images, registers):
     """At timm's size of these models, 518 pixels."""
     full = {"width": None, "depth": None, "heads": None, "registers": registers}

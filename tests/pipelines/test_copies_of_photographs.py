@@ -15,6 +15,7 @@ from curation.engine.runner.inline import InlineRunner
 from curation.report.merges import read_merges
 from pipelines.curate import curate
 from pipelines.demo.photographs import open_photograph
+from tests.matrix import first_of
 
 SIDE = 256
 BOX = (0.1, 0.2, 0.8, 0.9)
@@ -174,7 +175,7 @@ def test_parts_shuffled_among_workers_give_the_same_files(configure, run, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", first_of(3, 1))
 def test_any_number_of_processes_gives_the_same_files(configure, run, tmp_path, workers):
     runner = {"kind": "processes", "workers": workers}
     other = curate(configure(runner=runner), str(tmp_path / "run"), until="dedup")
@@ -224,8 +225,8 @@ curate(parse_config(json.loads(sys.argv[1])), sys.argv[2], until="dedup")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("moment", first_of("before", "after"))
+@pytest.mark.parametrize("stage", first_of(*STAGES))
 def test_a_run_killed_in_any_of_its_stages_goes_on_to_the_same_files(configure, run, tmp_path, stage, moment):
     """Killed as the second part of a stage is put in place."""
     config = configure()

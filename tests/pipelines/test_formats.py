@@ -17,6 +17,7 @@ from aiohttp import web
 from curation.report.funnel import funnel
 from curation.report.verify import verify
 from pipelines.curate import curate
+from tests.matrix import first_of
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_local_datasets_give_the_selection_of_a_folder(select, expected, images,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", REMOTE, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("write", first_of(*REMOTE), ids=lambda write: write.__name__)
 def test_urls_are_fetched_and_give_the_selection_of_a_folder(select, expected, images, tmp_path, write):
     with serving(images) as port:
         crawl = {
@@ -180,7 +181,7 @@ def test_shards_read_back_with_webdataset(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("streaming", first_of(True, False))
 def test_shards_read_back_with_hugging_face_datasets(finished, tmp_path, streaming):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what datasets does with files and processes is not ours
@@ -198,7 +199,7 @@ def test_shards_read_back_with_hugging_face_datasets(finished, tmp_path, streami
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", first_of(3, 1))
 def test_processes_write_the_shards_of_the_inline_runner(configure, finished, tmp_path, shards_of, workers):
     run = curate(configure(runner={"kind": "processes", "workers": workers}), str(tmp_path / "pool"))
     assert shards_of(tmp_path / "pool") == shards_of(finished)
@@ -206,7 +207,7 @@ def test_processes_write_the_shards_of_the_inline_runner(configure, finished, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", first_of(2, 1))
 def test_ray_with_any_number_of_workers_writes_the_shards_of_the_inline_runner(
     configure, finished, tmp_path, shards_of, workers, monkeypatch
 ):

@@ -11,10 +11,9 @@ import pytest
 
 from curation.report.verify import verify
 from pipelines.curate import curate
+from tests.matrix import first_of
 
 pytestmark = pytest.mark.slow
-
-MOMENTS = 10
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +63,21 @@ def kill_at(processes, config, root, files, delay):
     return killed
 
 
-def test_a_run_killed_at_ten_moments_ends_in_the_same_bytes(processes, configure, tmp_path, finished, shards_of):
+@pytest.mark.parametrize("moments", first_of(3, 10))
+def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(
+    processes, configure, tmp_path, finished, shards_of, moments
+):
     undisturbed, total = shards_of(finished), len(files_of(finished))
     rng = random.Random(0)
     killed = 0
-    for moment in range(MOMENTS):
+    for moment in range(moments):
         root = tmp_path / f"run-{moment}"
-        killed += kill_at(processes, configure(), root, 1 + moment * (total - 2) // MOMENTS, rng.uniform(0, 0.02))
+        killed += kill_at(processes, configure(), root, 1 + moment * (total - 2) // moments, rng.uniform(0, 0.02))
         run = curate(configure(), str(root))
         assert shards_of(root) == undisturbed, f"killed at moment {moment}"
         assert list(verify(run)) == []
         assert not list(root.rglob(".tmp-*"))
-    assert killed >= MOMENTS - 2  # the last ones may come too late
+    assert killed >= moments - 2  # the last ones may come too late
 
 
 def test_a_run_killed_again_and_again_gets_on_and_ends_in_the_same_bytes(

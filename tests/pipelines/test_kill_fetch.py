@@ -12,6 +12,7 @@ import pytest
 from curation.formats.shards import tar_members
 from curation.run.directory import Run
 from pipelines.curate import curate
+from tests.matrix import first_of
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +72,7 @@ def whole_files(root):
     return names
 
 
-@pytest.mark.parametrize("killed_at", [3, 14, 25, 39])
+@pytest.mark.parametrize("killed_at", first_of(14, 3, 25, 39))
 def test_finished_parts_stay_and_only_the_others_are_fetched_again(site, configure, tmp_path, killed_at):
     pool = tmp_path / "urls.txt"
     port = site.server_address[1]

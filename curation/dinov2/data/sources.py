@@ -15,7 +15,7 @@ from curation.errors import DatasetError
 from curation.formats.dataset import Kind, resolve
 from curation.formats.folder import list_folder
 from curation.formats.manifest import Manifest, Shard, check_sizes, open_manifest
-from curation.run.store import filesystem
+from curation.run.store import filesystem, reaching
 
 __all__ = ["Source", "WeightedSource", "open_sources"]
 
@@ -68,8 +68,10 @@ def open_sources(config: SourceConfig, *, cache: str | None = None) -> list[Weig
             that is given a weight.
     """
     path = config.path.rstrip("/").removesuffix("/manifest.json")
-    fs, root = filesystem(path)
-    if fs.exists(f"{root}/manifest.json"):
+    with reaching(path):
+        fs, root = filesystem(path)
+        has_manifest = fs.exists(f"{root}/manifest.json")
+    if has_manifest:
         return _weighted(config, path, open_manifest(path), cache)
     opened = _without_manifest(config, path, cache)
     if config.weights:

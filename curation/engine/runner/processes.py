@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
@@ -165,6 +166,7 @@ def _serve(pipe: Connection, threads: int) -> None:
             raised = error
         except Exception as error:
             raised = _WorkerError(f"{type(error).__name__}: {error}")
+            raised.add_note(traceback.format_exc())
         pipe.send((value, raised))
 
 

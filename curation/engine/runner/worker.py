@@ -3,8 +3,9 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -13,9 +14,12 @@ from curation.engine.runner.contract import Step, Task
 from curation.engine.runner.gpus import Gpu, Key, cores
 from curation.engine.work import GpuWork, PartWork
 from curation.errors import PartsFailed, UserError
+from curation.run.log import Message, relay, relayed
 from curation.search.worker_group import Partition
 
 __all__ = ["KILLED", "Answer", "Host", "Key", "Worker", "cores", "limit_threads", "run_alone", "with_retries"]
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 2
 KILLED = "its worker was killed, perhaps for lack of memory"
@@ -27,6 +31,10 @@ class Answer:
 
     problem: str | None = None
     is_users: bool = False
+    trace: str = ""
+    """The traceback of a problem that is nobody's mistake."""
+    messages: tuple[Message, ...] = ()
+    """What a worker of another process logged meanwhile."""
 
 
 class Worker:
@@ -38,6 +46,11 @@ class Worker:
         self._ready: set[int] = set()
 
     def attempt(self, work: int, part: int, gpu: Gpu | None = None) -> Answer:
+        with relayed() as messages:
+            answer = self._attempt(work, part, gpu)
+        return replace(answer, messages=tuple(messages))
+
+    def _attempt(self, work: int, part: int, gpu: Gpu | None) -> Answer:
         try:
             limit_threads(self._threads)
             if gpu is not None:
@@ -50,8 +63,8 @@ class Worker:
         except UserError as error:
             return Answer(str(error), is_users=True)
         except Exception as error:
-            logging.getLogger(__name__).debug("part %d failed", part, exc_info=True)
-            return Answer(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return Answer(cause, trace=traceback.format_exc().rstrip())
 
 
 class Host:
@@ -116,12 +129,14 @@ def with_retries(
     for _ in range(ATTEMPTS):
         failures = {}
         for key, answer in attempt(works, todo) if todo else ():
+            relay(answer.messages)
             if answer.problem is None:
                 yield Task(works[key[0]], key[1])
             elif answer.is_users:
                 raise UserError(answer.problem)
             else:
                 failures[key] = answer.problem
+                logger.warning("%s: %s\n%s", _file(works[key[0]], key[1]), answer.problem, answer.trace)
         todo = sorted(failures)
     if failures:
         raise PartsFailed({_file(works[work], part): cause for (work, part), cause in failures.items()})

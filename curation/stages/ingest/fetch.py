@@ -14,12 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from curation.config import CrawlConfig, ImageConfig
-from curation.crawl.archived import take_archived
-from curation.crawl.fetch import fetch_all
-from curation.crawl.robots import RobotsMemory
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.graph import Site
+from curation.errors import needs_extra
 from curation.formats.parquet import read_image_rows
 from curation.formats.shards import TarWriter
 from curation.imaging.decode import identify
@@ -86,7 +84,7 @@ class Fetch:
         return cls(site.config.crawl, site.config.image)
 
     def setup(self) -> None:
-        self._robots = RobotsMemory()
+        self._robots: Any = None
 
     def process(self, rows: pa.Table, place: Place) -> Output:
         return self.bring_in(rows.to_pylist(), place, f"images/part-{place.part:05d}.tar")
@@ -156,6 +154,11 @@ class Fetch:
             for row, data in read_image_rows(file, sorted(positions)):
                 yield positions[row], data
         to_fetch = [at for at in to_store if listed[at]["url"] is not None]
+        if not to_fetch:
+            return
+        with needs_extra("crawl", "URLs"):
+            from curation.crawl.fetch import fetch_all
+            from curation.crawl.robots import RobotsMemory
         if self._crawl.prefer_archived:
             taken = set()
             for at, picture in self._archived(listed, to_fetch):
@@ -163,11 +166,14 @@ class Fetch:
                 yield at, picture
             to_fetch = [at for at in to_fetch if at not in taken]
         if to_fetch:
+            self._robots = self._robots or RobotsMemory()
             for at, outcome in fetch_all([listed[at]["url"] for at in to_fetch], self._crawl, self._robots):
                 yield to_fetch[at], outcome if isinstance(outcome, Dropped) else outcome.body
 
     def _archived(self, listed: Sequence[Row], wanted: Sequence[int]) -> Iterator[Arrival]:
         """Pictures that the crawl file of their own page holds."""
+        from curation.crawl.archived import take_archived
+
         by_file: dict[str, list[int]] = defaultdict(list)
         for at in wanted:
             if listed[at]["archived"] is not None:

@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-import curation.stages.ingest.fetch
+import curation.crawl.fetch
 from curation.crawl.fetch import Fetched
 from pipelines.curate import curate
 
@@ -34,7 +34,7 @@ def test_only_pictures_that_the_file_lacks_are_asked_for(prefer, monkeypatch, ph
         asked.extend(urls)
         yield from ((at, Fetched(pictures[url], url, 200, 0.0)) for at, url in enumerate(urls))
 
-    monkeypatch.setattr(curation.stages.ingest.fetch, "fetch_all", fetch_all)
+    monkeypatch.setattr(curation.crawl.fetch, "fetch_all", fetch_all)
     config = configure(pool=[str(crawl)], crawl={"prefer_archived": prefer})
     run = curate(config, str(tmp_path / "run"), until="fetch")
     assert sorted(asked) == sorted(set(pictures) - set(archived) if prefer else pictures)

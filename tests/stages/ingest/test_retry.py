@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import curation.stages.ingest.fetch
+import curation.crawl.fetch
 from curation.crawl.fetch import Fetched
 from curation.drops import Dropped, DropReason
 from curation.report.verify import verify
@@ -34,7 +34,7 @@ class Internet:
 @pytest.fixture
 def internet(monkeypatch, photo, encoded) -> Internet:
     internet = Internet({url: encoded(photo(number)) for number, url in enumerate(URLS)})
-    monkeypatch.setattr(curation.stages.ingest.fetch, "fetch_all", internet.fetch_all)
+    monkeypatch.setattr(curation.crawl.fetch, "fetch_all", internet.fetch_all)
     return internet
 
 
