@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from curation.config import CrawlConfig, ImageConfig, ModelConfig, RunnerConfig
 from curation.engine.image_pass import ImageWork
 from curation.engine.runner import Runner, Task, open_runner
-from curation.engine.work import TableWork
+from curation.engine.work import GlobalWork, TableWork
 from curation.formats.dataset import list_rows
 from curation.formats.row import tables_of
 from curation.models import open_embedder
@@ -40,7 +40,7 @@ from curation.run.store import Store
 from curation.stages.concepts.embed import Embed
 from curation.stages.filters.decode import Decode
 from curation.stages.ingest.fetch import Fetch
-from curation.stages.ingest.list import append_parts
+from curation.stages.ingest.list import List
 from curation.stages.knn.vectors import VECTOR
 
 BATCHES = (8, 64)
@@ -115,7 +115,8 @@ def ours(runner: Runner, folder: Path, scratch: Path, settings: ModelConfig, wor
     """Seconds of the stage alone: listing the folder and reading sizes comes before."""
     collection, limits = Collection(Store(str(scratch)), "pool"), ImageConfig()
     rows = list(list_rows(str(folder)))
-    append_parts(collection, tables_of(iter(rows)), -(-len(rows) // (2 * workers)), seed=0)
+    most = -(-len(rows) // (2 * workers))
+    GlobalWork(collection, List(collection, tables_of(iter(rows)), most, 0)).run()
     before = TableWork(collection, Fetch(CrawlConfig(), limits), 0)
     for part in collection.parts("list"):
         before.run(part)

@@ -31,10 +31,11 @@ import pyarrow as pa
 
 from curation.config import DedupConfig
 from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.work import TableWork
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.search.knn import Searcher, build_index
-from curation.stages.knn.knn import COPY_KNN, KnnWork
+from curation.stages.knn.knn import COPY_KNN, Knn
 from curation.stages.knn.pool_index import PoolIndex
 from curation.stages.knn.vectors import VECTOR
 
@@ -191,7 +192,7 @@ def work(options: argparse.Namespace, what: str, folder: str, partitions: str) -
     assert len(index.partitions) == int(partitions), (
         f"{options.images} images are no {partitions} partitions of whole parts"
     )
-    near = KnnWork(COPY_KNN, pool, index, after="copy_descriptors", neighbours=options.neighbours)
+    near = Knn(COPY_KNN, pool, index, after="copy_descriptors", neighbours=options.neighbours)
     parts = pool.parts("copy_descriptors")[: options.blocks]
     for part in parts:
         pool.remove(COPY_KNN.name, part)
@@ -201,11 +202,12 @@ def work(options: argparse.Namespace, what: str, folder: str, partitions: str) -
             index.run()
         seconds, recall = time.monotonic() - started, math.nan
     else:
-        for some in [*near.passes(), [near]]:
+        for some in [*near.passes(), [TableWork(pool, near, 0)]]:
             for each in some:
                 each.setup()
                 for part in parts:
                     each.run(part)
+        near.forget_lanes()
         seconds = (time.monotonic() - started) * len(pool.parts("copy_descriptors")) / len(parts)
         reported = [
             pool.read(COPY_KNN.name, part, ["neighbour_recall"])["neighbour_recall"].to_pylist() for part in parts

@@ -26,7 +26,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.config import CLASSICAL_CONCEPT, COPY_SMALL, ImageConfig, ModelConfig, SeedConfig
+from curation.config import COPY_SMALL, ImageConfig, ModelConfig, SeedConfig
+from curation.config.concepts import CLASSICAL_CONCEPT
 from curation.drops import Dropped
 from curation.imaging.decode import Pixels, decode
 from curation.models import ClassicalDescriptor, Embedder, open_embedder

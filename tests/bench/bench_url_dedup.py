@@ -21,11 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.engine.contract import Output, commit_output
+from curation.engine.work import GlobalWork
 from curation.run.parts import Collection
 from curation.run.store import Store
-from curation.stages.ingest.dedup_urls import find_repeats
+from curation.stages.ingest.dedup_urls import DedupUrls
 from curation.stages.ingest.extract_urls import EXTRACT_URLS, listed_links, url_key
-from curation.stages.ingest.list import append_parts
+from curation.stages.ingest.list import List
 
 REPEATED = 0.4
 
@@ -74,19 +75,22 @@ def measure(folder: Path) -> dict[str, float]:
     store = Store(str(folder))
     links = Collection(store, "pool/crawl")
     started = time.perf_counter()
-    find_repeats(links)
+    GlobalWork(links, DedupUrls(links)).run()
     between = time.perf_counter()
     tables = (
         listed_links(
-            links.read("extract_urls", part, EXTRACT_URLS.schema.names).filter(
+            links.read("extract_urls", part, EXTRACT_URLS.adds.names).filter(
                 links.read("dedup_urls", part, ["live"])["live"]
             )
         )
         for part in links.parts("dedup_urls")
     )
-    distinct = append_parts(Collection(store, "pool"), tables, 10_000, seed=0)
+    pool = Collection(store, "pool")
+    GlobalWork(pool, List(pool, tables, 10_000, 0)).run()
     ended = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    footers = [pool.footer("list", part) for part in pool.parts("list")]
+    distinct = sum(footer.rows for footer in footers if footer)
     return {"dedup": between - started, "listing": ended - between, "distinct": distinct, "peak": peak}
 
 

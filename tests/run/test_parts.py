@@ -155,7 +155,7 @@ ONE = StageSpec("one", 1, None, {}, pa.schema([("a", pa.int64())]), {})
 
 def two(**changes):
     fields = {"name": "two", "version": 1, "after": "one", "reads": {"one": ["a"]}, "settings": {"x": 1}}
-    return StageSpec(**({"schema": pa.schema([])} | fields | changes))
+    return StageSpec(**({"adds": pa.schema([])} | fields | changes))
 
 
 def make_first(collection, live_in=(True, True, True), drops=None, digest="first"):
