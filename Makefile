@@ -38,7 +38,7 @@ lint: $(READY)  ## format, lint, types, import layers
 
 check: lint test test-slow  ## what CI runs
 
-format: $(READY)  ## format and mend what ruff can mend
+format: $(READY)  ## format and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

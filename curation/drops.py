@@ -90,3 +90,6 @@ class Dropped:
 
     reason: DropReason
     detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason.meaning} ({self.detail})" if self.detail else self.reason.meaning

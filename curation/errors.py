@@ -4,6 +4,7 @@
     ├── PartsFailed          some parts could not be made; the others are kept
     └── UserError            exit code 2: one line that says what, where and what to do
         ├── ConfigError      a setting that cannot be meant
+        │   └── ArgumentError  the same of an argument; the command line calls it by its option
         ├── DatasetError     a dataset that is missing, empty or of no known kind
         ├── ModelError       weights that cannot be had or are not what they should be
         └── RunError         a run directory that is locked, damaged or another run's
@@ -13,7 +14,17 @@ A bad sample is none of these: it is a drop, with a reason (see `curation.drops`
 
 from collections.abc import Mapping
 
-__all__ = ["ConfigError", "DatasetError", "LvdError", "ModelError", "PartsFailed", "RunError", "UserError", "cause_of"]
+__all__ = [
+    "ArgumentError",
+    "ConfigError",
+    "DatasetError",
+    "LvdError",
+    "ModelError",
+    "PartsFailed",
+    "RunError",
+    "UserError",
+    "cause_of",
+]
 
 
 def cause_of(error: BaseException, limit: int = 200) -> str:
@@ -47,13 +58,28 @@ class PartsFailed(LvdError):  # noqa: N818, as PartsFailedError would say it twi
 
 
 class UserError(LvdError):
-    """Something that the user can mend; nothing was lost or overwritten."""
+    """Something that the user can fix; nothing was lost or overwritten."""
 
     exit_code = 2
 
 
 class ConfigError(UserError):
     """A setting is unknown, of the wrong type or contradicts another."""
+
+
+class ArgumentError(ConfigError):
+    """An argument of a call that cannot be meant.
+
+    Attributes:
+        argument: its name; where the call came from the command line, `lvd` says the option instead.
+    """
+
+    def __init__(self, argument: str, value: object, problem: str) -> None:
+        self.argument, self._rest = argument, (value, problem)
+        super().__init__(f"{argument} {value}: {problem}")
+
+    def __reduce__(self) -> tuple[type["ArgumentError"], tuple[str, object, str]]:
+        return ArgumentError, (self.argument, *self._rest)
 
 
 class DatasetError(UserError):

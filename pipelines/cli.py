@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import pipelines.commands.decontamination
 import pipelines.commands.planning
 import pipelines.commands.training  # noqa: F401, as importing a group adds its commands
 from curation import __version__
-from curation.errors import LvdError
+from curation.errors import ArgumentError, LvdError
 from pipelines.commands.shared import app, print_line
 
 __all__ = ["app", "main"]
@@ -33,12 +34,17 @@ def main() -> None:
         print(f"lvd: {error.format_message()}; see `lvd {' '.join(sys.argv[1:2])} --help`", file=sys.stderr)
         code = 2
     except LvdError as error:
-        print(f"lvd: {error}", file=sys.stderr)
+        print(f"lvd: {'--' if isinstance(error, ArgumentError) else ''}{_as_options(str(error))}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("lvd: stopped; finished parts are kept, run the same command again to continue", file=sys.stderr)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_options(text: str) -> str:
+    """Arguments that a message names, by their options."""
+    return re.sub(r"`(against|in-place|out|until)`", r"--\1", text)
 
 
 def _version(value: bool) -> None:

@@ -6,38 +6,39 @@ dataset again without those that go, and says what was done. As there, running t
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from curation.config import Config, laid_over, parse_config, parse_overrides
+from curation.config import Config, laid_over, parse_config
 from curation.decontaminate import folder
 from curation.decontaminate.certificate import Action, Certificate, write_certificate
 from curation.decontaminate.certificate_page import page_of, page_pairs
 from curation.decontaminate.certify import make_certificate
-from curation.decontaminate.plan import VERDICTS, Unreadable, settle
-from curation.decontaminate.replace import ReplaceWork, check_replaceable, is_replaced, mark_replaced
-from curation.decontaminate.target import Source, open_source
-from curation.decontaminate.write import CleanWork
-from curation.engine.runner import Runner, Task, open_runner
+from curation.decontaminate.pictures import read_pictures, write_pictures
+from curation.decontaminate.replace import Replace, check_replaceable, is_replaced, mark_replaced
+from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.verdicts import Unreadable, settle
+from curation.decontaminate.write import Write
+from curation.engine.execution import Execution
+from curation.engine.graph import Job
+from curation.engine.progress import Progress, Quiet
+from curation.engine.runner import open_runner
+from curation.engine.work import TableWork
 from curation.errors import ConfigError, RunError
 from curation.formats.dataset import Kind
-from curation.report.thumbnails import Thumbnails, keep_thumbnails
+from curation.pipeline import DECONTAMINATE
+from curation.report.thumbnails import Thumbnails, make_thumbnails
 from curation.run.directory import Run
 from curation.run.parts import Collection, Ledger
 from curation.run.store import Store, is_url
-from curation.stages.dedup.reference_knn import ReferenceKnn
-from curation.stages.knn.bias import Offsets
-from pipelines.curate import STEPS, Curation, check_inputs
+from pipelines.curate import check_inputs
 from pipelines.names import named
-from pipelines.progress import Quiet, Report
 
 __all__ = ["decontaminate", "settings_for"]
 
 SECTIONS = ("seed", "parts", "runner", "image", "hash", "copy_descriptors", "dedup")
-"""What `--set` may change: the rest of a config has no bearing on this job."""
-NEAREST = 5
-"""Dataset images that the certificate names for each reference image."""
+"""What `settings` may change: the rest of a config has no bearing on this job."""
 RUN, DATA = "run", "data"
 FILES = (RUN, DATA, "certificate.json", "certificate.html", "removed.jsonl")
 
@@ -47,30 +48,30 @@ def decontaminate(
     against: Sequence[str],
     out: str,
     *,
-    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
     action: Action = "write",
     unreadable: Unreadable = "keep",
     link: bool = True,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Certificate:
     """Find and remove the images of a dataset that are copies of reference images, or continue to.
 
     Args:
         dataset: a folder of images, WebDataset tars, or Parquet files with images.
         against: reference sets, each of any of these kinds.
-        action: write the dataset again without copies, only list them, or rewrite shards where they lie.
+        action: write the dataset again without copies, only list them, or rewrite shards in place.
         out: a folder for the clean dataset (`data/`), the certificate, and the work files (`run/`).
-        overrides: `key=value` settings, as in `lvd curate --set`.
+        settings: what differs from the defaults, nested as in a config file: `{"dedup": {"verify": "off"}}`.
         unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
         link: hard links instead of copies, where a file is carried whole and the file system can.
 
     Raises:
-        UserError: something that the user can mend; what is finished stays, and nothing is overwritten.
+        UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
     if unreadable not in get_args(Unreadable):
-        raise ConfigError(f"--unreadable {unreadable}: should be {' or '.join(get_args(Unreadable))}")
-    config = settings_for(dataset, against, overrides)
+        raise ConfigError(f"unreadable {unreadable}: should be {' or '.join(get_args(Unreadable))}")
+    config = settings_for(dataset, against, settings or {})
     source = open_source(dataset)
     for item in config.references:
         open_source(item.data)
@@ -78,25 +79,24 @@ def decontaminate(
         check_replaceable(source)
     _check_out(Store(out), source)
     run = Run(f"{out.rstrip('/')}/{RUN}", config)
-    check_inputs(run)
+    check_inputs(Job(run, DECONTAMINATE))
     with run.locked():
         run.begin()
         return _Decontamination(run, Store(out), source, action, unreadable, link, report or Quiet()).do()
 
 
-def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] = ()) -> Config:
+def settings_for(dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:
     """The settings of a run that compares a dataset with references and does nothing else.
 
     Raises:
-        ConfigError: there is no reference, or an override names a setting that has no bearing on this job.
+        ConfigError: there is no reference, or a change names a setting that has no bearing on this job.
     """
     if not against:
-        raise ConfigError("--against: missing; name the images that must not be in the dataset, as in --against test/")
-    changes = parse_overrides(overrides)
+        raise ConfigError("`against`: missing; name the images that must not be in the dataset")
     if others := [name for name in changes if name not in SECTIONS]:
-        raise ConfigError(f"--set {others[0]}: no setting of lvd decontaminate; those begin with {', '.join(SECTIONS)}")
+        raise ConfigError(f"{others[0]}: no setting of lvd decontaminate; those begin with {', '.join(SECTIONS)}")
     if isinstance(dedup := changes.get("dedup"), dict) and "self" in dedup:
-        raise ConfigError("--set dedup.self: is about copies within a dataset, which lvd decontaminate leaves alone")
+        raise ConfigError("dedup.self: is about copies within a dataset, which lvd decontaminate leaves alone")
     values: dict[str, Any] = {
         "pool": [dataset],
         "seeds": [],
@@ -108,9 +108,7 @@ def settings_for(dataset: str, against: Sequence[str], overrides: Sequence[str] 
     }
     config = parse_config(laid_over(values, changes), where="lvd decontaminate")
     if config.image.metadata != "keep" or config.image.max_side is not None:
-        raise ConfigError(
-            "--set image: metadata and max_side change images; lvd decontaminate carries them as they are"
-        )
+        raise ConfigError("image: metadata and max_side change images; lvd decontaminate carries them as they are")
     return config
 
 
@@ -120,12 +118,12 @@ def _check_out(out: Store, source: Source) -> None:
     strangers = sorted(set(result) - set(FILES))
     if strangers or (result and not out.exists(f"{RUN}/config.yaml")):
         what = (strangers or sorted(result))[0]
-        raise RunError(f"{out.root}: is not empty and holds no run of lvd decontaminate ({what}); choose another --out")
+        raise RunError(f"{out.root}: is not empty and holds no run of lvd decontaminate ({what}); choose another `out`")
     if out.is_local and not is_url(source.data):
         inside = os.path.realpath(out.path())
         for file in source.files:
             if os.path.isdir(file) and os.path.commonpath([inside, os.path.realpath(file)]) == os.path.realpath(file):
-                raise RunError(f"{out.root}: lies inside the dataset {source.data}; choose another --out")
+                raise RunError(f"{out.root}: lies inside the dataset {source.data}; choose another `out`")
 
 
 @dataclass
@@ -138,17 +136,18 @@ class _Decontamination:
     action: Action
     unreadable: Unreadable
     link: bool
-    report: Report
+    report: Progress
 
     def do(self) -> Certificate:
         self._check_earlier()
         with open_runner(self.run.config.runner) as runner:
-            self._compare(runner)
+            execution = Execution(Job(self.run, DECONTAMINATE), runner, self.report)
+            execution.do()
             replaced = is_replaced(self._clean)
             settle(self.run.pool, self._clean, self.source, self.unreadable, is_replaced=replaced)
             certificate = self._certify()
             exhibits = self._exhibit(certificate)  # before shards are rewritten in place
-            self._write(runner)
+            self._write(execution)
         certificate = certificate.with_written(self._clean)
         write_certificate(self.out, certificate)
         self.out.write_bytes("certificate.html", page_of(certificate, exhibits).encode())
@@ -157,53 +156,34 @@ class _Decontamination:
     def _check_earlier(self) -> None:
         """What an earlier call did with this run must go together with what this one is to do."""
         if is_replaced(self._clean) and self.action != "in-place":
-            raise RunError(f"{self.out.root}: this run rewrites the dataset in place; choose another --out")
+            raise RunError(f"{self.out.root}: this run rewrites the dataset in place; choose another `out`")
         if self.action != "write" and self.out.folders(DATA) + self.out.names(DATA):
-            raise RunError(f"{self.out.root}: holds a dataset that this run wrote; choose another --out")
-
-    def _compare(self, runner: Runner) -> None:
-        """The steps of `lvd curate` up to `dedup`, and the nearest images of each reference image."""
-        steps = STEPS[: STEPS.index("dedup") + 1]
-        Curation(self.run, runner, self.report, steps, retry_failed=False).do()
-        references = [self.run.references(item.name) for item in self.run.config.references]
-        offsets = Offsets.of(self.run.pool, self.run.config.dedup.normalise)
-        matches = ReferenceKnn(self.run.pool, references, NEAREST, offsets)
-        if not matches.is_current():
-            with self.report.stage("nearest images", 0):
-                runner.run_step(matches)
+            raise RunError(f"{self.out.root}: holds a dataset that this run wrote; choose another `out`")
 
     def _certify(self) -> Certificate:
         passed_over = folder.passed_over(self.source.files[0]) if self.source.kind is Kind.FOLDER else {}
         return make_certificate(self.run, self._clean, self.source, self.action, self.unreadable, passed_over)
 
     def _exhibit(self, certificate: Certificate) -> Thumbnails:
-        """What the page shows of the images."""
-        pairs = page_pairs(certificate)
+        """What the page shows of the images; kept in the run."""
+        pairs, stored = page_pairs(certificate), read_pictures(self.run)
         with self.report.stage("certificate", sum(1 + len(others) for others in pairs.values())) as bar:
-            return keep_thumbnails(self.run, pairs, lambda images: bar.advance(images, Ledger(images, images)))
+            made = make_thumbnails(self.run, pairs, stored, lambda images: bar.advance(images, Ledger(images, images)))
+        if made != stored:
+            write_pictures(self.run, made)
+        return made
 
-    def _write(self, runner: Runner) -> None:
+    def _write(self, execution: Execution) -> None:
         """The clean dataset: each part that is not there yet."""
-        work: CleanWork | ReplaceWork
+        stage: Write | Replace
         if self.action == "list":
             return
         if self.action == "in-place":
             mark_replaced(self._clean)
-            work = ReplaceWork(self._clean, self.source)
+            stage = Replace(self._clean, self.source)
         else:
-            work = CleanWork(self._clean, self.source, Store(f"{self.out.root}/{DATA}"), link=self.link)
-        tasks = [Task(work, part) for part in self._clean.parts(VERDICTS.name) if not work.is_current(part)]
-        if not tasks:
-            return
-        rows = {task.part: self._verdicts(task.part) for task in tasks}
-        with self.report.stage("write", sum(ledger.live_in for ledger in rows.values())) as bar:
-            for done in runner.run_tasks(tasks):
-                bar.advance(rows[done.part].live_in, rows[done.part])
-
-    def _verdicts(self, part: int) -> Ledger:
-        footer = self._clean.footer(VERDICTS.name, part)
-        assert footer is not None
-        return footer.ledger
+            stage = Write(self._clean, self.source, Store(f"{self.out.root}/{DATA}"), link=self.link)
+        execution.run_parts("write", [TableWork(self._clean, stage, self.run.config.seed)])
 
     @property
     def _clean(self) -> Collection:

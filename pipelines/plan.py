@@ -1,7 +1,7 @@
-"""What a run will bring in and cost, before it is made."""
+"""What a run will bring in and cost."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from curation.config import BALANCED, Config, SeedConfig
@@ -12,6 +12,8 @@ from curation.stages.concepts.hierarchy import level_counts
 __all__ = ["Cost", "Machine", "Plan", "PlanRow", "plan", "readable"]
 
 GIGA = 1e9
+_Estimate = tuple[float, float, float, str]
+"""Images that a stage looks at, seconds on all nodes, bytes that it leaves for each image, how that was estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one step takes: hours on all nodes, bytes that it leaves, and how that was reckoned."""
+    """What one step takes: hours on all nodes, bytes that it leaves, and how that was estimated."""
 
     step: str
     images: float
@@ -89,7 +91,7 @@ class Plan:
 
 
 def plan(config: Config, images: float | None = None, nodes: int = 1, machine: Machine | None = None) -> Plan:
-    """What the seed sets bring in, and what a run over a pool of so many fetched images costs.
+    """What the seed sets bring in, and what a run over a pool of `images` fetched images costs.
 
     Raises:
         ConfigError: a seed set cannot be counted and `plan.images` does not name it.
@@ -105,7 +107,7 @@ def plan(config: Config, images: float | None = None, nodes: int = 1, machine: M
         return Plan(rows, [])
     if images < 1 or nodes < 1:
         raise ConfigError(f"--images {images:g} --nodes {nodes}: both must be at least 1")
-    return Plan(rows, _costs(config, rows, images, sum(counted.values()), nodes, machine or Machine()))
+    return Plan(rows, _costs(_Work(config, rows, images, sum(counted.values()), nodes, machine or Machine())))
 
 
 def _count(config: Config, seed: SeedConfig) -> int:
@@ -151,98 +153,135 @@ def _balanced(config: Config, images: float | None) -> PlanRow:
     return PlanRow("", BALANCED, pool, picks, picks, unique, exact=bool(pool))
 
 
-def _tree_work(config: Config, kept: float, lowest: int, dim: int) -> tuple[float, int, str]:
-    """Operations for the hierarchy (every k-means of every level, the assignment of all images), bytes an image."""
-    levels = config.hierarchy.levels or level_counts(lowest)
-    rounds, iterations = config.hierarchy.resamplings, config.clusters.iterations
-    rows = min(kept, levels[0] * config.clusters.sample_per_cluster)
-    products = 2.0 * dim * levels[0] * kept
+@dataclass(frozen=True)
+class _Work:
+    """What the costs of all steps are estimated from: the run, and the machines that it runs on.
+
+    Attributes:
+        images: of the pool, once fetched.
+        seeds: images of all seed sets.
+        kept: images of the pool that dedup keeps.
+        clusters: of the k-means, or of the lowest level of the hierarchy.
+    """
+
+    config: Config
+    rows: Sequence[PlanRow]
+    images: float
+    seeds: int
+    nodes: int
+    machine: Machine
+
+    @property
+    def kept(self) -> float:
+        return self.images * self.config.plan.kept
+
+    @property
+    def clusters(self) -> int:
+        return self.config.clusters.count or min(100_000, max(1, int(self.kept) // 100))
+
+    @property
+    def cores(self) -> int:
+        return self.nodes * self.machine.cores
+
+    def on_cores(self, operations: float) -> tuple[float, str]:
+        """Seconds that all cores take, and how many there are."""
+        rate = self.machine.core_gflops
+        return operations / (self.cores * rate * GIGA), f"{self.cores} cores at {rate:g} Gflop/s"
+
+    def on_gpus(self, operations: float) -> tuple[float, str]:
+        """Seconds that all GPUs take, or all cores where there is no GPU."""
+        gpus, rate = self.nodes * self.machine.gpus, self.machine.gpu_tflops
+        if not gpus:
+            return self.on_cores(operations)
+        return operations / (gpus * rate * 1000 * GIGA), f"{gpus} GPUs at {rate:g} Tflop/s"
+
+    def over_network(self, size: float) -> float:
+        """Seconds that so many bytes take."""
+        return size / (self.nodes * self.machine.network_gbit * GIGA / 8)
+
+
+def _fetch(work: _Work) -> _Estimate:
+    size, gbit = work.machine.image_bytes, work.machine.network_gbit
+    how = f"{size:,.0f} bytes each over {work.nodes} x {gbit:g} Gbit/s; hosts may be slower"
+    return (work.images, work.over_network(work.images * size), size + 300, how)
+
+
+def _decode(work: _Work) -> _Estimate:
+    """The pass over pixels, up to copy descriptors."""
+    rate = work.machine.pass_images
+    how = f"with all stages up to copy_descriptors, {rate:g} images/s on each of {work.cores} cores"
+    return (work.images, work.images / (work.cores * rate), 2 * work.machine.copy_dim, how)
+
+
+def _copy_knn(work: _Work) -> _Estimate:
+    dim, probed = work.machine.copy_dim, work.machine.probed
+    seconds, by = work.on_cores(2 * work.images * work.images * probed * dim)
+    return (work.images, seconds, 64, f"each image against {probed:.1%} of the others, {dim}-d, {by}")
+
+
+def _embeddings(work: _Work) -> _Estimate:
+    images, gflop = work.kept + work.seeds, work.machine.embed_gflop
+    seconds, by = work.on_gpus(images * gflop * GIGA)
+    return (images, seconds, 2 * work.machine.dim, f"{gflop:g} Gflop each, {by}")
+
+
+def _clusters(work: _Work) -> _Estimate:
+    settings, count = work.config.clusters, work.clusters
+    sample = min(work.kept, count * settings.sample_per_cluster)
+    seconds, by = work.on_cores(2.0 * work.machine.dim * count * (sample * settings.iterations + work.kept))
+    how = f"{count:,} clusters, {settings.iterations} iterations over {sample:,.0f} images, one over all, {by}"
+    return (work.kept, seconds, 8, how)
+
+
+def _hierarchy(work: _Work) -> _Estimate:
+    """Every k-means of every level, and the assignment of all images."""
+    settings, iterations, dim = work.config.hierarchy, work.config.clusters.iterations, work.machine.dim
+    levels = settings.levels or level_counts(work.clusters)
+    rows = min(work.kept, levels[0] * work.config.clusters.sample_per_cluster)
+    products = 2.0 * dim * levels[0] * work.kept
     for count in levels:
-        nearest = config.hierarchy.nearest
-        share = 0.5 if nearest is None else min(1.0, nearest * count / rows)
-        products += 2.0 * dim * count * rows * (iterations + rounds * (1 + share * iterations))
+        share = 0.5 if settings.nearest is None else min(1.0, settings.nearest * count / rows)
+        products += 2.0 * dim * count * rows * (iterations + settings.resamplings * (1 + share * iterations))
         rows = count
+    seconds, by = work.on_cores(products)
     names = ", ".join(f"{count:,}" for count in levels)
-    return products, 4 * len(levels) + 4, f"levels of {names} clusters, {iterations} iterations, {rounds} resamplings"
+    how = f"levels of {names} clusters, {iterations} iterations, {settings.resamplings} resamplings, {by}"
+    return (work.kept, seconds, 4 * len(levels) + 4, how)
 
 
-def _costs(
-    config: Config, rows: Sequence[PlanRow], images: float, seeds: int, nodes: int, machine: Machine
-) -> list[Cost]:
-    cores, gpus = nodes * machine.cores, nodes * machine.gpus
-    on_cores = cores * machine.core_gflops * GIGA
-    by_cores = f"{cores} cores at {machine.core_gflops:g} Gflop/s"
-    on_gpus = gpus * machine.gpu_tflops * 1e12 if gpus else on_cores
-    by_gpus = f"{gpus} GPUs at {machine.gpu_tflops:g} Tflop/s" if gpus else by_cores
-    kept = images * config.plan.kept
-    count = config.clusters.count or min(100_000, max(1, int(kept) // 100))
-    sample = min(kept, count * config.clusters.sample_per_cluster)
-    products = 2.0 * machine.dim * count * (sample * config.clusters.iterations + kept)
-    queries = sum(row.images for row in rows if row.how == "sample")
-    chosen = sum(row.nominal for row in rows)
-    line = nodes * machine.network_gbit * GIGA / 8
-    tree, path, reported = _tree_work(config, kept, count, machine.dim)
+def _seed_knn(work: _Work) -> _Estimate:
+    sampled = [row for row in work.rows if row.how == "sample"]
+    queries, dim, probed = sum(row.images for row in sampled), work.machine.dim, work.machine.probed
+    seconds, by = work.on_cores(2 * queries * work.kept * probed * dim)
+    picks = sum(row.nominal for row in sampled) / max(1, queries)
+    return (queries, seconds, picks * 12, f"each seed image against {probed:.1%} of the pool, {dim}-d, {by}")
 
-    def cost(step: str, count: float, seconds: float, stored: float, how: str) -> Cost:
-        return Cost(step, count, seconds / 3600, stored, how)
 
+def _export(work: _Work) -> _Estimate:
+    size, chosen = work.machine.image_bytes, sum(row.nominal for row in work.rows)
+    how = "read and written once over the network"
+    return (chosen, work.over_network(chosen * size * 2), size + 1500, how)
+
+
+COSTS: Mapping[str, Callable[[_Work], _Estimate]] = {
+    "fetch": _fetch,
+    "decode": _decode,
+    "copy_knn": _copy_knn,
+    "embeddings": _embeddings,
+    "clusters": _clusters,
+    "hierarchy": _hierarchy,
+    "seed_knn": _seed_knn,
+    "export": _export,
+}
+"""The stages that cost anything worth naming, in order. Others are part of these, or take minutes."""
+
+
+def _costs(work: _Work) -> list[Cost]:
+    off = () if work.config.selection.balances else ("hierarchy",)
+    estimates = {stage: estimate(work) for stage, estimate in COSTS.items() if stage not in off}
     return [
-        cost(
-            "fetch",
-            images,
-            images * machine.image_bytes / line,
-            images * (machine.image_bytes + 300),
-            f"{machine.image_bytes:,.0f} bytes each "
-            f"over {nodes} x {machine.network_gbit:g} Gbit/s; hosts may be slower",
-        ),
-        cost(
-            "decode to copies",
-            images,
-            images / (cores * machine.pass_images),
-            images * 2 * machine.copy_dim,
-            f"{machine.pass_images:g} images/s on each of {cores} cores",
-        ),
-        cost(
-            "dedup",
-            images,
-            2 * images * images * machine.probed * machine.copy_dim / on_cores,
-            images * 64,
-            f"each image against {machine.probed:.1%} of the others, {machine.copy_dim}-d, {by_cores}",
-        ),
-        cost(
-            "embeddings",
-            kept + seeds,
-            (kept + seeds) * machine.embed_gflop * GIGA / on_gpus,
-            (kept + seeds) * 2 * machine.dim,
-            f"{machine.embed_gflop:g} Gflop each, {by_gpus}",
-        ),
-        cost(
-            "clusters",
-            kept,
-            products / on_cores,
-            kept * 8,
-            f"{count:,} clusters, {config.clusters.iterations} iterations over {sample:,.0f} images, "
-            f"one over all, {by_cores}",
-        ),
-        *(
-            [cost("hierarchy", kept, tree / on_cores, kept * path, f"{reported}, {by_cores}")]
-            if config.selection.balances
-            else []
-        ),
-        cost(
-            "seed_knn",
-            queries,
-            2 * queries * kept * machine.probed * machine.dim / on_cores,
-            sum(row.nominal for row in rows if row.how == "sample") * 12,
-            f"each seed image against {machine.probed:.1%} of the pool, {machine.dim}-d, {by_cores}",
-        ),
-        cost(
-            "export",
-            chosen,
-            chosen * machine.image_bytes * 2 / line,
-            chosen * (machine.image_bytes + 1500),
-            "read and written once over the network",
-        ),
+        Cost(stage, images, seconds / 3600, images * each, how)
+        for stage, (images, seconds, each, how) in estimates.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Train the small copy descriptor on photos of one's own."""
+"""Train the small copy descriptor on your own photos."""
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +11,16 @@ from PIL import Image
 from torch import Tensor
 
 from curation.config import ImageConfig
-from curation.errors import ConfigError, DatasetError
+from curation.engine.progress import Progress, Quiet
+from curation.errors import ArgumentError, DatasetError
 from curation.formats.dataset import detect, list_rows
-from curation.formats.parquet import read_image_rows
 from curation.formats.row import ListedRow
+from curation.formats.samples import read_bytes
 from curation.imaging.decode import Pixels, decode_image
 from curation.models.copy.files import read_weights
 from curation.models.copy.network import SmallCopyNet
 from curation.models.copy.training import Trainer, TrainSettings
 from curation.run.parts import Ledger
-from curation.run.store import read_range
-from pipelines.progress import Quiet, Report
 
 __all__ = ["Trained", "train_copy_descriptor"]
 
@@ -51,7 +50,7 @@ def train_copy_descriptor(
     start: str | None = None,
     limit: int = 20_000,
     workers: int = 1,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Trained:
     """Train to the end, going on from the state beside `out` if there is one.
 
@@ -72,11 +71,11 @@ def train_copy_descriptor(
     settings, report, path = settings or TrainSettings(), report or Quiet(), Path(out)
     state = path.with_name(path.name + ".state")
     if path.suffix != ".safetensors":
-        raise ConfigError(f"--out {out}: weights are written as safetensors; name a file that ends in .safetensors")
+        raise ArgumentError("out", out, "weights are written as safetensors; name a file that ends in .safetensors")
     if path.exists() and not state.exists():
-        raise ConfigError(f"--out {out}: is there already, from a finished run; remove it or name another file")
+        raise ArgumentError("out", out, "is there already, from a finished run; remove it or name another file")
     if not path.parent.is_dir():
-        raise ConfigError(f"--out {out}: {path.parent} is no folder; create it first")
+        raise ArgumentError("out", out, f"{path.parent} is no folder; create it first")
     photos, refused = _load(datasets, leave_out, limit, report)
     if len(photos) < settings.batch:
         raise DatasetError(
@@ -97,11 +96,11 @@ def _start(path: str | None, settings: TrainSettings) -> Mapping[str, Tensor] | 
     if path is None:
         return None
     if not Path(path).is_file():
-        raise ConfigError(f"--start {path}: is no file; give the weights of an earlier run")
-    return read_weights("--start", Path(path), SmallCopyNet(settings.backbone, settings.dim)).state_dict()
+        raise ArgumentError("start", path, "is no file; give the weights of an earlier run")
+    return read_weights("start", Path(path), SmallCopyNet(settings.backbone, settings.dim)).state_dict()
 
 
-def _run(trainer: Trainer, path: Path, state: Path, report: Report) -> float:
+def _run(trainer: Trainer, path: Path, state: Path, report: Progress) -> float:
     """Take the steps that are left, saving now and then; on Ctrl-C the step at hand is finished and saved first."""
     loss, batch = float("nan"), trainer.settings.batch
     left = trainer.settings.steps - trainer.step
@@ -132,7 +131,7 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _load(datasets: Sequence[str], leave_out: Sequence[str], limit: int, report: Report) -> tuple[list[Pixels], int]:
+def _load(datasets: Sequence[str], leave_out: Sequence[str], limit: int, report: Progress) -> tuple[list[Pixels], int]:
     """Photos as (H, W, 3) uint8, scaled down where larger, and how many files were no usable image."""
     rows: list[ListedRow] = []
     for data in datasets:
@@ -143,8 +142,8 @@ def _load(datasets: Sequence[str], leave_out: Sequence[str], limit: int, report:
         rows = [rows[index] for index in np.linspace(0, len(rows) - 1, limit).round().astype(int)]
     photos: list[Pixels] = []
     with report.stage("reading photos", len(rows)) as bar:
-        for row in rows:
-            image = decode_image(_bytes_of(row), ImageConfig(), PHOTO_SIDE)
+        for _, content in read_bytes(rows):
+            image = decode_image(content, ImageConfig(), PHOTO_SIDE)
             if isinstance(image, Image.Image):
                 photos.append(np.asarray(_scaled_down(image)))
             bar.advance(1, Ledger(0, 0))
@@ -153,16 +152,6 @@ def _load(datasets: Sequence[str], leave_out: Sequence[str], limit: int, report:
 
 def _is_left_out(path: str, leave_out: Sequence[str]) -> bool:
     return any(path == name or path.startswith(f"{name.rstrip('/')}/") for name in leave_out)
-
-
-def _bytes_of(row: ListedRow) -> bytes:
-    assert row.tar is not None
-    if row.row is not None:
-        return next(data for _, data in read_image_rows(row.tar, [row.row]))
-    try:
-        return read_range(row.tar, row.offset or 0, row.length or 0)
-    except OSError as error:
-        raise DatasetError(f"{row.tar}: cannot be read ({error.strerror or error}); check its permissions") from error
 
 
 def _scaled_down(image: Image.Image) -> Image.Image:

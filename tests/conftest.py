@@ -236,3 +236,16 @@ def small_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"architecture": "test_resnet", "num_classes": 2, "label_names": ["NSFW", "SFW"]}
     (folder / "config.json").write_text(json.dumps(config | {"pretrained_cfg": data | layers}))
     return folder
+
+
+@pytest.fixture
+def clustered() -> Callable[..., Any]:
+    """Draws unit vectors around centres, fp16."""
+
+    def draw(count: int, dim: int = 16, centres: int = 5, spread: float = 0.5, seed: int = 0) -> Any:
+        means = np.random.default_rng(99).normal(size=(centres, dim))
+        rng = np.random.default_rng(seed)
+        made = means[rng.integers(0, centres, count)] + spread * rng.normal(size=(count, dim))
+        return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
+
+    return draw

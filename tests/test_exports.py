@@ -8,7 +8,7 @@ import pytest
 import curation
 import pipelines
 from curation.drops import DropReason
-from curation.errors import LvdError, PartsFailed, UserError
+from curation.errors import ArgumentError, LvdError, PartsFailed, UserError
 
 MODULES = sorted(
     module.name
@@ -49,6 +49,8 @@ def test_errors_carry_their_exit_code_and_survive_pickling():
 
     assert LvdError("x").exit_code == 1
     assert UserError("x").exit_code == 2
+    mistake = pickle.loads(pickle.dumps(ArgumentError("out", "a b", "is no folder")))
+    assert (str(mistake), mistake.argument, mistake.exit_code) == ("out a b: is no folder", "out", 2)
     failed = PartsFailed({"b": "second", "a": "first"})
     again = pickle.loads(pickle.dumps(failed))
     assert (str(again), again.failures) == (str(failed), {"a": "first", "b": "second"})

@@ -1,4 +1,4 @@
-"""Datasets beside the pool: seeds, references, unwanted examples; and what a plan is told of them."""
+"""Datasets beside the pool: seeds, references, unwanted examples; and what a plan is given of them."""
 
 from typing import Annotated, Literal
 
@@ -55,7 +55,7 @@ class ExcludeConfig(Settings):
 
 
 class PlanConfig(Settings):
-    """What `lvd plan` is told of datasets that are not at hand; a run itself never looks at it."""
+    """What `lvd plan` is given of datasets that are not at hand; a run itself never looks at it."""
 
     images: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """Images of seed sets, by name; the others are counted where they lie."""

@@ -1,1 +1,1 @@
-"""Writes a dataset again without some of its images, in the form that it has: a folder, WebDataset tars, or Parquet."""
+"""Writes a dataset again without the images that leak, in its own form: a folder, WebDataset tars, or Parquet files."""

@@ -1,4 +1,4 @@
-"""The certificate of a decontaminated dataset: what was compared, what was found, what was removed and why.
+"""The certificate of a decontaminated dataset: what was compared, what was removed and why.
 
 It holds no dates or times, so the same images and settings give the same certificate.
 """
@@ -20,7 +20,7 @@ __all__ = [
     "Certificate",
     "Finding",
     "ImageName",
-    "Match",
+    "Neighbour",
     "ReferenceImage",
     "ReferenceSet",
     "write_certificate",
@@ -28,14 +28,14 @@ __all__ = [
 
 FORMAT = "lvd-certificate/1"
 Action = Literal["write", "list", "in-place"]
-"""What becomes of the dataset: written again without copies, left alone, or its shards rewritten where they lie."""
+"""What becomes of the dataset: written again without copies, left alone, or its shards rewritten in place."""
 Place = tuple[str, int, int]
 """Collection, part and row: where a run has an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """An image: its name within its dataset, the SHA-256 of its bytes (empty where none could be had), its place."""
+    """An image: its name within its dataset, the SHA-256 of its bytes (empty where it has none), its place."""
 
     name: str
     sha256: str
@@ -43,8 +43,8 @@ class ImageName:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """A dataset image that a reference image resembles."""
+class Neighbour:
+    """A dataset image that is among the most similar to a reference image."""
 
     image: ImageName
     similarity: float
@@ -62,7 +62,7 @@ class ReferenceImage:
     set: str
     image: ImageName
     unreadable: str | None
-    nearest: tuple[Match, ...]
+    nearest: tuple[Neighbour, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class ReferenceSet:
     """One reference set in numbers.
 
     Attributes:
-        found: its images that at least one dataset image is a copy of.
+        with_copies: its images that at least one dataset image is a copy of; "found" in the JSON.
         removed: dataset images that were removed as copies of its images.
         sha256: of its images and their names, as for the dataset.
     """
@@ -102,14 +102,14 @@ class ReferenceSet:
     kind: str
     images: int
     unreadable: int
-    result: int
+    with_copies: int
     removed: int
     sha256: str
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """All that is certified; `to_dict` is the JSON."""
+    """The whole certificate; `to_dict` is the JSON."""
 
     dataset: Mapping[str, Any]
     clean: Mapping[str, Any]
@@ -149,7 +149,7 @@ class Certificate:
             "dataset": dict(self.dataset),
             "clean": dict(self.clean),
             "counts": dict(self.counts),
-            "reference_sets": [asdict(item) for item in self.reference_sets],
+            "reference_sets": [self._reference_set(item) for item in self.reference_sets],
             "settings": dict(self.settings),
             "model": dict(self.model),
             "limits": list(self.limits),
@@ -174,12 +174,16 @@ class Certificate:
             fields["kept"] = item.kept
         return fields
 
+    def _reference_set(self, item: ReferenceSet) -> dict[str, Any]:
+        fields = asdict(item)
+        return {"found" if name == "with_copies" else name: value for name, value in fields.items()}
+
     def _reference(self, at: int) -> dict[str, Any]:
         item = self.reference_images[at]
         fields: dict[str, Any] = {"set": item.set, "name": item.image.name, "sha256": item.image.sha256}
         if item.unreadable:
             fields["unreadable"] = item.unreadable
-        fields["removed"] = [result.image.name for result in self.removed_by_reference.get(at, ())]
+        fields["removed"] = [copy.image.name for copy in self.removed_by_reference.get(at, ())]
         fields["nearest"] = [
             {
                 "name": match.image.name,

@@ -2,24 +2,24 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Int64Array
 from curation.decontaminate.certificate import (
     Action,
     Certificate,
     Finding,
     ImageName,
-    Match,
+    Neighbour,
     ReferenceImage,
     ReferenceSet,
 )
-from curation.decontaminate.plan import LEAK, VERDICTS, Unreadable, ordered_rows
-from curation.decontaminate.target import Source, open_source
+from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.verdicts import LEAK, VERDICTS, Unreadable, mask_of, ordered_rows
 from curation.drops import DropReason
 from curation.formats.dataset import Kind
 from curation.report.limits import limits_of
@@ -79,8 +79,8 @@ class _Images:
         self._parts = clean.parts(VERDICTS.name)
         self._pieces = [clean.read(VERDICTS.name, part) for part in self._parts]
         self.table = pa.concat_tables(self._pieces)
-        self.live = _mask(self.table["live"])
-        self._name_of = dict(zip(source.files, source.names, strict=True))
+        self.live = mask_of(self.table["live"])
+        self._name = _names_of(source)
         self._where = _positions(self.table, pool)
 
     def image(self, at: int) -> ImageName:
@@ -94,7 +94,7 @@ class _Images:
         """What is removed, and what could not be compared, each in the order of the dataset."""
         removed, unreadable = [], []
         columns = ["live", "drop_reason", "drop_detail", "unreadable", "detail", *(name for name, _ in LEAK)]
-        leaves = ~self.live | ~_mask(self.table["unreadable"].is_null())
+        leaves = ~self.live | ~mask_of(self.table["unreadable"].is_null())
         for at in np.flatnonzero(leaves).tolist():
             row = self.table.slice(at, 1).select(columns).to_pylist()[0]
             image = self.image(at)
@@ -103,7 +103,7 @@ class _Images:
             elif row["drop_reason"] == DropReason.SAMPLE_REMOVED:
                 removed.append(Finding(image, False, row["drop_reason"], row["drop_detail"] or ""))
             else:
-                number = numbers[row["reference"], row["component"]]
+                number = numbers[row["reference"], row["representative"]]
                 said = (row[name] for name in ("similarity", "link", "inliers", "mirrored"))
                 removed.append(Finding(image, False, row["drop_reason"], "", number, *said))
         return removed, unreadable
@@ -114,16 +114,13 @@ class _Images:
             {
                 "name": self._source.names[part],
                 "images": piece.num_rows,
-                "kept": int(_mask(piece["live"]).sum()),
+                "kept": int(mask_of(piece["live"]).sum()),
             }
             for part, piece in zip(self._parts, self._pieces, strict=True)
         ]
 
     def sha256(self, *, only_live: bool = False) -> str:
         return _digest(self.table.filter(self.table["live"]) if only_live else self.table, self._name)
-
-    def _name(self, row: Mapping[str, Any]) -> str:
-        return _name_of(self._name_of, self._source.kind, row)
 
 
 class _References:
@@ -134,23 +131,25 @@ class _References:
         self._set = name
         self._dataset = dataset
         self._source = open_source(next(item.data for item in run.config.references if item.name == name))
-        self._name_of = dict(zip(self._source.files, self._source.names, strict=True))
+        self._name = _names_of(self._source)
         self._table = ordered_rows(self._collection)
 
     def images(self) -> Iterator[tuple[bytes, ReferenceImage]]:
         """Id and image, in the order of the set."""
-        nearest = {part: self._collection.read("matches", part) for part in self._collection.parts("matches")}
+        nearest = {
+            part: self._collection.read("reference_knn", part) for part in self._collection.parts("reference_knn")
+        }
         for row in self._table.to_pylist():
             part, at = row["pool_part"], row["pool_row"]  # of this collection, whatever it is
             image = ImageName(self._name(row), _hex(row["sha256"]), (self._collection.path, part, at))
             matches = () if row["unreadable"] else tuple(self._matches(nearest[part].slice(at, 1).to_pylist()[0]))
             yield row["id"], ReferenceImage(self._set, image, row["unreadable"], matches)
 
-    def _matches(self, result: Mapping[str, Any]) -> Iterator[Match]:
+    def _matches(self, result: Mapping[str, Any]) -> Iterator[Neighbour]:
         places = zip(result["neighbour_part"], result["neighbour_row"], result["neighbour_similarity"], strict=True)
         for part, row, similarity in places:
             at = self._dataset.at(part, row)
-            yield Match(self._dataset.image(at), similarity, not self._dataset.live[at])
+            yield Neighbour(self._dataset.image(at), similarity, not self._dataset.live[at])
 
     def summary(self, listed: Sequence[ReferenceImage], removed: Sequence[Finding]) -> ReferenceSet:
         leaks = [item.reference for item in removed if item.reference is not None]
@@ -166,17 +165,16 @@ class _References:
             _digest(self._table, self._name),
         )
 
-    def _name(self, row: Mapping[str, Any]) -> str:
-        return _name_of(self._name_of, self._source.kind, row)
+
+def _names_of(source: Source) -> Callable[[Mapping[str, Any]], str]:
+    """How the image of a row is called within its dataset."""
+    if source.kind is Kind.FOLDER:
+        return lambda row: str(row["path"])
+    files = dict(zip(source.files, source.names, strict=True))
+    return lambda row: f"{files[row['tar']]}/{row['path'] if source.kind is Kind.TARS else row['row']}"
 
 
-def _name_of(files: Mapping[str, str], kind: Kind, row: Mapping[str, Any]) -> str:
-    if kind is Kind.FOLDER:
-        return str(row["path"])
-    return f"{files[row['tar']]}/{row['path'] if kind is Kind.TARS else row['row']}"
-
-
-def _digest(table: pa.Table, name: Any) -> str:
+def _digest(table: pa.Table, name: Callable[[Mapping[str, Any]], str]) -> str:
     """SHA-256 over a line for each image, in order: the SHA-256 of its bytes, two spaces, its name."""
     digest = hashlib.sha256()
     for batch in table.select(["tar", "path", "row", "sha256"]).to_batches(max_chunksize=65_536):
@@ -185,7 +183,7 @@ def _digest(table: pa.Table, name: Any) -> str:
     return digest.hexdigest()
 
 
-def _positions(table: pa.Table, pool: Collection) -> dict[int, npt.NDArray[np.int64]]:
+def _positions(table: pa.Table, pool: Collection) -> dict[int, Int64Array]:
     """Part -> (rows,) where each of its rows is in the table."""
     parts, rows = (table[name].to_numpy() for name in ("pool_part", "pool_row"))
     where = {}
@@ -240,10 +238,6 @@ def _model(run: Run) -> dict[str, Any]:
         "name": run.config.copy_descriptors.model,
         "fingerprint": open_embedder(run.config.copy_descriptors).fingerprint(),
     }
-
-
-def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _hex(value: bytes | None) -> str:

@@ -1,9 +1,9 @@
-"""Files of a folder in a second tree: hard links where they can be made, copies elsewhere."""
+"""Carries files into the clean dataset: as hard links where the file system allows, else as copies."""
 
 import contextlib
 import os
 
-from curation.decontaminate.target import checked_name
+from curation.decontaminate.source import checked_name
 from curation.run.store import Store, is_url
 
 __all__ = ["carry_file", "carry_link", "passed_over"]
@@ -16,14 +16,14 @@ def carry_file(path: str, store: Store, name: str, data: bytes, *, link: bool) -
         path: the file, a local path or URL.
         name: where it goes in `store`.
         data: its bytes.
-        link: whether a hard link will do; a copy is made where it cannot be.
+        link: make a hard link where the file system can; else a copy.
     """
     if not (link and carry_link(path, store, name)):
         store.write_bytes(checked_name(name), data)
 
 
 def carry_link(path: str, store: Store, name: str) -> bool:
-    """Make a hard link appear in the clean dataset, if the file system can; tell whether it did."""
+    """Make a hard link appear in the clean dataset, if the file system can; returns whether it did."""
     if is_url(path) or not store.is_local:
         return False
     target = store.path(checked_name(name))

@@ -1,20 +1,19 @@
-"""A Parquet file without some of its rows: the same schema, metadata, codecs and row groups."""
+"""A Parquet file that loses rows: the same schema, metadata, codecs and row groups."""
 
 from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.decontaminate.target import Hashing
+from curation.arrays import BoolArray
+from curation.decontaminate.hashing import Hashing
 
 __all__ = ["write_rows"]
 
 VERSIONS = {"1.0": "1.0", "2.4": "2.4", "2.6": "2.6"}
 
 
-def write_rows(source: IO[bytes], target: IO[bytes], kept: npt.NDArray[np.bool_]) -> Hashing:
+def write_rows(source: IO[bytes], target: IO[bytes], kept: BoolArray) -> Hashing:
     """Copy the rows of a Parquet file that are kept. A row group that loses all its rows is left out.
 
     Args:
@@ -53,5 +52,5 @@ def _options(metadata: Any) -> dict[str, Any]:
 
 
 def _codec(name: str) -> str:
-    """A codec that can be written: LZO can only be read, and by few."""
+    """The codec to write with: LZO can be read but not written."""
     return {"UNCOMPRESSED": "NONE", "LZO": "ZSTD"}.get(name, name)

@@ -1,69 +1,57 @@
 """Rewrites the shards of a WebDataset in place: only those that lose a sample, each in one atomic step.
 
-What a shard is to become is noted, with its hash, before it is renamed into place. A shard is therefore at any moment
-either the old or the new one, and a run that was killed can tell which.
+The hash of the new shard is noted before it is renamed into place. A shard is therefore at any moment
+either the old or the new one, and a run that was killed can find out which.
 """
 
 import contextlib
 import glob
 import os
-import time
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
-from curation.decontaminate.plan import VERDICTS
-from curation.decontaminate.target import Source
-from curation.decontaminate.write import READ, WRITTEN, check_images, hash_of, read_note, write_clean, write_note
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.decontaminate.hashing import hash_of
+from curation.decontaminate.source import Source
+from curation.decontaminate.verdicts import VERDICTS
+from curation.decontaminate.write import READ, check_images, read_note, write_clean, write_note, written_spec
+from curation.engine.contract import Output, Place
 from curation.errors import DatasetError
 from curation.formats.dataset import Kind
 from curation.run.parts import Collection
 from curation.run.store import Store, is_url
 
-__all__ = ["ReplaceWork", "check_replaceable", "is_replaced", "mark_replaced"]
+__all__ = ["Replace", "check_replaceable", "is_replaced", "mark_replaced"]
 
 MARK = "clean/in-place.json"
 
 
-class ReplaceWork:
-    """The stage `written` of the collection `clean`, for a WebDataset that is rewritten where it lies."""
+class Replace:
+    """The stage `written` of the collection `clean`, for a WebDataset that is rewritten in place."""
 
     def __init__(self, clean: Collection, source: Source) -> None:
-        self.collection = clean
-        self.stages = ["written"]
+        self._clean = clean
         self._source = source
-        self._spec = StageSpec(
-            name=self.stages[0],
-            version=1,
-            after=VERDICTS.name,
-            reads={VERDICTS.name: []},
-            schema=WRITTEN,
-            settings={"in_place": source.data},
-        )
+        self.spec = written_spec({"in_place": source.data})
 
     def setup(self) -> None:
         pass
 
-    def is_current(self, part: int) -> bool:
-        return is_current(self._spec, self.collection, part)
-
-    def run(self, part: int) -> None:
-        started = time.monotonic()
-        rows = self.collection.read(VERDICTS.name, part, READ).to_pylist()
-        live = np.array([row["live"] for row in rows], dtype=bool)
-        if live.all():
-            size, digest = hash_of(self._source.files[part])
-            write_note(self.collection, part, {"bytes": size, "sha256": digest})
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        """Raises DatasetError where an image is no longer the one that was compared."""
+        images = self._clean.read(VERDICTS.name, place.part, READ).to_pylist()
+        if all(image["live"] for image in images):
+            size, digest = hash_of(self._source.files[place.part])
+            write_note(self._clean, place.part, {"bytes": size, "sha256": digest})
         else:
-            self._replace(part, rows)
-        commit_output(self._spec, self.collection, part, live, Output({}), seconds=time.monotonic() - started)
+            self._replace(place.part, images)
+        return Output({})
 
     def _replace(self, part: int, rows: list[dict[str, Any]]) -> None:
         """Rewrite one shard, unless that was done before the run was stopped."""
         file = self._source.files[part]
         _sweep(file)
-        note = read_note(self.collection, part)
+        note = read_note(self._clean, part)
         if note is None or (note["bytes"], note["sha256"]) != hash_of(file):
             check_images(file, rows)
             mode = None if is_url(file) else os.stat(file).st_mode & 0o7777
@@ -71,7 +59,7 @@ class ReplaceWork:
             with Store(folder or "/").writing(leaf) as target:
                 written = write_clean(Kind.TARS, file, target, rows)
                 note = {"bytes": written.size, "sha256": written.sha256, "mode": mode}
-                write_note(self.collection, part, note)  # before the block ends, and the shard is replaced
+                write_note(self._clean, part, note)  # before the block ends, and the shard is replaced
         if note["mode"] is not None:
             os.chmod(file, note["mode"])
 
@@ -92,12 +80,12 @@ def check_replaceable(source: Source) -> None:
         DatasetError: it is no WebDataset, or a shard is a link or may not be replaced.
     """
     if source.kind is not Kind.TARS:
-        raise DatasetError(f"{source.data}: is {source.kind.value}; --in-place rewrites WebDataset tars only")
+        raise DatasetError(f"{source.data}: is {source.kind.value}; `in-place` rewrites WebDataset tars only")
     for file in source.files:
         if not is_url(file) and os.path.islink(file):
-            raise DatasetError(f"{file}: is a symbolic link; name the shard that it leads to, or leave out --in-place")
+            raise DatasetError(f"{file}: is a symbolic link; name the shard that it leads to, or leave out `in-place`")
         if not is_url(file) and not os.access(os.path.dirname(file), os.W_OK):
-            raise DatasetError(f"{file}: cannot be replaced; allow writing in its folder, or leave out --in-place")
+            raise DatasetError(f"{file}: cannot be replaced; allow writing in its folder, or leave out `in-place`")
 
 
 def mark_replaced(clean: Collection) -> None:
@@ -106,5 +94,5 @@ def mark_replaced(clean: Collection) -> None:
 
 
 def is_replaced(clean: Collection) -> bool:
-    """Tell whether a run has begun to rewrite shards in place."""
+    """Whether a run has begun to rewrite shards in place."""
     return clean.store.exists(MARK)

@@ -1,11 +1,11 @@
-"""A WebDataset tar without some of its samples: what stays is carried byte for byte, headers and all."""
+"""A WebDataset tar that loses samples: what stays is copied byte for byte, with its headers."""
 
 import tarfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
-from curation.decontaminate.target import Hashing
+from curation.decontaminate.hashing import Hashing
 from curation.formats.shards import tar_entries
 from curation.formats.tars import sample_key
 
@@ -31,7 +31,7 @@ def mates_of(file: IO[bytes], removed: Collection[int]) -> dict[int, list[int]]:
 def write_shard(source: IO[bytes], target: IO[bytes], removed: Collection[int]) -> Hashing:
     """Copy a tar without the samples that hold a removed member.
 
-    What is kept, extended headers and padding included, has the bytes that it had; links and devices are left out,
+    What is kept, extended headers and padding included, keeps its bytes; links and devices are left out,
     since a link could name what was removed.
 
     Args:

@@ -2,38 +2,35 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.decontaminate.folder import carry_file, carry_link
+from curation.decontaminate.hashing import Hashing, chunks, hash_of
 from curation.decontaminate.parquet import write_rows
-from curation.decontaminate.plan import VERDICTS
-from curation.decontaminate.target import Hashing, Source
+from curation.decontaminate.source import Source
+from curation.decontaminate.verdicts import VERDICTS
 from curation.decontaminate.webdataset import write_shard
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.engine.contract import Output, Place, StageSpec
 from curation.errors import DatasetError
 from curation.formats.dataset import Kind
 from curation.formats.parquet import read_image_rows
 from curation.run.parts import Collection
 from curation.run.store import Store, filesystem, read_range
 
-__all__ = ["WRITTEN", "CleanWork", "check_images", "hash_of", "read_note", "write_clean", "write_note"]
+__all__ = ["Write", "check_images", "read_note", "write_clean", "write_note", "written_spec"]
 
-WRITTEN = pa.schema([])
 READ = ("tar", "path", "offset", "length", "row", "sha256", "live")
 Row = dict[str, Any]
 
 
-class CleanWork:
+class Write:
     """The stage `written` of the collection `clean`: what is kept of each part, in the form of the dataset.
 
-    Every image is compared with the SHA-256 that it had when it was read, so nothing is carried that was not looked at.
+    Every image is compared with the SHA-256 that it had when it was read, so nothing is carried that was not compared.
 
     Args:
         target: where the clean dataset goes.
@@ -41,43 +38,35 @@ class CleanWork:
     """
 
     def __init__(self, clean: Collection, source: Source, target: Store, *, link: bool) -> None:
-        self.collection = clean
-        self.stages = ["written"]
+        self._clean = clean
         self._source = source
         self._target = target
         self._link = link
-        self._spec = StageSpec(
-            name=self.stages[0],
-            version=1,
-            after=VERDICTS.name,
-            reads={VERDICTS.name: []},
-            schema=WRITTEN,
-            settings={"source": source.data, "target": target.root, "link": link},
-        )
+        self.spec = written_spec({"source": source.data, "target": target.root, "link": link})
 
     def setup(self) -> None:
         pass
 
-    def is_current(self, part: int) -> bool:
-        return is_current(self._spec, self.collection, part) and all(map(self._target.exists, self._outputs(part)))
+    def is_written(self, place: Place) -> bool:
+        return all(map(self._target.exists, self._outputs(place.part)))
 
-    def run(self, part: int) -> None:
-        started = time.monotonic()
-        rows = self.collection.read(VERDICTS.name, part, READ).to_pylist()
-        self.collection.remove(self._spec.name, part)  # the old file would vouch for what is about to change
+    def remove_files(self, place: Place) -> None:
+        pass  # of a file that is no longer part of the dataset, what was kept stays
+
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        """Raises DatasetError where an image is no longer the one that was compared."""
+        images = self._clean.read(VERDICTS.name, place.part, READ).to_pylist()
         if self._source.kind is Kind.FOLDER:
-            for row in rows:
-                self._carry_image(row)
+            for image in images:
+                self._carry_image(image)
         else:
-            self._carry_file(part, rows)
-        live = np.array([row["live"] for row in rows], dtype=bool)
-        seconds = time.monotonic() - started
-        commit_output(self._spec, self.collection, part, live, Output({}), seconds=seconds)
+            self._carry_file(place.part, images)
+        return Output({})
 
     def _outputs(self, part: int) -> list[str]:
         if self._source.kind is not Kind.FOLDER:
             return [self._source.names[part]]
-        table = self.collection.read(VERDICTS.name, part, ["path", "live", "sha256"])
+        table = self._clean.read(VERDICTS.name, part, ["path", "live", "sha256"])
         return list(table.filter(pc.and_(table["live"], table["sha256"].is_valid()))["path"].to_pylist())
 
     def _carry_image(self, row: Row) -> None:
@@ -96,10 +85,15 @@ class CleanWork:
         else:
             if not (self._link and carry_link(file, self._target, name)):
                 with self._target.writing(name) as target:
-                    for data in _chunks(file):
+                    for data in chunks(file):
                         target.write(data)
             size, digest = hash_of(file)
-        write_note(self.collection, part, {"bytes": size, "sha256": digest})
+        write_note(self._clean, part, {"bytes": size, "sha256": digest})
+
+
+def written_spec(settings: dict[str, Any]) -> StageSpec:
+    """The stage that says what was written, in a new place or in place; it adds no columns."""
+    return StageSpec("written", 1, VERDICTS.name, {VERDICTS.name: []}, pa.schema([]), settings)
 
 
 def write_note(clean: Collection, part: int, note: dict[str, Any]) -> None:
@@ -127,14 +121,14 @@ def write_clean(kind: Kind, file: str, target: Any, rows: list[Row]) -> Hashing:
     with fs.open(inner, "rb") as source:
         if kind is Kind.TARS:
             return write_shard(source, target, {row["offset"] for row in rows if not row["live"]})
-        return write_rows(source, target, _mask(rows))
+        return write_rows(source, target, np.array([row["live"] for row in rows], dtype=bool))
 
 
 def check_images(file: str, rows: list[Row]) -> None:
-    """Find images that are no longer those that were compared with the references.
+    """Check that images are still those that were compared with the references.
 
     Raises:
-        DatasetError: the first such.
+        DatasetError: one has changed since.
     """
     if rows and rows[0]["row"] is not None:
         for row, (_, data) in zip(rows, read_image_rows(file, [row["row"] for row in rows]), strict=True):
@@ -142,19 +136,6 @@ def check_images(file: str, rows: list[Row]) -> None:
     else:
         for row in rows:
             _read_checked(row)
-
-
-def hash_of(file: str) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of a file."""
-    digest, size = hashlib.sha256(), 0
-    for data in _chunks(file):
-        digest.update(data)
-        size += len(data)
-    return size, digest.hexdigest()
-
-
-def _mask(rows: list[Row]) -> npt.NDArray[np.bool_]:
-    return np.array([row["live"] for row in rows], dtype=bool)
 
 
 def _read_checked(row: Row) -> bytes:
@@ -171,12 +152,5 @@ def _read_checked(row: Row) -> bytes:
 def _check(row: Row, data: bytes) -> None:
     if row["sha256"] is not None and hashlib.sha256(data).digest() != row["sha256"]:
         raise DatasetError(
-            f"{row['tar']}: {row['path']} has changed since it was read; run the command again with another --out"
+            f"{row['tar']}: {row['path']} has changed since it was read; run the command again with another `out`"
         )
-
-
-def _chunks(file: str) -> Iterator[bytes]:
-    fs, inner = filesystem(file)
-    with fs.open(inner, "rb") as source:
-        while data := source.read(1 << 20):
-            yield data

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from curation.dinov2.layout import Layout
 
-__all__ = ["BlockPlan", "DropPathPlan", "KeptImages", "draw", "narrow"]
+__all__ = ["BlockPlan", "BranchImages", "DropPathPlan", "draw", "narrow"]
 
 
 @dataclass(frozen=True)
-class KeptImages:
+class BranchImages:
     """The images that one residual branch of one block is computed for."""
 
     images: tuple[Tensor, ...]
@@ -37,7 +37,7 @@ class KeptImages:
             for group, kept, piece, scale in zip(groups, self.images, layout.split(residual), self.scales, strict=True)
         ]
 
-    def match(self, layout: Layout, rows: Tensor) -> "KeptRows":
+    def match(self, layout: Layout, rows: Tensor) -> "BranchRows":
         """Which of `rows` belong to kept images, and where `gather` puts them."""
         image, token = layout.image_of(rows)
         place = torch.full((sum(images for images, _ in layout.groups),), -1)
@@ -48,16 +48,16 @@ class KeptImages:
             scale[first + kept] = factor
             first, start = first + images, start + tokens * len(kept)
         hit = (place[image] >= 0).nonzero().flatten()
-        return KeptRows(hit, place[image[hit]] + token[hit], scale[image[hit]].unsqueeze(1))
+        return BranchRows(hit, place[image[hit]] + token[hit], scale[image[hit]].unsqueeze(1))
 
-    def to(self, device: torch.device) -> "KeptImages":
+    def to(self, device: torch.device) -> "BranchImages":
         """The same on `device`."""
-        return KeptImages(tuple(kept.to(device, non_blocking=True) for kept in self.images), self.scales)
+        return BranchImages(tuple(kept.to(device, non_blocking=True) for kept in self.images), self.scales)
 
 
 @dataclass(frozen=True)
-class KeptRows:
-    """A `KeptImages` narrowed to chosen rows, for the last block."""
+class BranchRows:
+    """A `BranchImages` narrowed to chosen rows, for the last block."""
 
     hit: Tensor
     """Positions among the chosen rows that get the residual."""
@@ -66,9 +66,9 @@ class KeptRows:
     scale: Tensor
     """`(hits, 1)` float32."""
 
-    def to(self, device: torch.device) -> "KeptRows":
+    def to(self, device: torch.device) -> "BranchRows":
         """The same on `device`."""
-        return KeptRows(
+        return BranchRows(
             *(tensor.to(device, non_blocking=True) for tensor in (self.hit, self.source, self.scale))  # one per field
         )
 
@@ -77,10 +77,10 @@ class KeptRows:
 class BlockPlan:
     """The draws of one block."""
 
-    attn: KeptImages
-    mlp: KeptImages
-    attn_rows: KeptRows
-    mlp_rows: KeptRows
+    attn: BranchImages
+    mlp: BranchImages
+    attn_rows: BranchRows
+    mlp_rows: BranchRows
 
     def to(self, device: torch.device) -> "BlockPlan":
         """The same on `device`."""
@@ -117,16 +117,16 @@ def narrow(draws: DropPathPlan, layout: Layout, rows: Tensor) -> DropPathPlan:
             result.append(None)
             continue
         device = entry.attn.images[0].device
-        attn, mlp = (KeptImages((kept.images[0].cpu(),), kept.scales[:1]) for kept in (entry.attn, entry.mlp))
+        attn, mlp = (BranchImages((kept.images[0].cpu(),), kept.scales[:1]) for kept in (entry.attn, entry.mlp))
         wanted = rows if block == len(draws) - 1 else none
         result.append(BlockPlan(attn, mlp, attn.match(layout, wanted), mlp.match(layout, wanted)).to(device))
     return tuple(result)
 
 
-def _keep(rate: float, layout: Layout, generator: torch.Generator) -> KeptImages:
+def _keep(rate: float, layout: Layout, generator: torch.Generator) -> BranchImages:
     images, scales = [], []
     for count, _ in layout.groups:
         keep = min(count, max(1, int(count * (1 - rate))))
         images.append(torch.randperm(count, generator=generator)[:keep])
         scales.append(count / max(1, keep))
-    return KeptImages(tuple(images), tuple(scales))
+    return BranchImages(tuple(images), tuple(scales))

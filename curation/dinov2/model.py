@@ -16,8 +16,8 @@ from curation.dinov2.vit import ARCHITECTURES, Shape, VisionTransformer
 __all__ = [
     "Network",
     "Output",
+    "OutputRows",
     "SelfDistillation",
-    "Wanted",
     "build_backbone",
     "build_model",
     "drop_rates",
@@ -26,15 +26,15 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputRows:
     """Which packed token rows the objective needs: class tokens first, then masked patches of the global crops."""
 
     rows: Tensor
     classes: int
 
-    def to(self, device: torch.device) -> "Wanted":
+    def to(self, device: torch.device) -> "OutputRows":
         """The same on `device`."""
-        return Wanted(self.rows.to(device, non_blocking=True), self.classes)
+        return OutputRows(self.rows.to(device, non_blocking=True), self.classes)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Network(nn.Module):
         return dict(self.named_children())
 
     def forward(
-        self, crops: Sequence[Tensor], mask: Tensor | None, wanted: Wanted, draw: DropPathPlan | None
+        self, crops: Sequence[Tensor], mask: Tensor | None, wanted: OutputRows, draw: DropPathPlan | None
     ) -> Output:
         """Outputs for the wanted rows of packed `crops`, each `(B, 3, H, W)`; `mask` is the first one's, `(B, N)`."""
         rows = self.backbone.forward_rows(crops, mask, wanted.rows, draw)

@@ -18,7 +18,7 @@ from curation.dinov2.config import LossConfig
 from curation.dinov2.depth import DropPathPlan, draw, narrow
 from curation.dinov2.layout import Layout
 from curation.dinov2.losses import Centre, dino_global_loss, dino_local_loss, ibot_loss, koleo_loss, sinkhorn_knopp
-from curation.dinov2.model import Output, SelfDistillation, Wanted
+from curation.dinov2.model import Output, OutputRows, SelfDistillation
 
 __all__ = ["Losses", "Objective"]
 
@@ -47,8 +47,8 @@ class _Piece:
     images: int
     mask: Tensor
     layout: Layout
-    student: Wanted
-    teacher: Wanted
+    student: OutputRows
+    teacher: OutputRows
     patch_weight: Tensor
     draw: DropPathPlan | None
 
@@ -219,6 +219,6 @@ def _views(rows: Tensor, piece: _Piece) -> Tensor:
     return rows.view(-1, piece.images, rows.shape[-1])
 
 
-def _wanted(layout: Layout, patches: Tensor) -> Wanted:
+def _wanted(layout: Layout, patches: Tensor) -> OutputRows:
     classes = layout.class_rows()
-    return Wanted(torch.cat([classes, patches]), len(classes))
+    return OutputRows(torch.cat([classes, patches]), len(classes))

@@ -4,17 +4,14 @@ All randomness of a step comes from (seed, step, rank), and the data's order fro
 of a run is its weights, its optimizer and how far it has read, and a run that was killed goes on as if it had not been.
 """
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from curation.config import dump_yaml
@@ -23,6 +20,7 @@ from curation.dinov2.batch import Batch
 from curation.dinov2.checkpoint import CheckpointStore
 from curation.dinov2.config import PretrainConfig
 from curation.dinov2.data.loader import open_loader
+from curation.dinov2.devices import device_of, memory_hint, processes
 from curation.dinov2.failure import load_failure, not_finite, save_failure
 from curation.dinov2.guard import Guard
 from curation.dinov2.health import Health, examine
@@ -32,7 +30,7 @@ from curation.dinov2.optimizer import apply_settings, build_optimizer, clip_norm
 from curation.dinov2.record import Recorder
 from curation.dinov2.schedules import Settings, schedule
 from curation.dinov2.weights import load_backbone
-from curation.errors import ConfigError, LvdError, RunError
+from curation.errors import LvdError, RunError
 
 __all__ = ["Replay", "Result", "Trainer", "replay", "train"]
 
@@ -122,7 +120,7 @@ class Trainer:
         settings = self.settings(step)
         apply_settings(self.optimizer, settings)
         centres = self.centres()
-        with _memory_hint(self.config):
+        with memory_hint(self.config):
             losses, norms = self.gradients(batch, step, settings.temperature, ranks.rank())
         values = torch.stack([value.float() for value in (*losses.as_dict().values(), *norms.values())])
         if ranks.sum_((~torch.isfinite(values)).any().float()) > 0:
@@ -196,7 +194,7 @@ def train(config: PretrainConfig) -> Result:
         ConfigError, DatasetError, ModelError, RunError: see their texts.
         LvdError: a loss was not finite, or the kNN guard stopped the run.
     """
-    with _processes(config) as device, closing(Trainer(config, device)) as trainer:
+    with processes(config) as device, closing(Trainer(config, device)) as trainer:
         store = CheckpointStore(config.out, keep=config.checkpoint.keep, milestone=config.checkpoint.milestone)
         loader = open_loader(config, rank=ranks.rank(), world=ranks.world(), device=device)
         guard = Guard(config, device)
@@ -264,7 +262,7 @@ def replay(path: str | Path, *, device: str = "auto") -> Replay:
         RunError: the file is not of a failed step.
     """
     failure = load_failure(path)
-    trainer = Trainer(failure.config, _device(device))
+    trainer = Trainer(failure.config, device_of(device))
     trainer.model.load_state_dict(failure.model)
     trainer.set_heads_only(failure.heads_only)
     losses, norms = trainer.gradients(failure.batch, failure.step, failure.temperature, failure.rank)
@@ -318,47 +316,3 @@ def _write_config(config: PretrainConfig) -> None:
         out.mkdir(parents=True, exist_ok=True)
         text = dump_yaml(config.model_dump(mode="json"))
         (out / "config.yaml").write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _processes(config: PretrainConfig) -> Iterator[torch.device]:
-    """Join the other processes, if torchrun started several; gives this one's device."""
-    device = _device(config.device)
-    own_group = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
-    if own_group:
-        if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
-        if own_group:
-            dist.destroy_process_group()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device: {name!r} is not a torch device; use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda is asked for but there is no usable GPU; use --set device=cpu")
-    return device
-
-
-@contextmanager
-def _memory_hint(config: PretrainConfig) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
-            raise
-        size, pieces = config.optim.batch_size, config.optim.accumulate
-        more = next((n for n in range(pieces + 1, size + 1) if size % n == 0 and n >= 2 * pieces), size)
-        raise RunError(
-            f"out of memory with {size} images in {pieces} piece(s) of {size // pieces}: "
-            f"set optim.accumulate={more}, which computes {size // more} at a time with the same result"
-        ) from error

@@ -7,7 +7,7 @@ parts they are is noted in the run when something is first fitted: parts that ar
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from curation.errors import UserError
 from curation.imaging.decode import Pixels, decode, read_image
 from curation.run.artifacts import Arrays, Artifact
 from curation.run.parts import Collection, digest_of
+from curation.search.worker_group import WorkerGroup
 
 __all__ = ["SAMPLE", "FitOnSample", "note_sample", "sample_parts"]
 
@@ -57,10 +58,12 @@ class FitOnSample:
         sample = [[footer.digest, footer.live] for footer in footers if footer]
         self.artifact = Artifact(pool.store, name, digest_of([name, dict(settings), side, limits.model_dump(), sample]))
 
+        self.scratch: Sequence[Artifact] = ()
+
     def is_current(self) -> bool:
         return self.artifact.load() is not None
 
-    def run(self) -> None:
+    def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises UserError where no image of the sample decodes."""
         note_sample(self._pool, self._parts)
         images = (image for row in self._rows() if not isinstance(image := self._decode(*row), Dropped))
@@ -68,7 +71,7 @@ class FitOnSample:
         if first is None:
             raise UserError("pool: no sample of its first parts is a usable image; see `lvd funnel` for the reasons")
         with _one_thread():  # eigenvectors, as what networks say, differ in their last bits with the number of threads
-            self.artifact.save(self._fit(itertools.islice(itertools.chain([first], images), SAMPLE)))
+            return self._fit(itertools.islice(itertools.chain([first], images), SAMPLE))
 
     def _rows(self) -> Iterator[tuple[str, int, int]]:
         """Where the bytes of the sample's images are."""

@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import BoolArray, Int32Array
 from curation.engine.locations import read_samples
 from curation.run.parts import Collection
 
 __all__ = ["Gathered", "gather", "ids_of"]
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,9 @@ class Gathered:
     """
 
     table: pa.Table
-    part: npt.NDArray[np.int32]
-    row: npt.NDArray[np.int32]
-    masks: dict[int, Mask]
+    part: Int32Array
+    row: Int32Array
+    masks: dict[int, BoolArray]
 
     def __len__(self) -> int:
         return len(self.part)

@@ -17,7 +17,7 @@ from curation.formats.shards import TarWriter
 from curation.imaging.decode import Header, identify
 from curation.run.parts import Collection
 
-__all__ = ["CHANGED_BY", "PLACE", "STORED", "ImageStore", "changed_tar", "image_columns", "read_samples"]
+__all__ = ["CHANGED_BY", "IMAGES", "PLACE", "SAMPLES", "STORED", "ImageStore", "changed_tar", "read_samples"]
 
 PLACE = ("tar", "offset", "length")
 STORED = pa.schema(
@@ -29,13 +29,12 @@ STORED = pa.schema(
         ("format", pa.string()),
     ]
 )
+SAMPLES = "fetch"
+"""The stage that says where each image is."""
 CHANGED_BY = "safety"
 """The stage that changes images."""
-
-
-def image_columns(changed: bool) -> dict[str, Sequence[str]]:
-    """What a stage that looks at images reads: as they came, or as the safety stage left them (`changed`)."""
-    return {"fetch": PLACE, CHANGED_BY: PLACE} if changed else {"fetch": PLACE}
+IMAGES = {SAMPLES: PLACE}
+"""What a stage that looks at images reads, where nothing changes them."""
 
 
 def read_samples(collection: Collection, part: int, columns: Sequence[str], *, original: bool = False) -> pa.Table:
@@ -44,7 +43,7 @@ def read_samples(collection: Collection, part: int, columns: Sequence[str], *, o
     Args:
         original: leave out what the safety stage changed.
     """
-    table = collection.read("fetch", part, columns)
+    table = collection.read(SAMPLES, part, columns)
     changed = [name for name in columns if name in STORED.names]
     if original or not changed or collection.footer(CHANGED_BY, part) is None:
         return table

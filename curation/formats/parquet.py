@@ -129,7 +129,7 @@ def _open(file: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(inner, filesystem=fs)
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{file}: is not a readable Parquet file ({error}); mend or leave it out") from error
+        raise DatasetError(f"{file}: is not a readable Parquet file ({error}); fix or leave it out") from error
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

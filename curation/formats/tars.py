@@ -33,7 +33,7 @@ def list_tar(files: Sequence[str], source: str) -> Iterator[ListedRow]:
             with fs.open(inner, "rb") as handle:
                 yield from _list_one(handle, file if is_url(file) else inner, source)
         except (tarfile.TarError, OSError, EOFError) as error:
-            raise DatasetError(f"{file}: is not a readable tar ({error}); mend or leave out this shard") from error
+            raise DatasetError(f"{file}: is not a readable tar ({error}); fix or leave out this shard") from error
 
 
 def _list_one(handle: IO[bytes], file: str, source: str) -> Iterator[ListedRow]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from curation.arrays import UInt8Array
 from curation.config import ImageConfig
 from curation.drops import Dropped, DropReason
 from curation.errors import RunError
@@ -35,7 +35,8 @@ __all__ = [
     "scale_down",
 ]
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = UInt8Array
+"""(H, W, 3) uint8, RGB."""
 Form = TypeVar("Form", Pixels, Image.Image)
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -67,7 +68,7 @@ class Header:
     width: int
     height: int
     orientation: int = 1
-    """EXIF's: 1 as it lies in the file, 2 to 8 mirrored or turned."""
+    """EXIF's: 1 as stored, 2 to 8 mirrored or turned."""
 
 
 def identify(data: bytes) -> Header | Dropped:

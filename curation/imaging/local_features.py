@@ -11,15 +11,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.imaging.decode import Pixels
 
-__all__ = ["FEATURES_VERSION", "Features", "extract"]
+__all__ = ["FEATURES_SIDE", "FEATURES_VERSION", "Features", "extract"]
 
 FEATURES_VERSION = 1
 """Raised whenever the same image would give other features."""
 
+FEATURES_SIDE = 320
+"""Shorter side in pixels that images are decoded for."""
 SIDE = 320
 """Longer side in pixels that larger images are reduced to before points are looked for."""
 MOST = 400
@@ -29,7 +31,6 @@ CONTRAST = 0.01
 PICTURE = 96
 """Longer side of the grey picture."""
 
-Floats = npt.NDArray[np.float32]
 _HEADER = struct.Struct("<HHHHH")
 
 
@@ -46,9 +47,9 @@ class Features:
 
     width: int
     height: int
-    points: Floats
-    descriptors: npt.NDArray[np.uint8]
-    picture: npt.NDArray[np.uint8]
+    points: Float32Array
+    descriptors: UInt8Array
+    picture: UInt8Array
 
     def to_bytes(self) -> bytes:
         """132 bytes for each point, and the picture. Points keep 16 bits, 0.01 pixel of a picture of 640."""
@@ -86,7 +87,7 @@ def extract(image: Pixels) -> Features:
     return Features(width, height, points, _root(descriptors[order]), picture)
 
 
-def _reduced(grey: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+def _reduced(grey: UInt8Array, side: int) -> UInt8Array:
     height, width = grey.shape
     scale = side / max(height, width)
     if scale >= 1:
@@ -95,7 +96,7 @@ def _reduced(grey: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _root(descriptors: Floats) -> npt.NDArray[np.uint8]:
+def _root(descriptors: Float32Array) -> UInt8Array:
     total = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
     return np.asarray(np.rint(np.sqrt(descriptors / total) * 255), dtype=np.uint8)
 

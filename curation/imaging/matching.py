@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from curation.imaging.decode import Pixels
 from curation.imaging.local_features import Features, extract
 
-__all__ = ["MATCHING_VERSION", "Match", "match", "verify_images"]
+__all__ = ["MATCHING_VERSION", "Match", "match", "reversed_transform", "verify_images"]
 
 MATCHING_VERSION = 2
 """Raised whenever the same features would give another match."""
@@ -49,8 +49,7 @@ PLENTY = 30
 CLEAR = 0.7
 """Inliers and agreement that leave no doubt."""
 
-Floats = npt.NDArray[np.float64]
-WHOLE: Floats = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+WHOLE: Float64Array = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 _MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][..., (-np.arange(8)) % 8].reshape(-1)
 
 
@@ -101,6 +100,14 @@ def match(first: Features, second: Features) -> Match:
     return best
 
 
+def reversed_transform(transform: Float64Array, mirrored: bool) -> Float64Array:
+    """`Match.transform` the other way: from the second image, mirrored if the first was, to the first."""
+    flip = np.diag([-1.0, 1.0, 1.0]) if mirrored else np.eye(3)
+    flip[0, 2] = float(mirrored)
+    full = np.vstack([transform.reshape(2, 3), [0.0, 0.0, 1.0]])
+    return np.asarray((flip @ np.linalg.inv(full) @ flip)[:2].ravel(), dtype=np.float64)
+
+
 def _by_points(first: Features, second: Features, mirrored: bool) -> Match | None:
     descriptors = first.descriptors[:, _MIRRORED] if mirrored else first.descriptors
     if min(len(descriptors), len(second.descriptors)) > STRONGEST:
@@ -134,7 +141,7 @@ def _by_points(first: Features, second: Features, mirrored: bool) -> Match | Non
     return _judged(first, second, inliers, mirrored, relative)
 
 
-def _matched(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def _matched(first: UInt8Array, second: UInt8Array) -> Int64Array:
     """Pairs of points, each the nearest to the other and clearly nearer than the next: (N, 2)."""
     if len(first) < 2 or len(second) < 2:
         return np.empty((0, 2), np.int64)
@@ -155,25 +162,25 @@ def _matched(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt
     return np.stack([chosen, nearest[chosen]], axis=1)
 
 
-def _plausible(affine: Floats) -> bool:
+def _plausible(affine: Float64Array) -> bool:
     stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
     if not (np.isfinite(affine).all() and stretch[1] > 1 / LARGEST_SCALE and stretch[0] < LARGEST_SCALE):
         return False
     return bool(stretch[0] < MOST_STRETCH * stretch[1] and np.linalg.det(affine[:, :2]) > 0)
 
 
-def _distinct(source: Floats, target: Floats) -> int:
+def _distinct(source: Float64Array, target: Float64Array) -> int:
     """Points that lie apart in both images: SIFT puts several, of different scale or direction, in one place."""
     seen = [len(np.unique(np.floor(points / TOLERANCE).astype(np.int64), axis=0)) for points in (source, target)]
     return int(min(seen))
 
 
-def _frame(image: Features) -> Floats:
+def _frame(image: Features) -> Float64Array:
     size = np.array([image.width, image.height], np.float64)
     return np.asarray(size * (FRAME / size.max()), dtype=np.float64)
 
 
-def _judged(first: Features, second: Features, inliers: int, mirrored: bool, relative: Floats) -> Match:
+def _judged(first: Features, second: Features, inliers: int, mirrored: bool, relative: Float64Array) -> Match:
     """Lay the first picture over the second, and compare."""
     picture = first.picture[:, ::-1] if mirrored else first.picture
     base = second.picture
@@ -182,7 +189,7 @@ def _judged(first: Features, second: Features, inliers: int, mirrored: bool, rel
     return Match(inliers, _agreement(warped, base, cover), mirrored, numbers)
 
 
-def _scaled(relative: Floats, picture: npt.NDArray[np.uint8], base: npt.NDArray[np.uint8]) -> Floats:
+def _scaled(relative: Float64Array, picture: UInt8Array, base: UInt8Array) -> Float64Array:
     """The transform between pixel centres of the two grey pictures."""
     size = np.array(picture.shape[1::-1], np.float64)
     other = np.array(base.shape[1::-1], np.float64)
@@ -191,9 +198,7 @@ def _scaled(relative: Floats, picture: npt.NDArray[np.uint8], base: npt.NDArray[
     return np.asarray(np.concatenate([linear, shift[:, None]], axis=1), dtype=np.float64)
 
 
-def _laid(
-    picture: npt.NDArray[np.uint8], transform: Floats, shape: tuple[int, ...]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def _laid(picture: UInt8Array, transform: Float64Array, shape: tuple[int, ...]) -> tuple[Float32Array, BoolArray]:
     """A picture under a transform, and where it covers the frame."""
     scale = np.sqrt(abs(transform[0, 0] * transform[1, 1] - transform[0, 1] * transform[1, 0]))
     if scale < 0.7:  # smoothed first, as reducing would do
@@ -205,7 +210,7 @@ def _laid(
     return warped, inside > 252
 
 
-def _agreement(one: npt.NDArray[np.float32], other: npt.NDArray[np.uint8], cover: npt.NDArray[np.bool_]) -> float:
+def _agreement(one: Float32Array, other: UInt8Array, cover: BoolArray) -> float:
     """Mean over blocks of their correlation, opposite taken as none. Blocks that are flat in both say nothing."""
     left, top, wide, high = cv2.boundingRect(cover.view(np.uint8))
     mask = cover[top : top + high, left : left + wide].view(np.uint8)
@@ -228,13 +233,13 @@ def _agreement(one: npt.NDArray[np.float32], other: npt.NDArray[np.uint8], cover
     return float(np.clip(correlation, 0, 1).mean())
 
 
-def _bounds(length: int, size: float) -> npt.NDArray[np.int64]:
+def _bounds(length: int, size: float) -> Int64Array:
     """Where blocks of a size begin, and where the last one ends."""
     starts = np.ceil(np.arange(int((length - 1) // size) + 1) * size).astype(np.int64)
     return np.append(starts, length)
 
 
-def _sums(table: Floats, grid: tuple[npt.NDArray[np.int64], ...]) -> Floats:
+def _sums(table: Float64Array, grid: tuple[Int64Array, ...]) -> Float64Array:
     """Sums over blocks from a summed-area table."""
     corners = table[grid]
     return np.asarray(corners[1:, 1:] - corners[1:, :-1] - corners[:-1, 1:] + corners[:-1, :-1])

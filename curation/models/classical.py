@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.config import ModelConfig
 from curation.errors import ModelError
 from curation.models.hog import cell_histograms
@@ -31,8 +31,6 @@ LIGHTNESS_BINS, COLOUR_BINS, COLOUR_RANGE = 6, 12, 60.0
 EDGE_WEIGHT = 0.8
 LAYOUT_DIMS, CONTENT_DIMS = 320, 48
 MOST_ALTERED = 1000
-
-Floats = NDArray[np.float32]
 
 
 class ClassicalDescriptor:
@@ -105,7 +103,7 @@ class ClassicalDescriptor:
     def setup(self) -> None:
         """Nothing to load."""
 
-    def fit(self, images: Iterable[NDArray[np.uint8]]) -> Whitening:
+    def fit(self, images: Iterable[UInt8Array]) -> Whitening:
         """The whitening for a run, fitted to a sample of its images; the same sample gives the same bytes.
 
         With a layout, up to 1,000 images are also looked at slightly cropped and, half of the time, reduced, and what
@@ -119,7 +117,7 @@ class ClassicalDescriptor:
         altered = self.raw([_altered(image, rng) for image in images[:MOST_ALTERED]])
         return fit_whitening(raw, self.dim, altered - raw[:MOST_ALTERED])
 
-    def raw(self, images: Sequence[NDArray[np.uint8]]) -> Floats:
+    def raw(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Descriptors before whitening.
 
         Args:
@@ -132,12 +130,12 @@ class ClassicalDescriptor:
         rows = [describe(_gradients(image), _lab(image)) for image in images]
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> Floats:
+    def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Whitened descriptors, (N, dim) float32 rows of length 1; `with_whitening` comes first."""
         assert self.whitening is not None, f"{self.name} is used before it is fitted"
         return self.whitening.apply(self.raw(images)) if len(images) else np.empty((0, self.dim), np.float32)
 
-    def _layout(self, cells: Floats, lab: Floats) -> Floats:
+    def _layout(self, cells: Float32Array, lab: Float32Array) -> Float32Array:
         """By grid cell: orientation histogram, and mean and deviation of L, a and b."""
         edges = np.sqrt(_pool(cells, self.grid)).ravel()
         mean = _pool(lab, self.grid)
@@ -146,7 +144,7 @@ class ClassicalDescriptor:
         return np.concatenate((_unit(edges), colours)).astype(np.float32)
 
 
-def _altered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _altered(image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
     """The image with 2 to 10 % of its width and height cut off, half of the time at half to its full size."""
     height, width = image.shape[:2]
     new_width, new_height = (max(1, round(side * rng.uniform(0.90, 0.98))) for side in (width, height))
@@ -157,7 +155,7 @@ def _altered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     return np.asarray(crop.resize(size, Image.Resampling.BILINEAR))
 
 
-def _content(cells: Floats, lab: Floats) -> Floats:
+def _content(cells: Float32Array, lab: Float32Array) -> Float32Array:
     """Over the whole image: orientations, how they vary, how strong edges are, and a joint histogram of colours.
 
     The histogram is square-rooted, so that dot products compare distributions (the Hellinger kernel).
@@ -169,13 +167,13 @@ def _content(cells: Floats, lab: Floats) -> Floats:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _gradients(image: NDArray[np.uint8]) -> Floats:
+def _gradients(image: UInt8Array) -> Float32Array:
     """(16, 16, 9) orientation histograms of the image squeezed to 128 x 128."""
     grey = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return cell_histograms(np.asarray(grey, np.float32) / 255.0, CELL)
 
 
-def _lab(image: NDArray[np.uint8]) -> Floats:
+def _lab(image: UInt8Array) -> Float32Array:
     """(32, 32, 3) float32 Lab of the image squeezed to 32 x 32."""
     small = Image.fromarray(image).resize((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX)
     from skimage.color import rgb2lab
@@ -183,7 +181,7 @@ def _lab(image: NDArray[np.uint8]) -> Floats:
     return np.asarray(rgb2lab(np.asarray(small)), np.float32)
 
 
-def _pool(cells: Floats, grid: int) -> Floats:
+def _pool(cells: Float32Array, grid: int) -> Float32Array:
     """(C, C, K) to (grid, grid, K): means under overlapping triangles, so that a shift moves values smoothly."""
     step = len(cells) / grid
     centres = (np.arange(grid) + 0.5) * step
@@ -193,7 +191,7 @@ def _pool(cells: Floats, grid: int) -> Floats:
     return np.asarray(np.einsum("ip,jq,pqk->ijk", weights, weights, cells, optimize=True), np.float32)
 
 
-def _joint_histogram(lab: Floats) -> Floats:
+def _joint_histogram(lab: Float32Array) -> Float32Array:
     """(P, 3) Lab to the share of each of 6 x 12 x 12 colours; a pixel is divided among the bins around it."""
     shape = (LIGHTNESS_BINS, COLOUR_BINS, COLOUR_BINS)
     low, high = np.array((0.0, -COLOUR_RANGE, -COLOUR_RANGE)), np.array((100.0, COLOUR_RANGE, COLOUR_RANGE))
@@ -208,5 +206,5 @@ def _joint_histogram(lab: Floats) -> Floats:
     return (histogram / len(lab)).astype(np.float32)
 
 
-def _unit(vector: Floats) -> Floats:
+def _unit(vector: Float32Array) -> Float32Array:
     return vector / np.float32(max(float(np.linalg.norm(vector)), 1e-6))

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from curation.arrays import Float32Array, UInt8Array
 from curation.config import PRETRAIN, CopyConfig, EmbedConfig, ModelConfig
 from curation.errors import ModelError
 from curation.models.classical import ClassicalDescriptor
@@ -60,7 +58,7 @@ class Embedder(Protocol):
         """
         ...
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Vectors of images, in order.
 
         Args:

@@ -5,14 +5,15 @@ histograms here equal to its own.
 """
 
 import numpy as np
-from numpy.typing import NDArray
+
+from curation.arrays import Float32Array
 
 __all__ = ["ORIENTATIONS", "cell_histograms"]
 
 ORIENTATIONS = 9
 
 
-def cell_histograms(grey: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
+def cell_histograms(grey: Float32Array, cell: int) -> Float32Array:
     """Mean gradient magnitude by unsigned orientation, in each cell.
 
     Args:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.config import EmbedConfig
 from curation.errors import ModelError
 from curation.models.batches import Batches
@@ -58,14 +58,14 @@ class Network:
         self._batches = Batches(name, settings.batch, self._device)
         self.at_once = self._batches.first
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         out = np.empty((len(images), self.dim), np.float32)
         for part, vectors in self._batches.run(len(images), lambda part: self._vectors(images[part])):
             out[part] = vectors
         return out
 
-    def _vectors(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _vectors(self, images: Sequence[UInt8Array]) -> Float32Array:
         """One batch: (N, dim) rows of length 1."""
         with torch.inference_mode():
             vectors = self._run(self._preprocess(images, self._device, threads())).float()

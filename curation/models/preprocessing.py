@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from timm.data.transforms_factory import create_transform
+
+from curation.arrays import UInt8Array
 
 __all__ = ["Preprocessing"]
 
@@ -49,7 +50,7 @@ class Preprocessing:
         self._scale = (1.0 / scale).view(1, 3, 1, 1)
         self._shift = (-torch.tensor(data["mean"]) * 255.0 / scale).view(1, 3, 1, 1)
 
-    def __call__(self, images: Sequence[NDArray[np.uint8]], device: torch.device, threads: int = 1) -> torch.Tensor:
+    def __call__(self, images: Sequence[UInt8Array], device: torch.device, threads: int = 1) -> torch.Tensor:
         """N (H, W, 3) uint8 RGB images as (N, 3, S, S) float32 on a device, in channels-last memory; resized by so many
         threads, which Pillow lets run beside one another."""
         if self._filter is None:
@@ -63,7 +64,7 @@ class Preprocessing:
         pixels = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float()
         return pixels.mul_(self._scale.to(device)).add_(self._shift.to(device))
 
-    def _square(self, image: NDArray[np.uint8], resampling: Image.Resampling) -> Image.Image:
+    def _square(self, image: UInt8Array, resampling: Image.Resampling) -> Image.Image:
         """(H, W, 3) to (S, S, 3): the middle of the image, resized so that its shorter side is the scaled one."""
         height, width = image.shape[:2]
         short = min(height, width)

@@ -7,10 +7,9 @@ global crops' size and the middle cut out. (`lvd evaluate` cuts out a smaller mi
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
 from timm.models._pretrained import PretrainedCfg
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.config import EmbedConfig
 from curation.dinov2.batch import MEAN, STD
 from curation.dinov2.export import load_checkpoint_backbone, read_checkpoint_config
@@ -98,7 +97,7 @@ class PretrainEmbedder:
         model = BackboneVectors(backbone, self._settings.pool or "class")
         self._network = Network(self.name, model, Preprocessing(data), size, self._settings, self._precision)
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         return self._network.embed(images)

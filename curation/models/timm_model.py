@@ -10,13 +10,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import timm
 import torch
-from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 from timm.models._pretrained import PretrainedCfg
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.config import EmbedConfig
 from curation.errors import ModelError, cause_of
 from curation.models.device import choices, precision_of
@@ -96,7 +95,7 @@ class TimmEmbedder:
         preprocess, size = Preprocessing(self._input), self._input["input_size"]
         self._network = Network(self.name, model, preprocess, size, self._settings, self._precision)
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         return self._network.embed(images)

@@ -5,8 +5,8 @@ from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.models.embedder import Embedder, NetworkEmbedder
 from curation.models.whitening import Whitening, fit_whitening
 
@@ -21,7 +21,7 @@ AT_ONCE = 64
 class Fittable(Protocol):
     """What an embedder has in addition that needs to be fitted to a run."""
 
-    def fit(self, images: Iterable[NDArray[np.uint8]]) -> Whitening:
+    def fit(self, images: Iterable[UInt8Array]) -> Whitening:
         """The whitening for a run, out of a sample of its images, at least one."""
         ...
 
@@ -83,7 +83,7 @@ class WhitenedEmbedder:
         """Sets the other up. Raises ModelError as that does."""
         self._embedder.setup()
 
-    def fit(self, images: Iterable[NDArray[np.uint8]]) -> Whitening:
+    def fit(self, images: Iterable[UInt8Array]) -> Whitening:
         """The whitening for a run. Images without a finite vector are passed over.
 
         Raises:
@@ -97,7 +97,7 @@ class WhitenedEmbedder:
         sample = np.concatenate(result)
         return fit_whitening(sample if len(sample) else np.zeros((1, self.dim), np.float32), self.dim)
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """(N, dim) float32 rows of length 1; `with_whitening` and `setup` come first."""
         assert self._whitening is not None, f"{self.name} is used before it is whitened"
         vectors = self._embedder.embed(images)

@@ -3,25 +3,24 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from curation.arrays import Float32Array, Float64Array
 
 __all__ = ["Whitening", "fit_whitening"]
 
 CANDIDATES = 1.6
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Whitening:
     """`(raw - mean) @ projection`: centred, decorrelated, directions of like variance brought to like length."""
 
-    mean: Floats
+    mean: Float32Array
     """(D,) float32."""
-    projection: Floats
+    projection: Float32Array
     """(D, dim) float32."""
 
-    def apply(self, raw: Floats) -> Floats:
+    def apply(self, raw: Float32Array) -> Float32Array:
         """Whitened rows of length 1; a row that equals the mean stays zero.
 
         Each row is multiplied on its own, so that a vector never depends, not even in its last bit, on the batch
@@ -41,7 +40,7 @@ class Whitening:
         return out
 
 
-def fit_whitening(raw: Floats, dim: int, changes: Floats | None = None) -> Whitening:
+def fit_whitening(raw: Float32Array, dim: int, changes: Float32Array | None = None) -> Whitening:
     """Fit a whitening to a sample; the same rows give the same bytes.
 
     The covariance is shrunk towards a multiple of the identity by the oracle approximating shrinkage (Chen et al.
@@ -62,7 +61,7 @@ def fit_whitening(raw: Floats, dim: int, changes: Floats | None = None) -> White
     centred = sample - mean
     if not centred.any():
         mean[:] = 0.0
-    variances, directions = np.linalg.eigh(_shrunk(centred.T @ centred / rows, rows))
+    variances, directions = np.linalg.eigh(_shrunk(centred))
     order = np.argsort(-variances, kind="stable")
     projection = directions[:, order] / np.sqrt(variances[order])
     if rows > dim:
@@ -71,7 +70,7 @@ def fit_whitening(raw: Floats, dim: int, changes: Floats | None = None) -> White
     return Whitening(mean.astype(np.float32), (projection * np.where(largest < 0, -1.0, 1.0)).astype(np.float32))
 
 
-def _steady(projection: Doubles, changes: Floats, dim: int) -> Doubles:
+def _steady(projection: Float64Array, changes: Float32Array, dim: int) -> Float64Array:
     """Turn the leading directions of a whitening so that the first change least, and keep `dim` of them."""
     candidates = projection[:, : round(CANDIDATES * dim)]
     moved = changes @ candidates
@@ -79,15 +78,14 @@ def _steady(projection: Doubles, changes: Floats, dim: int) -> Doubles:
     return np.asarray(candidates @ turn[:, :dim])
 
 
-def _shrunk(covariance: Doubles, rows: int) -> Doubles:
-    """Oracle approximating shrinkage of a (D, D) covariance of `rows` rows; positive definite whatever comes in."""
-    width = len(covariance)
-    scale = float(np.trace(covariance)) / width
-    if scale <= 0.0:
+def _shrunk(centred: Float64Array) -> Float64Array:
+    """The covariance of (N, D) rows of mean 0, shrunk; positive definite whatever comes in."""
+    from sklearn.covariance import oas  # takes more than a second to import, and a run fits once
+
+    width = centred.shape[1]
+    if not centred.any():
         return np.eye(width)
-    mean_square = float(np.mean(covariance**2))
-    numerator = mean_square + scale**2
-    denominator = (rows + 1.0) * (mean_square - scale**2 / width)
-    weight = 1.0 if denominator <= 0.0 else min(numerator / denominator, 1.0)
-    weight = max(weight, 1e-6)
-    return (1.0 - weight) * covariance + weight * scale * np.eye(width)
+    covariance, weight = oas(centred, assume_centered=True)
+    if weight < 0:  # by rounding, where the covariance is a multiple of the identity already
+        return np.eye(width) * np.mean(centred**2)
+    return np.asarray(covariance)

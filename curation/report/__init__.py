@@ -1,1 +1,1 @@
-"""What a run can say of itself, read from its files alone."""
+"""Reads a run and reports on it; changes nothing."""

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.arrays import Int32Array, Int64Array
 from curation.engine.gather import Gathered, gather
 from curation.errors import UserError
 from curation.run.artifacts import Artifact
@@ -20,8 +20,6 @@ from curation.stages.concepts.hierarchy import PATH
 from curation.stages.select.selection import SELECTION
 
 __all__ = ["Balance", "Coverage", "Level", "Occupancy", "balance", "level_columns", "occupancy_of"]
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,8 @@ class Level:
     """One clustering of the pool: images in each cluster before selection, and of these the selected ones."""
 
     name: str
-    before: Ints
-    after: Ints
+    before: Int64Array
+    after: Int64Array
 
     def to_dict(self) -> dict[str, Any]:
         measures = {"before": asdict(occupancy_of(self.before)), "after": asdict(occupancy_of(self.after))}
@@ -90,7 +88,7 @@ class Balance:
         }
 
 
-def occupancy_of(counts: Ints) -> Occupancy:
+def occupancy_of(counts: Int64Array) -> Occupancy:
     """Measures of the images in each cluster; of no images at all, every measure is 0."""
     images, clusters = int(counts.sum()), len(counts)
     if not images:
@@ -141,7 +139,7 @@ def _selected(run: Run) -> pa.Table:
     return table.filter(pc.equal(table["collection"], "pool"))
 
 
-def level_columns(table: pa.Table) -> npt.NDArray[np.int32]:
+def level_columns(table: pa.Table) -> Int32Array:
     """The column of cluster paths, as (N, levels) from the top level to the lowest."""
     column = table[PATH].combine_chunks()
     return np.asarray(column.flatten().to_numpy().reshape(len(column), -1), dtype=np.int32)
@@ -160,11 +158,11 @@ def _tree_levels(run: Run, selected: pa.Table) -> Iterator[Level]:
         yield _level(f"level {level}", counts[f"centroids_{level}"], clusters, chosen)
 
 
-def _level(name: str, count: int, before: npt.NDArray[np.int32], after: npt.NDArray[np.int32]) -> Level:
+def _level(name: str, count: int, before: Int32Array, after: Int32Array) -> Level:
     return Level(name, np.bincount(before, minlength=count), np.bincount(after, minlength=count))
 
 
-def _coverage(run: Run, reached: npt.NDArray[np.int32]) -> Iterator[Coverage]:
+def _coverage(run: Run, reached: Int32Array) -> Iterator[Coverage]:
     for seed in run.config.seeds:
         result = gather(run.seeds(seed.name), "clusters", {"clusters": ["cluster"]})
         clusters = np.unique(result.table["cluster"].to_numpy()) if len(result) else np.empty(0, np.int32)

@@ -1,4 +1,4 @@
-"""What a comparison can see and what it cannot, in words."""
+"""What a comparison can see and what it cannot, in sentences."""
 
 from curation.config import Config
 
@@ -6,7 +6,7 @@ __all__ = ["limits_of"]
 
 
 def limits_of(config: Config) -> list[str]:
-    """Sentences for people who have to trust the result."""
+    """Sentences for those who have to judge the result."""
     copies = config.copy_descriptors
     return [
         f"Images are compared by their copy descriptor, {copies.model}{', whitened' * copies.whiten}.",
@@ -18,7 +18,7 @@ def limits_of(config: Config) -> list[str]:
         "Files that no decoder takes could not be compared. They are listed, and kept or removed as the settings say.",
         "What is not an image to this program is not looked at: texts, captions, further columns of images, and "
         "formats other than JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF. Of an animation the first frame is compared.",
-        "No removal is not a proof of absence: it says that nothing was found at these settings. The nearest images "
+        "No removal is not a proof of absence: it says that no copy was seen at these settings. The nearest images "
         "that were kept are shown so that a person can judge how near they come.",
     ]
 

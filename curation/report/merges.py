@@ -1,4 +1,4 @@
-"""See before deciding: what dedup would merge at each similarity threshold, and what geometry says of it.
+"""What dedup would merge at each similarity threshold, and what geometry says of it.
 
 Each rule is tried on what the stages before `dedup` have stored, by the same decision; nothing is written.
 """
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import BoolArray, Float32Array, Int64Array
 from curation.config import DedupConfig
 from curation.drops import DropReason
 from curation.errors import RunError
@@ -21,12 +21,12 @@ from curation.stages.knn.bias import BIAS, Offsets
 __all__ = ["SIZES", "THRESHOLDS", "Group", "Merges", "Pairs", "Rule", "between", "merges_text", "read_merges"]
 
 THRESHOLDS = (0.45, 0.5, 0.6, 0.75)
-"""Cosine similarities that are tried, beside those that are set: the paper's for references and for the pool, one
-between, and where SSCD's links are right nine times in ten."""
+"""Cosine similarities to try beside those of the config: the paper's for references and for the pool, one between, and
+one at which nine in ten of SSCD's links are right."""
 BELOW = 0.1
-"""Pairs so much below the lowest threshold are read as well, to be shown."""
+"""How far below the lowest threshold pairs are read, to be shown."""
 LARGEST = 5
-"""Components that are looked at one by one."""
+"""Components that are shown one by one."""
 MEMBERS = 4_096
 """Images of a component that are compared with each other."""
 SIZES = (
@@ -41,9 +41,6 @@ SIZES = (
 )
 """Bars of the histogram: name, and sizes from and to."""
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -52,30 +49,30 @@ class Pairs:
     Attributes:
         places: (P, 2) positions among the pool's images.
         similarity: (P,).
-        looked: (P,) whether geometry looked.
-        verified: (P,) whether it took the pair for copies.
+        looked: (P,) whether geometry compared them.
+        verified: (P,) whether geometry took the pair for copies.
     """
 
-    places: Ints
-    similarity: Floats
-    looked: npt.NDArray[np.bool_]
-    verified: npt.NDArray[np.bool_]
+    places: Int64Array
+    similarity: Float32Array
+    looked: BoolArray
+    verified: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A component: the image that is kept, and those dropped instead of which it is.
+    """A component: the image that is kept, and those that are dropped for it.
 
     Attributes:
         kept: position of that image.
-        dropped: positions, the least similar first.
+        dropped: positions of the images dropped for it, the least similar first.
         similarity: of each to the one that is kept.
         least: the least similarity of any two of them; of the first 4,096 of a larger component.
     """
 
     kept: int
-    dropped: Ints
-    similarity: Floats
+    dropped: Int64Array
+    similarity: Float32Array
     least: float
 
 
@@ -86,7 +83,7 @@ class Rule:
     Attributes:
         name: as a table calls it.
         threshold: links are more similar than this; None where geometry decides.
-        mark: the setting of the run's config that it is, or nothing.
+        mark: the setting of the run's config that has this threshold, or nothing.
         links, verified, refused: pairs above the threshold, and those of them that geometry took for copies or not.
         sizes: (C,) images of each component of two or more.
         copies: images that would be dropped for another of the pool, those of equal hashes apart.
@@ -99,7 +96,7 @@ class Rule:
     links: int
     verified: int
     refused: int
-    sizes: Ints
+    sizes: Int64Array
     copies: int
     leaks: int
 
@@ -111,7 +108,7 @@ class Merges:
     Attributes:
         groups: the largest components by the rule that is set.
         hash_duplicates: images that are dropped for equal hashes by any rule.
-        looked: whether there is geometry.
+        looked: whether geometry compared pairs.
     """
 
     evidence: Evidence
@@ -127,7 +124,7 @@ class Merges:
 
 
 def read_merges(run: Run) -> Merges:
-    """Try each threshold on a run that has come as far as `verified`, or `near` without geometry.
+    """Try each threshold on a run that is finished up to `verify_copies`, or up to `copy_knn` without geometry.
 
     Raises:
         RunError: it has not.
@@ -142,7 +139,7 @@ def read_merges(run: Run) -> Merges:
     evidence = read_evidence(
         run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
     )
-    assert len(evidence.images), "a run stops before `near` where no image is left"
+    assert len(evidence.images), "a run stops before `copy_knn` where no image is left"
     trial = _Trial(evidence, settings, run.config.hash.radius)
     rules = [trial.by_similarity(threshold) for threshold in sorted({*THRESHOLDS, *trial.thresholds})]
     verdicts = trial.as_set()
@@ -154,7 +151,11 @@ def read_merges(run: Run) -> Merges:
 
 
 def _need(run: Run, path: str, stage: str) -> None:
-    """Each part of a stage is there, and was made from the rows that are live today."""
+    """Check that a stage is there for each part, made from the rows that are live now.
+
+    Raises:
+        RunError: it is not.
+    """
     collection = run.collection(path)
     parts = collection.parts("copy_descriptors")
     for part in parts:
@@ -166,7 +167,7 @@ def _need(run: Run, path: str, stage: str) -> None:
 
 
 class _Trial:
-    """Rules to be tried on what was read once.
+    """Tries rules on what was read once.
 
     Attributes:
         thresholds: those that are set, and by which settings; none where geometry decides.
@@ -229,11 +230,11 @@ def _rule(
     threshold: float | None,
     mark: str,
     pairs: Pairs,
-    linked: npt.NDArray[np.bool_],
+    linked: BoolArray,
     verdicts: Verdicts,
     leaking: Verdicts,
 ) -> Rule:
-    sizes = np.sort(np.unique(verdicts.component[_copies(verdicts)], return_counts=True)[1] + 1)
+    sizes = np.sort(np.unique(verdicts.representative[_copies(verdicts)], return_counts=True)[1] + 1)
     return Rule(
         name,
         threshold,
@@ -247,23 +248,23 @@ def _rule(
     )
 
 
-def _copies(verdicts: Verdicts) -> npt.NDArray[np.bool_]:
+def _copies(verdicts: Verdicts) -> BoolArray:
     return np.array([reason is DropReason.COPY for reason in verdicts.reason], dtype=bool)
 
 
 def _largest(evidence: Evidence, verdicts: Verdicts) -> list[Group]:
     copies = np.flatnonzero(_copies(verdicts))
-    kept, counts = np.unique(verdicts.component[copies], return_counts=True)
+    kept, counts = np.unique(verdicts.representative[copies], return_counts=True)
     groups = []
     for at in np.lexsort((kept, -counts))[:LARGEST].tolist():
-        dropped = copies[verdicts.component[copies] == kept[at]]
+        dropped = copies[verdicts.representative[copies] == kept[at]]
         dropped = dropped[np.lexsort((dropped, verdicts.similarity[dropped]))]
         least = _least(evidence, np.concatenate([[kept[at]], dropped])[:MEMBERS])
         groups.append(Group(int(kept[at]), dropped, verdicts.similarity[dropped], least))
     return groups
 
 
-def _least(evidence: Evidence, images: Ints) -> float:
+def _least(evidence: Evidence, images: Int64Array) -> float:
     """The smallest similarity of any two."""
     members = evidence.vectors[images].astype(np.float32)
     lowered = np.zeros(len(images), np.float32) if evidence.offsets is None else evidence.offsets[images]
@@ -274,7 +275,7 @@ def _least(evidence: Evidence, images: Ints) -> float:
 
 
 def merges_text(merges: Merges) -> str:
-    """Tables of what each rule would do, to be printed."""
+    """Tables of what each rule would do, for the terminal."""
     images = len(merges.evidence.images)
     looked = " verified  refused" if merges.looked else ""
     lines = [
@@ -300,6 +301,6 @@ def merges_text(merges: Merges) -> str:
     return "\n".join(lines)
 
 
-def between(sizes: Ints, low: int, high: int) -> int:
-    """How many components have so many images."""
+def between(sizes: Int64Array, low: int, high: int) -> int:
+    """How many components have from `low` to `high` images."""
     return int(((sizes >= low) & (sizes <= high)).sum())

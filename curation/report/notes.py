@@ -1,4 +1,4 @@
-"""What the numbers of a run are to be read with: how good its search was, and whether dedup chained unlike images."""
+"""Notes on the numbers of a run: how good its search was, and whether dedup chained unlike images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from curation.drops import DropReason
 from curation.run.directory import Run
 from curation.run.parts import Collection
-from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnStage
+from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnKind
 
 __all__ = ["Chains", "Recall", "find_chains", "measured_recall", "notes"]
 
 LARGE = 10
-"""Images of a component from which on what is chained in it is told."""
+"""Smallest component whose chains are reported, in images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """Components in which images stand for others that they are little like.
+    """Components whose kept image is little like some that were dropped for it.
 
     Attributes:
         components: how many; each of ten images or more.
         largest: images of the largest.
-        images: dropped images of theirs that lead to the kept one over others only, and are too little like it.
+        images: their dropped images that are linked to the kept one only through others, and are too little like it.
         least: the smallest similarity of one of these to the kept one.
     """
 
@@ -44,7 +44,7 @@ class Chains:
 
 
 def notes(run: Run) -> list[str]:
-    """Lines to be shown beneath a funnel; none where there is nothing to say."""
+    """Lines to show beneath a funnel; none where there is nothing to report."""
     lines = []
     collections = [run.collection(path) for path in run.collections()]
     for stage in (COPY_KNN, EMBEDDING_KNN, SEED_KNN):
@@ -65,7 +65,7 @@ def notes(run: Run) -> list[str]:
     return lines
 
 
-def measured_recall(collections: Sequence[Collection], stage: KnnStage) -> Recall | None:
+def measured_recall(collections: Sequence[Collection], stage: KnnKind) -> Recall | None:
     """Of all images that a stage has searched in both ways; None where it needed no index."""
     name = "neighbour_recall"
     shares = [np.empty(0, np.float32)]
@@ -87,12 +87,12 @@ def find_chains(pool: Collection, limit: float) -> Chains | None:
     parts = pool.parts("dedup")
     if not parts:
         return None
-    columns = ["drop_reason", "component", "similarity", "link"]
+    columns = ["drop_reason", "representative", "similarity", "link"]
     table = pa.concat_tables([pool.read("dedup", part, columns) for part in parts])
     copies = table.filter(pc.equal(table["drop_reason"], DropReason.COPY.value))
     if not len(copies):
         return None
-    component = copies["component"].combine_chunks().dictionary_encode().indices.to_numpy()
+    component = copies["representative"].combine_chunks().dictionary_encode().indices.to_numpy()
     sizes = np.bincount(component) + 1
     similarity = copies["similarity"].to_numpy()
     chained = np.asarray(pc.equal(copies["link"], "chain").to_numpy(zero_copy_only=False), dtype=bool)

@@ -1,41 +1,74 @@
-"""What pages are made of: pictures within the page, one image's outline in another, and text that stays text."""
+"""Pictures for pages: a run's images as they are stored, faces blurred, and the outline of one image in another."""
 
-import base64
-import html
-from collections.abc import Sequence
-from typing import Protocol
+from functools import lru_cache
 
 import numpy as np
+import pyarrow as pa
+from PIL import Image
 
-from curation.imaging.decode import Header, identify
+from curation.config import ImageConfig
+from curation.drops import Dropped
+from curation.engine.locations import PLACE, read_samples
+from curation.errors import RunError
+from curation.imaging.decode import decode_image, encode_jpeg, read_image
+from curation.imaging.matching import Match
+from curation.run.directory import Run
 
-__all__ = ["Transform", "data_uri", "drawing", "outline", "shown"]
+__all__ = ["Pictures", "Place", "outline", "thumbnail"]
 
-
-class Transform(Protocol):
-    """How a first image lies in a second; see `curation.imaging.matching.Match`."""
-
-    @property
-    def mirrored(self) -> bool: ...
-
-    @property
-    def transform(self) -> tuple[float, ...]: ...
-
-
-def drawing(jpeg: bytes, outlines: Sequence[str] = ()) -> str:
-    """A picture with polygons over it, whose points are shares of its sides."""
-    header = identify(jpeg)
-    assert isinstance(header, Header), "made by this program"
-    uri = data_uri(jpeg, "jpeg")
-    lines = "".join(f'<polygon points="{outline}"/>' for outline in outlines)
-    return (
-        f'<svg width="{header.width}" height="{header.height}" viewBox="0 0 1 1" preserveAspectRatio="none">'
-        f'<image href="{uri}" width="1" height="1" preserveAspectRatio="none"/>{lines}</svg>'
-    )
+Place = tuple[str, int, int]
+"""Collection, part and row: where a run has an image."""
+NO_LIMITS = ImageConfig(min_side=1)  # the run has judged them already
+KEPT_TABLES = 64
+QUALITY = 80
 
 
-def outline(match: Transform, *, inverse: bool = False) -> str:
-    """The corners of the first image within the second, as shares of its sides; or those of the second in it."""
+class Pictures:
+    """Reads the images of a run; tables of recent parts are kept."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._table = lru_cache(maxsize=KEPT_TABLES)(self._read_table)
+
+    def key(self, place: Place) -> str:
+        """An image's id in hex."""
+        collection, part, row = place
+        return str(self._table(collection, part)["id"][row].as_py().hex())
+
+    def image(self, place: Place, side: int) -> Image.Image | None:
+        """An image; None where it can no longer be read.
+
+        Args:
+            side: decode with the shorter side at least this, where the image is that large.
+        """
+        collection, part, row = place
+        table = self._table(collection, part)
+        tar, offset, length = (table[name][row].as_py() for name in PLACE)
+        if tar is None:
+            return None
+        try:
+            image = decode_image(read_image(self._run.store, collection, tar, offset, length), NO_LIMITS, side)
+        except RunError:
+            return None
+        return None if isinstance(image, Dropped) else image
+
+    def thumbnail(self, place: Place, side: int) -> bytes | None:
+        """A JPEG of at most `side` x `side` pixels; None where the image can no longer be read."""
+        image = self.image(place, side)
+        return None if image is None else thumbnail(image, side)
+
+    def _read_table(self, collection: str, part: int) -> pa.Table:
+        return read_samples(self._run.collection(collection), part, ["id", *PLACE])
+
+
+def thumbnail(image: Image.Image, side: int) -> bytes:
+    """A JPEG of at most `side` x `side` pixels. The image itself is scaled down."""
+    image.thumbnail((side, side))
+    return encode_jpeg(image, QUALITY)
+
+
+def outline(match: Match, *, inverse: bool = False) -> str:
+    """The corners of the first image within the second, as shares of its sides; with `inverse` the other way round."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     affine = np.array(match.transform).reshape(2, 3)
     if inverse:
@@ -45,14 +78,3 @@ def outline(match: Transform, *, inverse: bool = False) -> str:
     else:
         corners = corners @ affine[:, :2].T + affine[:, 2]
     return " ".join(f"{x:.4f},{y:.4f}" for x, y in np.clip(corners, -9, 9).tolist())
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """A picture as an address that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def shown(value: object, *, lines: bool = False) -> str:
-    """Text that is shown and never read as markup; what does not print is shown as its code."""
-    safe = (char if char.isprintable() or (lines and char == "\n") else f"\\u{ord(char):04x}" for char in str(value))
-    return html.escape("".join(safe))

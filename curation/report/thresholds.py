@@ -1,18 +1,16 @@
-"""See before deciding: how a filter's scores are spread over a run, and what each threshold would drop."""
+"""How a filter's scores are spread over a run, and what each threshold would drop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
-from curation.errors import RunError, UserError
+from curation.arrays import Float64Array, Int64Array
+from curation.errors import ArgumentError, RunError
 from curation.run.directory import Run
 from curation.run.parts import Collection
 
-__all__ = ["FILTERS", "Scores", "plot_scores", "read_scores", "scores_text"]
+__all__ = ["FILTERS", "Scores", "read_scores", "scores_text"]
 
 # measure of `quality` -> its setting, and whether images above the limit are dropped
 QUALITY = {
@@ -31,8 +29,6 @@ BINS = 20
 BAR = 40
 SHOWN = 10
 
-Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
 Place = tuple[int, int]
 
 
@@ -49,8 +45,8 @@ class Scores:
     """
 
     name: str
-    values: Floats
-    places: Places
+    values: Float64Array
+    places: Int64Array
     limit: float | None
     above: bool
 
@@ -58,11 +54,25 @@ class Scores:
         """How many images a threshold would drop."""
         return int((self.values >= threshold).sum() if self.above else (self.values < threshold).sum())
 
+    def histogram(self) -> tuple[Int64Array, Float64Array]:
+        """Images in each of 20 steps of the score, and the 21 edges of these."""
+        low, high = self._range()
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        counts, edges = np.histogram(self.values, BINS, (low, high))
+        return counts, edges
+
     def candidates(self) -> list[float]:
         """Thresholds worth a look, in order: ten over the range of scores, and the one that is set."""
-        low, high = (0.0, 1.0) if self.name.startswith(("nsfw", "faces")) else (self.values.min(), self.values.max())
+        low, high = self._range()
         steps = {float(f"{step:.3g}") for step in np.linspace(low, high, SHOWN + 1)}
         return sorted(steps | ({self.limit} if self.limit is not None else set()))
+
+    def _range(self) -> tuple[float, float]:
+        """Probabilities are shown from 0 to 1, other scores from the least to the most there is."""
+        if self.name.startswith(("nsfw", "faces")):
+            return 0.0, 1.0
+        return float(self.values.min()), float(self.values.max())
 
 
 def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]:
@@ -77,7 +87,7 @@ def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]
         RunError: the run holds no scores of it there.
     """
     if filter not in FILTERS:
-        raise UserError(f"--filter {filter}: no such filter; the filters are {', '.join(FILTERS)}")
+        raise ArgumentError("filter", filter, f"no such filter; the filters are {', '.join(FILTERS)}")
     assert filter != "dedup", "has no scores of single images"
     stage = "quality" if filter in QUALITY else "safety"
     where = run.collection(collection)
@@ -108,7 +118,7 @@ def _nsfw(where: Collection, run: Run) -> list[Scores]:
     ]
 
 
-def _faces(where: Collection) -> tuple[Floats, Places]:
+def _faces(where: Collection) -> tuple[Float64Array, Int64Array]:
     best = []
     for part in where.parts("safety"):
         rows = where.read("safety", part, ["faces"])["faces"].to_pylist()
@@ -117,7 +127,7 @@ def _faces(where: Collection) -> tuple[Floats, Places]:
     return _arrays(best)
 
 
-def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
+def _measures(where: Collection, measure: str) -> tuple[Float64Array, Int64Array]:
     result = []
     for part in where.parts("quality"):
         values = where.read("quality", part, [measure])[measure].to_pylist()
@@ -125,14 +135,14 @@ def _measures(where: Collection, measure: str) -> tuple[Floats, Places]:
     return _arrays(result)
 
 
-def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Floats, Places]:
+def _arrays(result: Sequence[tuple[float, Place]]) -> tuple[Float64Array, Int64Array]:
     values = np.array([value for value, _ in result], dtype=np.float64)
     return values, np.array([place for _, place in result], dtype=np.int64).reshape(-1, 2)
 
 
 def scores_text(scores: Scores) -> str:
-    """A histogram and a table of thresholds, to be printed."""
-    counts, edges = np.histogram(scores.values, BINS, _range(scores))
+    """A histogram and a table of thresholds, for the terminal."""
+    counts, edges = scores.histogram()
     lines = [f"{scores.name}: {len(scores.values):,} images"]
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
         bar = "#" * int(np.ceil(BAR * count / max(1, counts.max())))
@@ -143,25 +153,3 @@ def scores_text(scores: Scores) -> str:
         mark = "  <- as set" if threshold == scores.limit else ""
         lines.append(f"  {threshold:>9.4g} {dropped:>13,} {dropped / len(scores.values):>8.2%}{mark}")
     return "\n".join(lines)
-
-
-def plot_scores(scores: Sequence[Scores], path: str | Path | IO[bytes]) -> None:
-    """Draw the histograms, one under the other, counts on a logarithmic scale, to a PNG file."""
-    from matplotlib.figure import Figure  # takes a second to import
-
-    figure = Figure(figsize=(8, 2.2 * len(scores)), layout="constrained")
-    for axes, item in zip(figure.subplots(len(scores), 1, squeeze=False)[:, 0], scores, strict=True):
-        axes.hist(item.values, bins=2 * BINS, range=_range(item), log=True, color="#5a7d9a")
-        if item.limit is not None:
-            axes.axvline(item.limit, color="#b03a2e", label=f"{item.limit:g} drops {item.dropped(item.limit):,}")
-            axes.legend(loc="upper right")
-        axes.set_title(item.name, fontsize=10, loc="left")
-        axes.set_ylabel("images")
-    figure.savefig(path, format="png", dpi=110)
-
-
-def _range(scores: Scores) -> tuple[float, float]:
-    if scores.name.startswith(("nsfw", "faces")):
-        return 0.0, 1.0
-    low, high = float(scores.values.min()), float(scores.values.max())
-    return (low, high) if low < high else (low - 0.5, high + 0.5)

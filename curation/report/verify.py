@@ -13,7 +13,7 @@ from curation.engine.locations import CHANGED_BY, PLACE
 from curation.errors import RunError
 from curation.formats.shards import read_manifest, sources_of, tar_members
 from curation.imaging.decode import read_image
-from curation.report.funnel import all_collections, funnel
+from curation.report.funnel import funnel, row_sets
 from curation.run.directory import Run
 from curation.run.parts import Collection, Footer, mask_digest
 from curation.stages.ingest.originals import originals_left
@@ -32,7 +32,7 @@ class Breach:
 
 def verify(run: Run) -> Iterator[Breach]:
     """Yield every breach; nothing for a run that is sound. RunError if the manifest cannot be read."""
-    for collection, stages in all_collections(run):
+    for collection, stages in row_sets(run):
         present = [stage for stage in stages if collection.parts(stage)]
         for before, stage in zip([None, *present], present, strict=False):
             for part in set(collection.parts(before or stage)) - set(collection.parts(stage)):

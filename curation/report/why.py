@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.crawl.links import canonical_url
-from curation.report.funnel import all_collections
+from curation.report.funnel import row_sets
 from curation.run.directory import Run
 from curation.run.parts import Collection
 from curation.stages.ingest.extract_urls import url_key
@@ -16,7 +16,7 @@ from curation.stages.ingest.extract_urls import url_key
 __all__ = ["Event", "Trail", "why"]
 
 UNSHOWN = ("copy_knn", "local_features", "verify_copies", "embedding_knn")
-"""Working columns of many values; what came of them is in `dedup` and `semantic`."""
+"""Working columns of many values; what came of them is in `dedup` and `semantic_dedup`."""
 HIDDEN = frozenset({"live", "drop_reason", "drop_detail", "vector", "key"})
 
 
@@ -57,7 +57,7 @@ def why(run: Run, key: str) -> list[Trail]:
         key: an id or SHA-256 in hex, a URL, the path of a local image within its dataset, or a shard's sample key.
     """
     trails = []
-    for collection, stages in all_collections(run):
+    for collection, stages in row_sets(run):
         for stage, column, value in _places(key):
             if stage in stages:
                 trails += [

@@ -1,6 +1,6 @@
 """What a run has fitted (a hash basis, a whitening, centroids): small arrays under a digest.
 
-Each is one safetensors file under `models/`, whose header carries the digest of what it was fitted from, as the
+Each is one safetensors file under `artifacts/`, whose header carries the digest of what it was fitted from, as the
 footer of a part does.
 """
 
@@ -38,6 +38,10 @@ class Artifact:
         """Write the arrays in one atomic step."""
         contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         self.store.write_bytes(self.file, save(contiguous, metadata={"digest": self.digest}))
+
+    def remove(self) -> None:
+        """Remove the file, if it is there."""
+        self.store.remove(self.file)
 
     def load(self) -> dict[str, npt.NDArray[Any]] | None:
         """The arrays fitted under this digest, or None if they have to be fitted (again).

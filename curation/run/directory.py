@@ -14,7 +14,7 @@ from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
 
-__all__ = ["Run"]
+__all__ = ["Run", "role_of"]
 
 CONFIG = "config.yaml"
 
@@ -35,7 +35,7 @@ class Run:
         """Open a run that exists; RunError where there is none."""
         config = _stored_config(Store(root))
         if config is None:
-            raise RunError(f"{root}: holds no run (no {CONFIG}); name the directory given to `lvd curate --out`")
+            raise RunError(f"{root}: holds no run (no {CONFIG}); name the directory given to `lvd curate `out``")
         return cls(root, config)
 
     def begin(self) -> None:
@@ -48,7 +48,7 @@ class Run:
         if stored is not None:
             self._refuse_other(stored)
         elif self.store.names() or self.store.folders():
-            raise RunError(f"{self.store.root}: is not empty and holds no run; choose another --out")
+            raise RunError(f"{self.store.root}: is not empty and holds no run; choose another `out`")
         self.store.sweep()
         if stored != self.config:
             self.store.write_bytes(CONFIG, self.config.to_yaml().encode())
@@ -64,7 +64,7 @@ class Run:
             directory = os.open(self.store.path(), os.O_RDONLY)
         except OSError as error:
             raise RunError(
-                f"{self.store.root}: cannot be used as a run directory ({error.strerror}); choose another --out"
+                f"{self.store.root}: cannot be used as a run directory ({error.strerror}); choose another `out`"
             ) from error
         try:
             try:
@@ -99,13 +99,6 @@ class Run:
         """A collection by its path in the run, such as `seeds/birds`."""
         return Collection(self.store, path)
 
-    def role(self, path: str) -> Role:
-        """What a collection is for, by its path."""
-        if path == "pool":
-            return "pool"
-        roles: dict[str, Role] = {"seeds": "seed", "references": "reference", "excludes": "exclude"}
-        return roles[path.split("/")[0]]
-
     def collections(self) -> dict[str, list[str]]:
         """Datasets of the config by collection path, in the order in which they are worked on."""
         datasets = {"pool": list(self.config.pool)}
@@ -120,13 +113,13 @@ class Run:
         missing = [data for data in stored.pool if data not in self.config.pool]
         if missing and self._has_rows("pool"):
             raise RunError(
-                f"{root}: holds a run of another pool ({missing[0]}); choose another --out, or name that pool"
+                f"{root}: holds a run of another pool ({missing[0]}); choose another `out`, or name that pool"
             )
         for field in ("seed", "parts"):
             if getattr(stored, field) != getattr(self.config, field):
                 raise RunError(
                     f"{root}: holds a run made with another `{field}` ({_plain(stored, field)}, "
-                    f"now {_plain(self.config, field)}); choose another --out"
+                    f"now {_plain(self.config, field)}); choose another `out`"
                 )
         for field, folder in (("seeds", "seeds"), ("references", "references"), ("exclude", "excludes")):
             before = {item.name: item.data for item in getattr(stored, field)}
@@ -134,12 +127,18 @@ class Run:
                 if before.get(item.name, item.data) != item.data and self._has_rows(f"{folder}/{item.name}"):
                     raise RunError(
                         f"{root}: {folder}/{item.name} was made from {before[item.name]}, not {item.data}; "
-                        "give the new set another name, or choose another --out"
+                        "give the new set another name, or choose another `out`"
                     )
 
     def _has_rows(self, path: str) -> bool:
         """Whether a collection was listed: one that failed before that (a wrong path, say) binds nobody."""
         return bool(self.store.folders(path))
+
+
+def role_of(path: str) -> Role:
+    """What a collection is for, by its path in the run."""
+    roles: dict[str, Role] = {"pool": "pool", "seeds": "seed", "references": "reference", "excludes": "exclude"}
+    return roles[path.split("/")[0]]
 
 
 def _plain(config: Config, field: str) -> str:
@@ -154,5 +153,5 @@ def _stored_config(store: Store) -> Config | None:
     except (TypeError, ValueError, ConfigError) as error:
         cause = " ".join(str(error).split())
         raise RunError(
-            f"{store.url(CONFIG)}: is not the config of a run of this version ({cause}); choose another --out"
+            f"{store.url(CONFIG)}: is not the config of a run of this version ({cause}); choose another `out`"
         ) from error

@@ -18,17 +18,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.arrays import BoolArray
 from curation.drops import Dropped, DropReason
 from curation.errors import RunError
 from curation.run.store import Store
 
 __all__ = ["VERDICT", "Collection", "Footer", "Ledger", "digest_of", "mask_digest", "random_for", "verdict_columns"]
 
-Mask = npt.NDArray[np.bool_]
 
 VERDICT = pa.schema([("live", pa.bool_()), ("drop_reason", pa.string()), ("drop_detail", pa.string())])
 
@@ -136,7 +135,7 @@ class Collection:
                 table = table.select(list(columns))  # in this order; a name that a damaged file lacks is a KeyError
         return table.replace_schema_metadata(None)
 
-    def live(self, stage: str, part: int) -> Mask:
+    def live(self, stage: str, part: int) -> BoolArray:
         """The rows still in play after a stage, as a boolean mask of shape (rows,)."""
         return np.asarray(self.read(stage, part, ["live"])["live"].to_numpy(zero_copy_only=False), dtype=bool)
 
@@ -196,7 +195,7 @@ class _PartFile:
         )
 
 
-def verdict_columns(live_in: Mask, dropped: Mapping[int, Dropped]) -> list[pa.Array]:
+def verdict_columns(live_in: BoolArray, dropped: Mapping[int, Dropped]) -> list[pa.Array]:
     """The three columns of `VERDICT` for a part, from the mask of live rows and the drops by row number."""
     reasons: list[str | None] = [None] * len(live_in)
     details: list[str | None] = [None] * len(live_in)

@@ -5,14 +5,13 @@ it leaves goes to the others; so on down the levels.
 """
 
 import numpy as np
-import numpy.typing as npt
+
+from curation.arrays import Float32Array, Int32Array, Int64Array
 
 __all__ = ["balanced", "water_fill"]
 
-Ints = npt.NDArray[np.int64]
 
-
-def water_fill(sizes: Ints, groups: Ints, totals: Ints, rng: np.random.Generator) -> Ints:
+def water_fill(sizes: Int64Array, groups: Int64Array, totals: Int64Array, rng: np.random.Generator) -> Int64Array:
     """Share each group's total over its members, as equally as their sizes let it.
 
     Within a group all get min(size, n) for the largest whole n that the total allows; of those that have more, as many
@@ -28,7 +27,7 @@ def water_fill(sizes: Ints, groups: Ints, totals: Ints, rng: np.random.Generator
     """
     count = len(totals)
 
-    def poured(level: Ints) -> Ints:
+    def poured(level: Int64Array) -> Int64Array:
         return np.bincount(groups, np.minimum(sizes, level[groups]), count).astype(np.int64)
 
     most = int(sizes.max(initial=0))
@@ -37,7 +36,7 @@ def water_fill(sizes: Ints, groups: Ints, totals: Ints, rng: np.random.Generator
         middle = (low + high + 1) // 2
         fits = poured(middle) <= totals
         low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
-    shares: Ints = np.minimum(sizes, low[groups])
+    shares: Int64Array = np.minimum(sizes, low[groups])
     rest = totals - poured(low)
     more = np.flatnonzero(sizes > low[groups])
     order = more[np.lexsort((rng.random(len(more)), groups[more]))]
@@ -46,11 +45,11 @@ def water_fill(sizes: Ints, groups: Ints, totals: Ints, rng: np.random.Generator
 
 
 def balanced(
-    paths: npt.NDArray[np.int32],
+    paths: Int32Array,
     size: int,
     rng: np.random.Generator,
-    similarities: npt.NDArray[np.float32] | None = None,
-) -> Ints:
+    similarities: Float32Array | None = None,
+) -> Int64Array:
     """Choose images so that clusters of every level give equal numbers, as far as they have them.
 
     Args:
@@ -73,7 +72,7 @@ def balanced(
     return np.sort(order[_ranks(lowest[order]) < shares[lowest[order]]])
 
 
-def _ranks(groups: Ints) -> Ints:
+def _ranks(groups: Int64Array) -> Int64Array:
     """Of members sorted by group, the place of each in its group."""
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     return np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))

@@ -12,18 +12,18 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+
+from curation.arrays import Int64Array
 
 __all__ = ["Buckets", "bucket_of"]
 
-Ints = npt.NDArray[np.int64]
 
 MEMORY = 256 * 1024 * 1024
 """Bytes of rows that are held before they go to disk: a run of a million URLs never touches it."""
 
 
-def bucket_of(keys: pa.Array, buckets: int) -> Ints:
+def bucket_of(keys: pa.Array, buckets: int) -> Int64Array:
     """The bucket of each key, equal slices of the keys' range in order.
 
     Args:
@@ -48,7 +48,7 @@ class Buckets:
         self._count = count
         self._schema = schema
         self._memory = memory
-        self._waiting: list[tuple[pa.Table, Ints]] = []
+        self._waiting: list[tuple[pa.Table, Int64Array]] = []
         self._bytes = 0
         self._stack = contextlib.ExitStack()
         self._folder: Path | None = None
@@ -62,7 +62,7 @@ class Buckets:
     ) -> None:
         self._stack.close()
 
-    def add(self, rows: pa.Table, bucket: Ints) -> None:
+    def add(self, rows: pa.Table, bucket: Int64Array) -> None:
         """Deal rows: row i goes to bucket[i]."""
         assert len(rows) == len(bucket)
         self._waiting.append((rows.select(self._schema.names).cast(self._schema), bucket))

@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
+from curation.arrays import Int64Array
+
 __all__ = ["components_of", "first_of_each", "keep_order"]
 
-Ints = npt.NDArray[np.int64]
 
-
-def components_of(nodes: int, edges: Ints) -> Ints:
+def components_of(nodes: int, edges: Int64Array) -> Int64Array:
     """Number the connected components of a graph.
 
     Args:
@@ -38,7 +38,7 @@ def components_of(nodes: int, edges: Ints) -> Ints:
     return smallest
 
 
-def keep_order(pixels: Ints, size: Ints, ids: npt.NDArray[np.bytes_]) -> Ints:
+def keep_order(pixels: Int64Array, size: Int64Array, ids: npt.NDArray[np.bytes_]) -> Int64Array:
     """Rank of each image as representative, 0 the best: most pixels, then most bytes, then smallest id.
 
     The rule looks at nothing but the images themselves, so the order in which they are met does not matter.
@@ -49,7 +49,7 @@ def keep_order(pixels: Ints, size: Ints, ids: npt.NDArray[np.bytes_]) -> Ints:
     return rank
 
 
-def first_of_each(components: Ints, rank: Ints) -> Ints:
+def first_of_each(components: Int64Array, rank: Int64Array) -> Int64Array:
     """For each node, the member of its component with the smallest rank."""
     node_of_rank = np.empty(len(rank), dtype=np.int64)
     node_of_rank[rank] = np.arange(len(rank))

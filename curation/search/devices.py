@@ -9,16 +9,13 @@ from functools import cache
 from typing import Any
 
 import faiss
-import numpy as np
-import numpy.typing as npt
+
+from curation.arrays import Float32Array, Int64Array
 
 __all__ = ["Placed", "gpu", "knn"]
 
 MOST = 2048
 """Neighbours, and lists probed, that faiss's GPU kernels take; more are looked for on the cores."""
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 
 def gpu() -> int | None:
@@ -27,7 +24,7 @@ def gpu() -> int | None:
     return os.getpid() % count if count else None
 
 
-def knn(queries: Floats, base: Floats, k: int) -> tuple[Floats, Ints]:
+def knn(queries: Float32Array, base: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
     """The k rows of the base with the largest inner products, the largest first."""
     number = gpu()
     if number is None or k > MOST:
@@ -48,9 +45,9 @@ class Placed:
             self._near = faiss.index_cpu_to_gpu(_resources(number), number, index)
             self._near.nprobe = probes
 
-    def search(self, queries: Floats, k: int) -> Ints:
+    def search(self, queries: Float32Array, k: int) -> Int64Array:
         """Row numbers, (Q, k), best first; -1 where there are no more in the lists that are probed."""
-        rows: Ints = (self._near if k <= MOST else self._index).search(queries, k)[1]
+        rows: Int64Array = (self._near if k <= MOST else self._index).search(queries, k)[1]
         return rows
 
 

@@ -1,4 +1,4 @@
-"""Hierarchical k-means with resampling (Vo et al. 2024, section 3.2 and algorithm 1), over a gang.
+"""Hierarchical k-means with resampling (Vo et al. 2024, section 3.2 and algorithm 1), over a worker group.
 
 k-means puts centroids where rows are dense. Run again on the few rows that are nearest to each centroid, it sees a set
 that is spread more evenly, and its centroids follow; after some rounds they lie nearly uniformly over what there is.
@@ -13,17 +13,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float16Array, Float32Array, Float64Array, Int32Array, Int64Array
 from curation.search.kmeans import Progress, fit, kmeans, unit
 from curation.search.partition import BLOCK, Change, KMeansPartition
 from curation.search.worker_group import LocalGroup, WorkerGroup
 
 __all__ = ["Growth", "Nearest", "Points", "Rounds", "grow", "parents", "resample"]
-
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -51,16 +47,16 @@ class Growth:
         resampled: rounds that are done of the last of these.
     """
 
-    centroids: tuple[Floats, ...]
+    centroids: tuple[Float32Array, ...]
     resampled: int = 0
 
 
 class Nearest(NamedTuple):
     """Rows that are nearest to the centroid of their cluster: numbers among all rows, cluster, and similarity."""
 
-    numbers: Ints
-    clusters: npt.NDArray[np.int32]
-    similarities: npt.NDArray[np.float64]
+    numbers: Int64Array
+    clusters: Int32Array
+    similarities: Float64Array
 
 
 class Points:
@@ -72,7 +68,7 @@ class Points:
         first: the number of the first of them among the rows of all members.
     """
 
-    def __init__(self, rows: Halves, sizes: list[int] | None = None, first: int = 0) -> None:
+    def __init__(self, rows: Float16Array, sizes: list[int] | None = None, first: int = 0) -> None:
         self._rows = rows
         self._sizes = [len(rows)] if sizes is None else sizes
         self._first = first
@@ -81,10 +77,10 @@ class Points:
         self._threads = threads
         self._share = KMeansPartition(self._rows, self._sizes, threads=threads)
 
-    def update(self, centroids: Floats, every: int) -> Change:
+    def update(self, centroids: Float32Array, every: int) -> Change:
         return self._share.update(centroids, every)
 
-    def nearest(self, centroids: Floats, most: int) -> Nearest:
+    def nearest(self, centroids: Float32Array, most: int) -> Nearest:
         """Of each cluster's rows here, at most so many that are nearest to its centroid."""
         self._share.update(centroids)
         clusters = self._share.clusters
@@ -96,38 +92,38 @@ class Points:
             similarities[block] = np.round(np.einsum("nd,nd->n", rows, doubled[clusters[block]]), 12)
         return _first_of_each(Nearest(self._first + np.arange(len(clusters)), clusters, similarities), most)
 
-    def take(self, numbers: Ints) -> Halves:
+    def take(self, numbers: Int64Array) -> Float16Array:
         """Rows by their number among all rows, in order, as far as they are here."""
         return self._rows[self._here(numbers)]
 
-    def narrow(self, numbers: Ints) -> None:
+    def narrow(self, numbers: Int64Array) -> None:
         """Hold some of the rows, by their sorted numbers among all rows, for `update_narrowed`."""
         here = self._here(numbers)
         edges = np.cumsum([0, *self._sizes])
         sizes = np.diff(np.searchsorted(here, edges)).tolist()
         self._narrowed = KMeansPartition(self._rows[here], sizes, threads=self._threads)
 
-    def update_narrowed(self, centroids: Floats, every: int) -> Change:
+    def update_narrowed(self, centroids: Float32Array, every: int) -> Change:
         if len(self._narrowed):
             return self._narrowed.update(centroids, every)
         return Change(np.zeros(centroids.shape), np.zeros(len(centroids), np.int64), 0, 0)
 
-    def _here(self, numbers: Ints) -> Ints:
+    def _here(self, numbers: Int64Array) -> Int64Array:
         low, high = np.searchsorted(numbers, [self._first, self._first + len(self._rows)])
         return numbers[low:high] - self._first
 
 
 class _Narrowed:
-    """A gang of which `fit` sees the narrowed rows."""
+    """A worker group of which `fit` sees the narrowed rows."""
 
     def __init__(self, group: WorkerGroup) -> None:
-        self._gang = group
+        self._group = group
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
-        return self._gang.call(f"{method}_narrowed", *arguments)
+        return self._group.call(f"{method}_narrowed", *arguments)
 
     def total(self, method: str, *arguments: Any) -> Any:
-        return self._gang.total(f"{method}_narrowed", *arguments)
+        return self._group.total(f"{method}_narrowed", *arguments)
 
 
 def _first_of_each(rows: Nearest, most: int) -> Nearest:
@@ -140,11 +136,13 @@ def _first_of_each(rows: Nearest, most: int) -> Nearest:
     return Nearest(rows.numbers[chosen], rows.clusters[chosen], rows.similarities[chosen])
 
 
-def resample(group: WorkerGroup, rows: int, centroids: Floats, rounds: Rounds, rng: np.random.Generator) -> Floats:
+def resample(
+    group: WorkerGroup, rows: int, centroids: Float32Array, rounds: Rounds, rng: np.random.Generator
+) -> Float32Array:
     """One round: new centroids from the rows nearest to each of the old ones.
 
     Args:
-        gang: members with the methods of `Points`, over so many rows in all.
+        group: workers with the methods of `Points`, over so many rows in all.
         centroids: (K, D) float32, L2-normalised.
 
     Returns:
@@ -178,7 +176,7 @@ def grow(
     """Make what is left of a hierarchy.
 
     Args:
-        gang: members with the methods of `Points`, over so many rows in all: what the lowest level is made of.
+        group: workers with the methods of `Points`, over so many rows in all: what the lowest level is made of.
         growth: with the centroids of k-means over all these rows, or what was saved.
         counts: clusters of each level, from the lowest, each fewer than before.
         rng_for: the randomness of a level and a round of it, both counted from 1; round 0 is the first k-means.
@@ -214,7 +212,7 @@ def grow(
         growth = put_by(Growth((*growth.centroids, first.centroids)))
 
 
-def parents(growth: Growth) -> list[npt.NDArray[np.int32]]:
+def parents(growth: Growth) -> list[Int32Array]:
     """For each level but the top: the cluster of the level above that each of its clusters is in."""
     result = []
     for lower, upper in zip(growth.centroids[:-1], growth.centroids[1:], strict=True):

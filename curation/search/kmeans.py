@@ -1,4 +1,4 @@
-"""Spherical k-means over a gang: only centroids, sums and counts travel.
+"""Spherical k-means over a worker group: only centroids, sums and counts travel.
 
 The centroids do not depend, to the bit, on how many members there are, nor on whether the work was interrupted: each
 iteration is a function of the centroids before it (see `share`).
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float16Array, Float32Array, Float64Array
 from curation.search.partition import Change, KMeansPartition
 from curation.search.seeding import plus_plus
 from curation.search.worker_group import LocalGroup, WorkerGroup
@@ -21,8 +21,6 @@ SPLIT = 2.0**-7
 """How far the halves of a split cluster are moved apart, as a share of each coordinate."""
 LEAST_ROWS = 16
 """Rows of a cluster, on average, below which early iterations are not made on fewer rows."""
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Progress:
         done: whether there are no more iterations to make.
     """
 
-    centroids: Floats
+    centroids: Float32Array
     objectives: list[float] = field(default_factory=list)
     done: bool = False
 
@@ -93,7 +91,7 @@ def fit(
     return progress
 
 
-def _means(total: Change, old: Floats, *, split: bool) -> Floats:
+def _means(total: Change, old: Float32Array, *, split: bool) -> Float32Array:
     """The direction of each cluster's sum. A cluster without rows keeps its centroid, or takes half of the largest."""
     centroids = unit(total.sums, otherwise=old)
     if not split:
@@ -112,30 +110,30 @@ def _means(total: Change, old: Floats, *, split: bool) -> Floats:
     return centroids
 
 
-def unit(sums: npt.NDArray[np.float64], otherwise: Floats) -> Floats:
+def unit(sums: Float64Array, otherwise: Float32Array) -> Float32Array:
     """Rows of Euclidean norm 1 in float32; where a row is 0, what `otherwise` has."""
     norms = np.sqrt(np.einsum("kd,kd->k", sums, sums))[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        rows: Floats = np.where(norms > 0, sums / norms, otherwise).astype(np.float32)
+        rows: Float32Array = np.where(norms > 0, sums / norms, otherwise).astype(np.float32)
     return rows
 
 
 class Held:
     """A member with rows that are in memory already."""
 
-    def __init__(self, rows: npt.NDArray[np.float16], sizes: list[int] | None = None) -> None:
+    def __init__(self, rows: Float16Array, sizes: list[int] | None = None) -> None:
         self._rows = rows
         self._sizes = sizes
 
     def setup(self, threads: int) -> None:
         self._share = KMeansPartition(self._rows, self._sizes, threads=threads)
 
-    def update(self, centroids: Floats, every: int) -> Change:
+    def update(self, centroids: Float32Array, every: int) -> Change:
         return self._share.update(centroids, every)
 
 
 def kmeans(
-    vectors: npt.NDArray[np.float16] | Floats,
+    vectors: Float16Array | Float32Array,
     count: int,
     iterations: int,
     rng: np.random.Generator,

@@ -10,9 +10,9 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from curation.arrays import Float16Array, Float32Array, Int64Array
 from curation.run.parts import random_for
 from curation.search import devices
 from curation.search.kmeans import kmeans
@@ -20,10 +20,7 @@ from curation.search.partition import KMeansPartition, single
 
 __all__ = ["Rows", "Searcher", "build_index", "similarities_of"]
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
-Rows = Halves | Floats
+Rows = Float16Array | Float32Array
 
 SAMPLE_PER_LIST = 64
 """Vectors per list that the centroids are trained on."""
@@ -70,7 +67,7 @@ class Searcher:
         """Length of a vector."""
         return int(self._base.shape[1])
 
-    def search(self, queries: Rows, k: int, *, exact: bool = False) -> tuple[Floats, Ints]:
+    def search(self, queries: Rows, k: int, *, exact: bool = False) -> tuple[Float32Array, Int64Array]:
         """Similarities and row numbers, (Q, min(k, N)), best first and equal ones in the order of rows; where the index
         found fewer, the row is -1 and the similarity -2.
 
@@ -83,19 +80,19 @@ class Searcher:
         result = [self._chunk(_single(queries[at : at + CHUNK]), k, exact) for at in range(0, len(queries), CHUNK)]
         return np.concatenate([similar for similar, _ in result]), np.concatenate([rows for _, rows in result])
 
-    def _chunk(self, queries: Floats, k: int, exact: bool) -> tuple[Floats, Ints]:
+    def _chunk(self, queries: Float32Array, k: int, exact: bool) -> tuple[Float32Array, Int64Array]:
         if exact or self._index is None:
             return self._exact(queries, k)
         wanted = max(AGAIN * k, AT_LEAST) if self._codes else k
         return self._ranked(queries, self._index.search(queries, min(wanted, len(self._base))), k)
 
-    def _ranked(self, queries: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
+    def _ranked(self, queries: Float32Array, rows: Int64Array, k: int) -> tuple[Float32Array, Int64Array]:
         """The k best of those proposed."""
         similar = self._similarities(queries, rows)
         order = np.lexsort((rows, -similar), axis=1)[:, :k]
         return np.take_along_axis(similar, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
-    def _similarities(self, queries: Floats, rows: Ints) -> Floats:
+    def _similarities(self, queries: Float32Array, rows: Int64Array) -> Float32Array:
         """To each query's rows, to the bit as `similarities_of` has them; -2 where a row is -1."""
         similar = np.empty(rows.shape, np.float32)
         step = max(1, PAIRS // max(1, rows.shape[1]))
@@ -107,8 +104,8 @@ class Searcher:
         similar[rows < 0] = -2
         return similar
 
-    def _exact(self, queries: Floats, k: int) -> tuple[Floats, Ints]:
-        """The k best by the similarities that are told, whatever a matrix product makes of their last bits."""
+    def _exact(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        """The k best by the similarities that are reported, whatever a matrix product makes of their last bits."""
         best, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         unsettled, wanted = np.arange(len(queries)), min(k + SPARE, len(self._base))
         while len(unsettled):
@@ -122,7 +119,7 @@ class Searcher:
             unsettled, wanted = np.concatenate(left), min(WIDER * wanted, len(self._base))
         return best, rows
 
-    def _proposed(self, queries: Floats, wanted: int) -> tuple[Floats, Ints]:
+    def _proposed(self, queries: Float32Array, wanted: int) -> tuple[Float32Array, Int64Array]:
         """Rows of the best by matrix products, block by block, and what the least of them has there."""
         best, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         for first in range(0, len(self._base), BLOCK):
@@ -134,7 +131,7 @@ class Searcher:
         return best[:, -1], rows
 
 
-def similarities_of(first: Rows, second: Rows, rows: Ints, others: Ints, step: int = PAIRS) -> Floats:
+def similarities_of(first: Rows, second: Rows, rows: Int64Array, others: Int64Array, step: int = PAIRS) -> Float32Array:
     """Cosine similarity of pairs of rows, (E,); the same for a pair in either order."""
     result = [
         np.einsum(
@@ -189,7 +186,7 @@ def build_index(vectors: Rows, *, compressed: bool, seed: int, threads: int = 1)
     return packed
 
 
-def _fill(index: Any, halves: Halves, centroids: Floats, threads: int) -> None:
+def _fill(index: Any, halves: Float16Array, centroids: Float32Array, threads: int) -> None:
     share = KMeansPartition(halves, threads=threads, bounds=False)
     share.update(centroids)
     lists = share.clusters.astype(np.int64)
@@ -198,7 +195,7 @@ def _fill(index: Any, halves: Halves, centroids: Floats, threads: int) -> None:
         index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(where))
 
 
-def _single(rows: Rows) -> Floats:
+def _single(rows: Rows) -> Float32Array:
     """As float32; Arrow's memory is read-only, which torch does not take."""
     if rows.dtype == np.float32:
         return np.ascontiguousarray(rows)

@@ -3,16 +3,16 @@
 import numpy as np
 import numpy.typing as npt
 
+from curation.arrays import Float32Array, Int64Array, UInt8Array
+
 __all__ = ["hash_links", "nearest", "similarity_links"]
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 CROWDED = 64
 """Hashes of a bucket from which on an index searches it."""
 
 
-def nearest(queries: Floats, base: Floats, k: int) -> tuple[Floats, Ints]:
+def nearest(queries: Float32Array, base: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
     """The k most similar rows of `base` for each query, exactly.
 
     Args:
@@ -31,7 +31,7 @@ def nearest(queries: Floats, base: Floats, k: int) -> tuple[Floats, Ints]:
     return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def similarity_links(vectors: Floats, k: int, threshold: float) -> tuple[Ints, Floats]:
+def similarity_links(vectors: Float32Array, k: int, threshold: float) -> tuple[Int64Array, Float32Array]:
     """Pairs of rows more similar than a threshold, among each row's k nearest neighbours.
 
     Returns:
@@ -48,7 +48,7 @@ def similarity_links(vectors: Floats, k: int, threshold: float) -> tuple[Ints, F
     return pairs, similarities[chosen][first]
 
 
-def hash_links(hashes: npt.NDArray[np.uint8], radius: int) -> Ints:
+def hash_links(hashes: UInt8Array, radius: int) -> Int64Array:
     """Pairs of rows whose hashes differ in at most `radius` bits.
 
     Equal hashes are linked in a chain to the first row that has them, so a crowd of equal images costs no quadratic
@@ -72,7 +72,7 @@ def hash_links(hashes: npt.NDArray[np.uint8], radius: int) -> Ints:
     return np.concatenate(links).astype(np.int64)
 
 
-def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
+def _within_radius(distinct: UInt8Array, radius: int) -> Int64Array:
     """Pairs of distinct hashes within a radius, smaller index first.
 
     Of `radius + 1` chunks of a hash, one must be equal (pigeonhole), so the buckets of equal chunks hold all pairs.
@@ -82,7 +82,7 @@ def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
     unpacked = np.unpackbits(distinct, axis=1)
     words = np.zeros((len(distinct), -(-distinct.shape[1] // 8) * 8), np.uint8)
     words[:, : distinct.shape[1]] = distinct
-    result: list[Ints] = []
+    result: list[Int64Array] = []
     for chunk in chunks:
         keys = np.packbits(unpacked[:, chunk], axis=1)
         order = np.lexsort(keys.T[::-1]) if len(chunk) else np.arange(len(distinct))
@@ -100,7 +100,7 @@ def _within_radius(distinct: npt.NDArray[np.uint8], radius: int) -> Ints:
     return np.unique(np.concatenate(result), axis=0)
 
 
-def _pairs_between(words: npt.NDArray[np.uint64], members: Ints, bucket: Ints, radius: int) -> Ints:
+def _pairs_between(words: npt.NDArray[np.uint64], members: Int64Array, bucket: Int64Array, radius: int) -> Int64Array:
     """Pairs within a radius that share a bucket: all buckets at a time, each member with the one so many places on.
 
     Args:
@@ -120,7 +120,7 @@ def _pairs_between(words: npt.NDArray[np.uint64], members: Ints, bucket: Ints, r
     return np.concatenate(result)
 
 
-def _pairs_in(distinct: npt.NDArray[np.uint8], bucket: Ints, radius: int) -> Ints:
+def _pairs_in(distinct: UInt8Array, bucket: Int64Array, radius: int) -> Int64Array:
     """Pairs within a radius in one large bucket."""
     import faiss
 

@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array, Int64Array
+
 __all__ = ["COLUMNS", "Lists", "places_of"]
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 COLUMNS = {"part": pa.list_(pa.int32()), "row": pa.list_(pa.int32()), "similarity": pa.list_(pa.float32())}
 _ROW = (1 << 32) - 1
 
 
-def places_of(part: npt.NDArray[np.generic] | int, row: npt.NDArray[np.generic]) -> Ints:
+def places_of(part: npt.NDArray[np.generic] | int, row: npt.NDArray[np.generic]) -> Int64Array:
     """Part and row as one number, in the order of the pool."""
     return np.asarray(np.asarray(part, np.int64) << 32 | row.astype(np.int64))
 
@@ -31,12 +31,12 @@ class Lists:
         place: (E,) where in the pool each neighbour is; see `places_of`.
     """
 
-    lengths: Ints
-    similarity: Floats
-    place: Ints
+    lengths: Int64Array
+    similarity: Float32Array
+    place: Int64Array
 
     @classmethod
-    def of(cls, images: int, image: Ints, similarity: Floats, place: Ints) -> "Lists":
+    def of(cls, images: int, image: Int64Array, similarity: Float32Array, place: Int64Array) -> "Lists":
         """From pairs in any order; `image` is (E,), which of the Q images each belongs to."""
         order = np.lexsort((place, -similarity, image))
         return cls(np.bincount(image, minlength=images), similarity[order], place[order])
@@ -59,17 +59,17 @@ class Lists:
         return cls(lengths, similarity.flatten().to_numpy(zero_copy_only=False), places)
 
     @property
-    def image(self) -> Ints:
+    def image(self) -> Int64Array:
         """(E,) which image each neighbour belongs to."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
-    def above(self, similarity: float | Floats) -> Ints:
+    def above(self, similarity: float | Float32Array) -> Int64Array:
         """(Q,) how many of each list are more similar than this, or than the one of (Q,) that is the list's own."""
         image, limit = self.image, np.float32(similarity)
         chosen = self.similarity > (limit[image] if limit.ndim else limit)
         return np.bincount(image[chosen], minlength=len(self.lengths))
 
-    def cut(self, longest: Ints) -> "Lists":
+    def cut(self, longest: Int64Array) -> "Lists":
         """Each list cut to its own length, (Q,)."""
         firsts = np.cumsum(self.lengths) - self.lengths
         keep = np.arange(len(self.place)) - np.repeat(firsts, self.lengths) < np.repeat(longest, self.lengths)
@@ -79,7 +79,7 @@ class Lists:
         """With other lists of the same images in place of its own, where those are not empty."""
         return Lists.joined([self.cut(np.where(others.lengths > 0, 0, self.lengths)), others])
 
-    def list_of(self, image: int) -> Ints:
+    def list_of(self, image: int) -> Int64Array:
         """The places in one list."""
         first = int(self.lengths[:image].sum())
         return self.place[first : first + int(self.lengths[image])]

@@ -1,4 +1,4 @@
-"""The rows that one member of a gang holds, and its part of each k-means iteration.
+"""The rows that one worker of a group holds, and its part of each k-means iteration.
 
 Two properties make the result the same to the bit for any number of members, threads and restarts:
 
@@ -6,7 +6,7 @@ Two properties make the result the same to the bit for any number of members, th
   them without rounding, so the order in which rows, threads and members are added does not matter, and a row that
   changes its cluster is taken off one sum and put on another without a trace.
 - **Near ties are settled in float64.** Which of two centroids is nearer can depend, in the last bits of float32, on the
-  shape of the matrix product that told; where it is that close, the row is looked at again.
+  shape of the matrix product; where it is that close, the row is looked at again.
 
 Work that cannot change anything is left out, with bounds in the manner of Hamerly (2010). For each row an upper bound
 is kept of its similarity to all centroids but its own; a similarity to a unit row changes by no more than the centroid
@@ -21,9 +21,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from threadpoolctl import ThreadpoolController
+
+from curation.arrays import Float16Array, Float32Array, Float64Array, Int32Array, Int64Array
 
 __all__ = ["BLOCK", "Change", "KMeansPartition", "single", "torch_threads"]
 
@@ -35,11 +36,6 @@ NEAR = np.float32(1e-5)
 """Similarities closer than this are compared in float64: 20 times the usual float32 error at 1,280 dimensions."""
 SLACK = np.float32(1e-6)
 """Added to a bound each time that it is raised, for the rounding of the addition and of the distance moved."""
-
-Halves = npt.NDArray[np.float16]
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +49,8 @@ class Change:
         multiplied: pairs of row and centroid that were multiplied out.
     """
 
-    sums: Doubles
-    counts: Ints
+    sums: Float64Array
+    counts: Int64Array
     moved: int
     multiplied: int
 
@@ -67,7 +63,7 @@ class Change:
         )
 
 
-def single(rows: Halves) -> Floats:
+def single(rows: Float16Array) -> Float32Array:
     """fp16 rows as float32; through torch, which is five times as fast at it as NumPy."""
     import torch
 
@@ -85,7 +81,7 @@ class KMeansPartition:
     """
 
     def __init__(
-        self, rows: Halves, sizes: Sequence[int] | None = None, *, threads: int = 1, bounds: bool = True
+        self, rows: Float16Array, sizes: Sequence[int] | None = None, *, threads: int = 1, bounds: bool = True
     ) -> None:
         assert rows.dtype == np.float16
         sizes = [len(rows)] if sizes is None else sizes
@@ -94,7 +90,7 @@ class KMeansPartition:
         self._rows = rows
         self._threads = threads
         self._bounds = bounds
-        self._centroids: Floats | None = None
+        self._centroids: Float32Array | None = None
         self.clusters = np.full(len(rows), -1, dtype=np.int32)
         self.similarities = np.full(len(rows), -np.inf, dtype=np.float32)
         self._limits = np.full(len(rows), np.inf, dtype=np.float32)
@@ -102,11 +98,11 @@ class KMeansPartition:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def take(self, numbers: Ints) -> Halves:
+    def take(self, numbers: Int64Array) -> Float16Array:
         """Rows by their number in the share."""
         return self._rows[numbers]
 
-    def update(self, centroids: Floats, one_in: int = 1) -> Change:
+    def update(self, centroids: Float32Array, one_in: int = 1) -> Change:
         """Assign rows to their nearest centroid, the first of equal ones.
 
         Args:
@@ -135,7 +131,7 @@ class KMeansPartition:
                 sums.move(self._rows[numbers], before[changed], self.clusters[numbers])
         return Change(sums.sums, sums.counts, sums.moved, sums.multiplied)
 
-    def _update_block(self, block: slice, moves: "_Moves", scores: Floats, sums: "_Sums") -> None:
+    def _update_block(self, block: slice, moves: "_Moves", scores: Float32Array, sums: "_Sums") -> None:
         if not self._bounds:
             self._limits[block] = np.inf
         clusters = self.clusters[block]
@@ -170,7 +166,9 @@ class KMeansPartition:
             sums.multiplied += products.size
             self._compare(numbers[here], few, own[here], products, moves)
 
-    def _compare(self, numbers: Ints, rows: Floats, own: Floats, scores: Floats, moves: "_Moves") -> None:
+    def _compare(
+        self, numbers: Int64Array, rows: Float32Array, own: Float32Array, scores: Float32Array, moves: "_Moves"
+    ) -> None:
         """Take the nearest of a row's own centroid and those that moved furthest.
 
         Args:
@@ -224,7 +222,7 @@ class _Moves:
         widths: numbers of centroids that rows may be multiplied with.
     """
 
-    def __init__(self, centroids: Floats, drift: Floats) -> None:
+    def __init__(self, centroids: Float32Array, drift: Float32Array) -> None:
         self.drift = drift
         self.order = np.argsort(-drift, kind="stable").astype(np.int32)
         self.rank = np.empty(len(drift), np.int32)
@@ -233,20 +231,20 @@ class _Moves:
         self.furthest = drift[self.order]
         self.widths = np.array([0, *(width for width in WIDTHS if 2 * width <= len(drift)), len(drift)])
         self._centroids = centroids
-        self._doubled: Doubles | None = None
+        self._doubled: Float64Array | None = None
 
     @classmethod
-    def between(cls, old: Floats | None, new: Floats) -> "_Moves":
+    def between(cls, old: Float32Array | None, new: Float32Array) -> "_Moves":
         if old is None:
             return cls(new, np.full(len(new), np.inf, np.float32))
         assert old.shape == new.shape, f"centroids {new.shape}, before {old.shape}"
         return cls(new, np.linalg.norm(new - old, axis=1).astype(np.float32))
 
-    def further_than(self, distances: Floats) -> Ints:
+    def further_than(self, distances: Float32Array) -> Int64Array:
         """How many centroids moved at least as far."""
         return len(self.order) - np.searchsorted(self.furthest[::-1], distances, side="left")
 
-    def doubled(self) -> Doubles:
+    def doubled(self) -> Float64Array:
         """The centroids in float64, by their number."""
         if self._doubled is None:
             self._doubled = self._centroids.astype(np.float64)
@@ -257,12 +255,12 @@ class _Sums:
     """Sums and counts that rows are moved between."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.sums: Doubles = np.zeros(shape)
-        self.counts: Ints = np.zeros(shape[0], np.int64)
+        self.sums: Float64Array = np.zeros(shape)
+        self.counts: Int64Array = np.zeros(shape[0], np.int64)
         self.moved = 0
         self.multiplied = 0
 
-    def move(self, rows: Halves, before: npt.NDArray[np.int32], after: npt.NDArray[np.int32]) -> None:
+    def move(self, rows: Float16Array, before: Int32Array, after: Int32Array) -> None:
         """Take rows off the clusters that they leave (-1 for none) and add them to those that they come to."""
         old = np.flatnonzero(before >= 0)
         clusters = np.concatenate([after, before[old]])

@@ -1,8 +1,8 @@
 """First centroids that are far from each other: k-means++ (Arthur and Vassilvitskii 2007), for unit rows."""
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float16Array, Float32Array
 from curation.search.partition import single
 
 __all__ = ["SAMPLE", "plus_plus"]
@@ -11,7 +11,7 @@ SAMPLE = 32
 """Rows per cluster that are enough to choose from."""
 
 
-def plus_plus(rows: npt.NDArray[np.float16], count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def plus_plus(rows: Float16Array, count: int, rng: np.random.Generator) -> Float32Array:
     """Choose rows one after the other, each with a chance proportional to its squared distance from those before it.
 
     It takes one product of all rows with a vector for each choice, so give it a sample.

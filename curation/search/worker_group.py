@@ -8,7 +8,7 @@ __all__ = ["LocalGroup", "Partition", "WorkerGroup", "added_up", "deal"]
 
 
 class Partition(Protocol):
-    """One of a gang: made small, so that it travels, and loaded where it stays. Its methods are what is called."""
+    """The data of one worker, made small so that it travels, loaded where it stays; its methods are what is called."""
 
     def setup(self, threads: int) -> None:
         """Load what it holds; `threads` is how many cores it may use."""

@@ -9,18 +9,18 @@ import typer
 from curation.config import Config, load_config, parse_config, parse_overrides
 from curation.errors import ConfigError, LvdError
 from curation.report.funnel import funnel
-from curation.report.gallery import write_gallery
 from curation.report.merges import merges_text, read_merges
-from curation.report.merges_page import write_merges_page
+from curation.report.merges_page import merges_page
 from curation.report.notes import notes
 from curation.report.thresholds import FILTERS, read_scores, scores_text
+from curation.report.thresholds_page import thresholds_page
 from curation.report.verify import verify
 from curation.report.why import why
 from curation.run.directory import Run
 from curation.stages.select.selection import read_composition
 from pipelines.commands.shared import JsonOption, RunArgument, SetOption, app, console, print_json, print_line
 from pipelines.commands.tables import print_composition, print_funnel, print_trail, trail_fields
-from pipelines.curate import STEPS, curate
+from pipelines.curate import curate, steps
 from pipelines.names import named
 from pipelines.progress import Terminal
 
@@ -52,7 +52,7 @@ def curate_command(
         str | None, typer.Option(metavar="RUN", help="The run directory. Default: runs/<config name>.")
     ] = None,
     set_: SetOption = None,
-    until: Annotated[str | None, typer.Option(metavar="STEP", help=f"Last step to do: {', '.join(STEPS)}.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STEP", help=f"Last step to do: {', '.join(steps())}.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again to fetch what failed for a passing reason.")
     ] = False,
@@ -72,7 +72,7 @@ def curate_command(
     )
     print_funnel(funnel(run))
     _print_notes(run)
-    if until is None or until == STEPS[-1]:
+    if until is None or until == steps()[-1]:
         print_composition(read_composition(run), run.config.selection)
         print_line(f"shards and manifest: {run.store.url('shards')}")
 
@@ -157,8 +157,8 @@ def thresholds_command(
     for item in scores:
         print_line(scores_text(item))
     blur = filter_ == "nsfw" and not clear
-    page = write_gallery(opened, scores, filter_, collection=collection, blur=blur)
-    print_line(f"images around the threshold: {page}")
+    page = thresholds_page(opened, scores, filter_, collection=collection, blur=blur)
+    print_line(f"images around the threshold: {_write_page(opened, filter_, page)}")
 
 
 def _dedup_thresholds(run: Run, collection: str) -> None:
@@ -166,7 +166,14 @@ def _dedup_thresholds(run: Run, collection: str) -> None:
         raise ConfigError(f"--collection {collection}: dedup looks at the pool; leave it out")
     merges = read_merges(run)
     print_line(merges_text(merges))
-    print_line(f"pairs around each threshold: {write_merges_page(run, merges)}")
+    print_line(f"pairs around each threshold: {_write_page(run, 'dedup', merges_page(run, merges))}")
+
+
+def _write_page(run: Run, filter_: str, page: str) -> str:
+    """Store a page in the run; returns where it is."""
+    file = f"report/thresholds-{filter_}.html"
+    run.store.write_bytes(file, page.encode())
+    return run.store.url(file)
 
 
 @app.command("verify", epilog="Example: [bold]lvd verify runs/demo[/]")
@@ -208,7 +215,7 @@ def _settings(
 
 
 def _examples(excludes: list[str]) -> list[dict[str, Any]]:
-    """Sets of unwanted examples, each with the threshold that was given behind it, if any."""
+    """Sets of unwanted examples, each with the threshold given after it, if any."""
     split = [match.groups() if (match := _THRESHOLD.fullmatch(item)) else (item, None) for item in excludes]
     sets = [{"name": name, "data": data} for name, data in named([data for data, _ in split])]
     return [

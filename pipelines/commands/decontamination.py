@@ -6,8 +6,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from curation.config import parse_overrides
 from curation.decontaminate.certificate import Action, Certificate
-from curation.decontaminate.plan import Unreadable
+from curation.decontaminate.verdicts import Unreadable
 from curation.errors import ConfigError
 from pipelines.commands.shared import SetOption, app, console, print_line
 from pipelines.progress import Terminal
@@ -60,7 +61,7 @@ def decontaminate_command(
         dataset,
         against or [],
         out,
-        overrides=set_ or [],
+        settings=parse_overrides(set_ or []),
         action=action,
         unreadable=rule,
         link=not copy,
@@ -72,10 +73,10 @@ def decontaminate_command(
 def _print(certificate: Certificate, out: str) -> None:
     counts = certificate.counts
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("reference set", "images", "unreadable", "found in dataset", "removed"):
+    for header in ("reference set", "images", "unreadable", "with copies", "removed"):
         table.add_column(header, justify="left" if header == "reference set" else "right")
     for item in certificate.reference_sets:
-        numbers = (item.images, item.unreadable, item.result, item.removed)
+        numbers = (item.images, item.unreadable, item.with_copies, item.removed)
         table.add_row(escape(item.name), *(f"{number:,}" for number in numbers))
     console.print(table)
     print_line(

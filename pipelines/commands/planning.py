@@ -31,7 +31,7 @@ def plan_command(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the seed sets will bring in, and what a run over so many images costs, before it is made."""
+    """Show what the seed sets will bring in, and what a run over that many images costs."""
     node = _machine(machine or [])
     settings = load_config(config, set_ or [])
     result = plan(settings, images, nodes, node)
@@ -80,7 +80,7 @@ def _print_composition(result: Plan, settings: SelectionConfig) -> None:
     if bounds - {BALANCED}:
         print_line("<=: as if no two seed images more than needed shared a cluster, and each cluster had its fill")
     if BALANCED in bounds:
-        print_line("<=: balanced, as if the pool had as many images; tell how many it has with --images")
+        print_line("<=: balanced, as if the pool had as many images; give its number with --images")
     most: Counter[str] = Counter()
     for row in result.rows:
         most[settings.source_of(row.seed_set)] += row.nominal
@@ -92,7 +92,7 @@ def _print_costs(costs: list[Cost], machine: Machine) -> None:
     table = Table(title="\ncost", box=None, header_style="bold", title_style="bold", pad_edge=False)
     for header in ("step", "images", "hours", "stored"):
         table.add_column(header, justify="left" if header == "step" else "right")
-    table.add_column("reckoned as", overflow="fold")
+    table.add_column("estimated from", overflow="fold")
     for cost in costs:
         table.add_row(cost.step, f"{cost.images:,.0f}", f"{cost.hours:,.2f}", readable(cost.bytes), cost.how)
     hours, size = sum(cost.hours for cost in costs), sum(cost.bytes for cost in costs)

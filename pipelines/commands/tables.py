@@ -48,7 +48,7 @@ def print_composition(rows: list[CompositionRow], settings: SelectionConfig) -> 
 
 
 def print_weights(settings: SelectionConfig, images: dict[str, str]) -> None:
-    """What the trainer is told to take of each source; nothing where shards mix them. `images` is what each has."""
+    """What the trainer is to take of each source; nothing where shards mix them. `images` is what each has."""
     if settings.weights is None:
         return
     table = Table(title="\nsources", box=None, header_style="bold", title_style="bold", pad_edge=False)

@@ -27,16 +27,18 @@ def pretrain_command(
     replay: Annotated[str | None, typer.Option(metavar="FILE", help="Run a step again that failed.")] = None,
 ) -> None:
     """Pretrain DINOv2 on shards, an image folder or Parquet files. Run it again to continue a run that was stopped."""
-    from pipelines import pretrain as job
+    from curation.dinov2.config import load_pretrain_config
+    from pipelines.pretrain import pretrain
+    from pipelines.pretrain import replay as replay_step
 
     if replay is not None:
-        again = job.replay(replay)
+        again = replay_step(replay)
         print_line(f"step {again.step} failed on: {again.kept_cause}; this time: {again.cause or 'all is finite'}")
         print_line(json.dumps(again.losses))
         return
     if config is None:
         raise ConfigError("lvd pretrain: name a CONFIG file, as in configs/pretrain/vits14_demo.yaml")
-    result = job.pretrain(config, set_ or [], out=out)
+    result = pretrain(load_pretrain_config(config, set_ or []), out=out)
     knn = "" if result.knn is None else f", kNN accuracy {result.knn:.1%}"
     print_line(f"{result.checkpoint}: {result.steps} steps at {result.images_per_second:.1f} images/s{knn}")
 
@@ -75,6 +77,4 @@ def export_command(
     """Hand a trained backbone over to timm, Hugging Face transformers, or the official DINOv2 code."""
     from pipelines.export import export
 
-    if to not in ("timm", "hf", "dinov2"):
-        raise ConfigError(f"--to {to}: not a library that is known; use timm, hf or dinov2")
-    print_line(str(export(checkpoint, to, out)))  # type: ignore[arg-type]  # checked in the line above
+    print_line(str(export(checkpoint, to, out)))  # type: ignore[arg-type]  # checked there

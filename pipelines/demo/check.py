@@ -41,7 +41,7 @@ class Finding:
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Drops by reason."""
     examples: tuple[str, ...] = ()
-    """Some URLs that came out wrong."""
+    """At most five URLs that came out wrong."""
 
     @property
     def share(self) -> float:
@@ -80,7 +80,7 @@ def _kind(kind: Kind, truth: Sequence[Planted], by_url: Mapping[str, Outcome]) -
     if not kind.reasons:
         mine = [item for item in mine if item.group is None]
     wrong = [item.url for item in mine if not _is_right(item, by_url)]
-    return Finding(kind, len(mine), len(mine) - len(wrong), reasons=_reasons(mine, by_url), examples=_some(wrong))
+    return Finding(kind, len(mine), len(mine) - len(wrong), reasons=_reasons(mine, by_url), examples=_first(wrong))
 
 
 def _accounted(outcomes: Sequence[Outcome], truth: Sequence[Planted]) -> Finding:
@@ -89,13 +89,13 @@ def _accounted(outcomes: Sequence[Outcome], truth: Sequence[Planted]) -> Finding
     planted = {item.url for item in truth}
     wrong = [url for url in planted if times[url] != 1] + [url for url in times if url not in planted]
     right = sum(times[url] == 1 for url in planted)
-    return Finding("URLs accounted for", len(planted), right, "all, and no others", not wrong, examples=_some(wrong))
+    return Finding("URLs accounted for", len(planted), right, "all, and no others", not wrong, examples=_first(wrong))
 
 
 def _copies(truth: Sequence[Planted], by_url: Mapping[str, Outcome], exact: bool) -> Finding:
     groups = [_Group(items, by_url) for items in _groups(truth).values() if (items[1].kind is Kind.EXACT_COPY) is exact]
     planted, caught = sum(group.copies for group in groups), sum(group.caught for group in groups)
-    wrong = _some(group.items[0].url for group in groups if group.caught < group.copies)
+    wrong = _first(group.items[0].url for group in groups if group.caught < group.copies)
     if exact:
         return Finding("exact copies caught", planted, caught, "all", caught == planted, examples=wrong)
     passed = caught >= LEAST_NEAR_COPIES * planted
@@ -105,7 +105,9 @@ def _copies(truth: Sequence[Planted], by_url: Mapping[str, Outcome], exact: bool
 def _leaks(truth: Sequence[Planted], by_url: Mapping[str, Outcome]) -> Finding:
     leaks = [item for item in truth if item.kind.is_leak]
     left = [item.url for item in leaks if not _is_right(item, by_url)]
-    return Finding("reference leaks removed", len(leaks), len(leaks) - len(left), "all", not left, examples=_some(left))
+    return Finding(
+        "reference leaks removed", len(leaks), len(leaks) - len(left), "all", not left, examples=_first(left)
+    )
 
 
 def _kept(truth: Sequence[Planted], by_url: Mapping[str, Outcome]) -> Finding:
@@ -117,7 +119,7 @@ def _kept(truth: Sequence[Planted], by_url: Mapping[str, Outcome]) -> Finding:
     count = len(groups) + len(alone)
     passed = len(wrong) <= MOST_WRONGLY_DROPPED * count
     target = f"<= {MOST_WRONGLY_DROPPED:.0%} dropped"
-    return Finding("clean images kept", count, count - len(wrong), target, passed, examples=_some(wrong))
+    return Finding("clean images kept", count, count - len(wrong), target, passed, examples=_first(wrong))
 
 
 def _purity(outcomes: Sequence[Outcome], truth: Sequence[Planted], seeded: set[str]) -> Finding:
@@ -133,7 +135,7 @@ def _purity(outcomes: Sequence[Outcome], truth: Sequence[Planted], seeded: set[s
     passed = count > 0 and count - len(wrong) >= LEAST_PURITY * count
     target = f">= {LEAST_PURITY:.0%}"
     what = "retrieved images of the right concept"
-    return Finding(what, count, count - len(wrong), target, passed, examples=_some(wrong))
+    return Finding(what, count, count - len(wrong), target, passed, examples=_first(wrong))
 
 
 class _Group:
@@ -160,7 +162,7 @@ def _groups(truth: Sequence[Planted]) -> dict[str, list[Planted]]:
 
 
 def _reason(item: Planted, by_url: Mapping[str, Outcome]) -> str | None:
-    """Why a URL was dropped; a URL that never came out was dropped for no good reason."""
+    """Why a URL was dropped; a URL that the run does not list counts as "unaccounted"."""
     outcome = by_url.get(item.url)
     return outcome.drop_reason if outcome is not None else "unaccounted"
 
@@ -175,5 +177,5 @@ def _reasons(items: Iterable[Planted], by_url: Mapping[str, Outcome]) -> dict[st
     return dict(counts.most_common())
 
 
-def _some(urls: Iterable[str]) -> tuple[str, ...]:
+def _first(urls: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(urls)[:5])

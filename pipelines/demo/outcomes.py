@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from curation.report.funnel import STAGES
+from curation.pipeline import CURATE
 from curation.run.directory import Run
 from pipelines.demo.check import Outcome
 
@@ -25,7 +25,7 @@ def outcomes_of(run: Run) -> Iterator[Outcome]:
 def _drops(run: Run, part: int) -> dict[int, tuple[str, str]]:
     """Row to stage and reason."""
     drops = {}
-    for stage in STAGES:
+    for stage in CURATE.names:
         if run.pool.footer(stage, part) is not None:
             reasons = run.pool.read(stage, part, ["drop_reason"])["drop_reason"].to_pylist()
             drops.update({row: (stage, reason) for row, reason in enumerate(reasons) if reason is not None})

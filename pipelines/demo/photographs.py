@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 import sklearn.datasets
-from numpy.typing import NDArray
 from PIL import Image
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.errors import DatasetError
 
 __all__ = ["CONCEPTS", "TEXTURES", "Box", "Photograph", "crops", "open_photograph"]
@@ -66,7 +66,7 @@ class Photograph:
     """One photograph and what it shows."""
 
     name: str
-    pixels: NDArray[np.uint8]
+    pixels: UInt8Array
     """(H, W, 3) or (H, W) uint8."""
 
     def cut(self, box: Box) -> Image.Image:
@@ -117,7 +117,7 @@ def crops(photograph: Photograph, most: int, rng: np.random.Generator) -> list[B
     return [boxes[index] for index in rng.permutation(len(boxes))]
 
 
-def _has_detail(grey: NDArray[np.float32], box: Box) -> bool:
+def _has_detail(grey: Float32Array, box: Box) -> bool:
     """Whether at least 12 of the box's 4 x 4 cells are not flat: blank sky has nothing to be told apart by."""
     crop = grey[box.top : box.top + box.height, box.left : box.left + box.width]
     rows, columns = crop.shape[0] // 4, crop.shape[1] // 4

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.config import Config, load_config
+from curation.engine.progress import Progress, Quiet
 from curation.errors import RunError
 from curation.run.directory import Run
 from pipelines.curate import curate
@@ -16,7 +17,6 @@ from pipelines.demo.pictures import SEED_SETS
 from pipelines.demo.server import WebServer
 from pipelines.demo.truth import read_truth
 from pipelines.demo.web import Web, make_web
-from pipelines.progress import Quiet, Report
 
 __all__ = ["CONFIG", "Demo", "demo"]
 
@@ -39,7 +39,7 @@ class Demo:
         return [finding for finding in self.findings if not finding.passed]
 
 
-def demo(out: str, *, overrides: Sequence[str] = (), report: Report | None = None) -> Demo:
+def demo(out: str, *, overrides: Sequence[str] = (), report: Progress | None = None) -> Demo:
     """Make the web beside the run, curate it through HTTP, and check what came out.
 
     Running it again continues, or does nothing, as `curate` does; the web in `<out>-web` is made once.
@@ -75,7 +75,7 @@ def _for_web(settings: Config, web: Web, connect_to: dict[str, str]) -> Config:
     )
 
 
-def _web_beside(out: Path, seed: int, report: Report) -> Web:
+def _web_beside(out: Path, seed: int, report: Progress) -> Web:
     """The web in `<out>-web`, made there if it is not there yet. It appears all at once, so a half-made one never does.
 
     Raises:
@@ -92,5 +92,5 @@ def _web_beside(out: Path, seed: int, report: Report) -> Web:
         (half / stamp.name).write_text(json.dumps(made), encoding="utf-8")
         half.rename(folder)
     if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made:
-        raise RunError(f"{folder}: is not the demo's web of seed {seed}; remove it, or choose another --out")
+        raise RunError(f"{folder}: is not the demo's web of seed {seed}; remove it, or choose another `out`")
     return Web(folder, read_truth(folder / "truth.parquet"))

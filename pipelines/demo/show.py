@@ -38,9 +38,7 @@ def show(findings: Sequence[Finding], console: Console) -> None:
 
 def show_pretraining(done: Pretraining, console: Console) -> None:
     """Print the losses at both ends, the value that the DINO loss has while nothing is learnt, and the files."""
-    table = Table(title="\npretraining", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header in ("loss", "first steps", "last steps", "if nothing is learnt"):
-        table.add_column(header, justify="left" if header == "loss" else "right")
+    table = _table("pretraining", ("loss", "first steps", "last steps", "if nothing is learnt"))
     for name, (first, last) in done.losses.items():
         floor = f"{done.plateau:.2f}" if name == "loss/dino" else ""
         table.add_row(name.removeprefix("loss/"), f"{first:.2f}", f"{last:.2f}", floor)

@@ -45,11 +45,10 @@ from imagededup.methods import PHash
 from curation.config import CopyConfig, ImageConfig, NormaliseConfig, parse_config
 from curation.engine.fit import SAMPLE
 from curation.imaging.decode import decode
-from curation.imaging.local_features import extract
+from curation.imaging.local_features import FEATURES_SIDE, extract
 from curation.imaging.matching import match
 from curation.models import ClassicalDescriptor, Whitening, fit_whitening, open_embedder
 from curation.stages.concepts.embed import whitening
-from curation.stages.dedup.local_features import FEATURES_SIDE
 from tests.bench.copy_split import held_out_classes
 
 PRECISION = 0.99
@@ -155,11 +154,10 @@ def confirmed(
     settings = parse_config(
         {"pool": ["-"], "seeds": [], "copy_descriptors": {"model": arguments.model}}, where="bench"
     ).dedup
-    said.append(f"linked above sure ({settings.sure:g}), or with score {settings.score:g} or more, and precision:")
-    for top, floor in ((arguments.top, settings.floor), (16, 0.2), (8, 0.2), (32, 0.3), (32, 0.4), (32, 0.5)):
-        said.append(
-            f"  {applied(similar, settings.sure, scores, settings.score, place < top, floor, source)}, top {top}"
-        )
+    sure = settings.accept_above
+    said.append(f"linked above accept_above ({sure:g}), or with score {settings.score:g} or more, and precision:")
+    for top, floor in ((arguments.top, settings.candidate_above), (16, 0.2), (8, 0.2), (32, 0.3), (32, 0.4), (32, 0.5)):
+        said.append(f"  {applied(similar, sure, scores, settings.score, place < top, floor, source)}, top {top}")
     for sure in (0.4, 0.5) if lowered is not None else ():
         for floor in (-0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1):
             rule = applied(lowered, sure, scores, settings.score, place < arguments.top, floor, source)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+from curation.config import parse_overrides
 from pipelines.decontaminate import decontaminate
 from pipelines.progress import Terminal
 
@@ -111,7 +112,7 @@ def main() -> None:
             str(root / "dataset"),
             [str(root / "references")],
             str(root / "out"),
-            overrides=arguments.set,
+            settings=parse_overrides(arguments.set),
             report=Terminal(),
         )
         seconds = time.monotonic() - started

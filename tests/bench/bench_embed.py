@@ -28,8 +28,9 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 
 from curation.config import CrawlConfig, ImageConfig, ModelConfig, RunnerConfig
-from curation.engine.execute import ColumnWork, PixelWork
+from curation.engine.image_pass import ImageWork
 from curation.engine.runner import Runner, Task, open_runner
+from curation.engine.work import TableWork
 from curation.formats.dataset import list_rows
 from curation.formats.row import tables_of
 from curation.models import open_embedder
@@ -37,7 +38,7 @@ from curation.models.timm_model import TimmEmbedder
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.stages.concepts.embed import Embed
-from curation.stages.filters.decode import DecodeCheck
+from curation.stages.filters.decode import Decode
 from curation.stages.ingest.fetch import Fetch
 from curation.stages.ingest.list import append_parts
 from curation.stages.knn.vectors import VECTOR
@@ -115,12 +116,12 @@ def ours(runner: Runner, folder: Path, scratch: Path, settings: ModelConfig, wor
     collection, limits = Collection(Store(str(scratch)), "pool"), ImageConfig()
     rows = list(list_rows(str(folder)))
     append_parts(collection, tables_of(iter(rows)), -(-len(rows) // (2 * workers)), seed=0)
-    before = ColumnWork(collection, Fetch(CrawlConfig(), limits), 0)
+    before = TableWork(collection, Fetch(CrawlConfig(), limits), 0)
     for part in collection.parts("list"):
         before.run(part)
     embedder = open_embedder(settings)
     stage = Embed("embeddings", "decode", embedder, None, embedder.side, embedder.fingerprint())
-    work = PixelWork(collection, [DecodeCheck(limits), stage], limits, side=embedder.side, check_first=True)
+    work = ImageWork(collection, [Decode(limits), stage], limits, side=embedder.side)
     started = time.perf_counter()
     done = list(runner.run_tasks([Task(work, part) for part in collection.parts("list")]))
     seconds = time.perf_counter() - started

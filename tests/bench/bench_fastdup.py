@@ -108,7 +108,7 @@ def ours(folder: Path, files: list[str], work: Path, settings: list[str]) -> Res
     for part in pool.parts("dedup"):
         keys = pool.read("list", part, ["path"])["path"].to_pylist()
         ids = pool.read("fetch", part, ["id"])["id"].to_pylist()
-        components = pool.read("dedup", part, ["component"])["component"].to_pylist()
+        components = pool.read("dedup", part, ["representative"])["representative"].to_pylist()
         name_of.update(zip(ids, keys, strict=True))
         stands.update({key: component for key, component in zip(keys, components, strict=True) if component})
     pairs = [(key, name_of[component]) for key, component in stands.items()]

@@ -144,7 +144,7 @@ def big() -> None:
     first = halves[:: options.big // options.clusters][: options.clusters].astype(np.float32)
     sample = halves[:100_000].astype(np.float32)
     limit = products(sample, first) * options.big / len(sample)
-    gang = LocalGroup([Held(halves, [10_000] * (options.big // 10_000))], options.threads)
+    group = LocalGroup([Held(halves, [10_000] * (options.big // 10_000))], options.threads)
     started = [time.perf_counter()]
     print(f"{options.big:,} x {options.dim} in fp16; products alone, from 100,000 rows: {limit:.1f} s an iteration")
 
@@ -156,7 +156,7 @@ def big() -> None:
         print(f"{done}, objective {progress.objectives[-1]:.5f}, peak memory {peak:.2f} GiB", flush=True)
 
     start = Progress(unit(first.astype(np.float64), otherwise=first))
-    fit(gang, options.big, start, options.iterations, growing=False, save=reported)
+    fit(group, options.big, start, options.iterations, growing=False, save=reported)
     sample = halves[:100_000].astype(np.float32)
     print(f"products alone, again: {products(sample, first) * options.big / len(sample):.1f} s an iteration")
 

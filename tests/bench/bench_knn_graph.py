@@ -187,7 +187,7 @@ def work(options: argparse.Namespace, what: str, folder: str, partitions: str) -
     )
     before = peak()
     pool = Collection(Store(folder), "pool")
-    index = PoolIndex(pool, "copy_descriptors", settings, 0, folder=f"models/{partitions}")
+    index = PoolIndex(pool, "copy_descriptors", settings, 0, folder=f"artifacts/{partitions}")
     assert len(index.partitions) == int(partitions), (
         f"{options.images} images are no {partitions} partitions of whole parts"
     )

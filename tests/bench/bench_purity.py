@@ -34,7 +34,7 @@ from curation.search.kmeans import kmeans
 from curation.search.links import nearest
 from curation.search.partition import KMeansPartition
 from curation.stages.select.nearest_seed import members_of, nearest_in_cluster
-from curation.stages.select.selection import picks_by_cluster
+from curation.stages.select.picks import picks_by_cluster
 
 CLASSES, SEEDS, SEED_KNN, PER_CLUSTER = 20, 5, 4, 50
 FITTED_ON = 4096

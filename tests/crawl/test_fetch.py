@@ -145,14 +145,14 @@ def test_bodies_that_wait_are_bounded_in_bytes(site: Web, monkeypatch: pytest.Mo
 
 
 async def hang(request: Request, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 
 
 @pytest.mark.parametrize("how", [GeneratorExit, KeyboardInterrupt])
 def test_closing_early_ends_all_requests_at_once(site: Web, how: type[BaseException]) -> None:
     for number in range(1, 100):
         site.on(f"{HOST}/{number}.jpg", hang)
-    outcomes = fetch_all(urls(100), settings(site, HOST, timeout_seconds=60.0, rate_grace_seconds=60.0))
+    outcomes = fetch_all(urls(100), settings(site, HOST, timeout_seconds=600.0, rate_grace_seconds=600.0))
     assert next(outcomes)[0] == 0
     start = time.monotonic()
     if how is GeneratorExit:
@@ -160,7 +160,7 @@ def test_closing_early_ends_all_requests_at_once(site: Web, how: type[BaseExcept
     else:
         with pytest.raises(how):
             outcomes.throw(how())
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # whoever waited for an answer, or for the deadline, would need 600
     assert not fetch_threads()
 
 

@@ -116,7 +116,7 @@ def test_a_name_that_becomes_private_the_second_time_it_is_asked_is_not_followed
     monkeypatch.setattr(socket, "getaddrinfo", rebind)
     config = CrawlConfig(
         user_agent="test (crawl@example.org)",
-        timeout_seconds=1.0,
+        timeout_seconds=60.0,
         dns_cache_seconds=0,
         respect_robots=False,
         host_connections=1,

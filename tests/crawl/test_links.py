@@ -203,6 +203,89 @@ def test_a_wrong_length_in_an_arc_does_not_hide_the_next_record(tmp_path: Path) 
     assert result == [f"http://page.test/{n}/{n}.jpg" for n in range(4)]
 
 
+def arc_record(number: int, length: bytes | None = None, address: bytes = b"192.0.2.1") -> bytes:
+    content = http_message(b"<img src=%d.jpg>" % number)
+    size = b"%d" % len(content) if length is None else length
+    fields = b"http://page.test/%d/ %s 20240101000000 text/html %s\n" % (number, address, size)
+    return fields + content + b"\n"
+
+
+def arc_links(folder: Path, records: list[bytes], packed: bool) -> tuple[list[str], Tally]:
+    content = arc_file([]) + b"".join(records)
+    tally = Tally()
+    result = urls(write(folder, gzip.compress(content, mtime=0) if packed else content, "crawl.arc"), tally)
+    return [url.rpartition("/")[2] for url in result], tally
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_arc_length_that_no_file_has_is_read_to_the_next_record(tmp_path: Path, packed: bool) -> None:
+    """999,999,999,999,999,999 bytes: skipping them block by block would take years."""
+    records = [arc_record(1), arc_record(2, b"9" * 18), arc_record(3)]
+    result, tally = arc_links(tmp_path, records, packed)
+    assert (result, tally["records"], tally["broken"]) == (["1.jpg", "2.jpg", "3.jpg"], 4, 0)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_arc_length_of_more_digits_than_a_number_is_a_broken_record(tmp_path: Path, packed: bool) -> None:
+    result, tally = arc_links(tmp_path, [arc_record(1), arc_record(2, b"9" * 5000), arc_record(3)], packed)
+    assert (result, tally["records"], tally["broken"]) == (["1.jpg", "3.jpg"], 3, 1)
+
+
+LONG_LINES = {
+    "words like addresses and dates": b"http://page.test/" + b" - 12345678 x" * 5000,
+    "an address of colons": b"http://page.test/ " + b":" * 65000 + b"z 20240101000000 text/html 9",
+    "a date of digits": b"http://page.test/ 192.0.2.1 " + b"2" * 65000 + b" text/html 9",
+    "a scheme of letters": b"a" * 65000,
+    "spaces": b"http:" + b" " * 65000,
+}
+
+
+@pytest.mark.parametrize("line", LONG_LINES)
+def test_a_long_arc_line_that_is_nearly_a_header_is_one_pass(tmp_path: Path, line: str) -> None:
+    """A pattern that backtracks takes seconds to minutes for each of them: 64 of them end in any time limit."""
+    records = [arc_record(1), *[LONG_LINES[line][:65000] + b" z\n"] * 64, arc_record(2)]
+    result, tally = arc_links(tmp_path, records, packed=True)
+    assert (result, tally["records"], tally["broken"]) == (["1.jpg", "2.jpg"], 3, 1)
+
+
+def test_an_arc_url_may_hold_spaces_and_look_like_a_header(tmp_path: Path) -> None:
+    content = http_message(b"<img src=/a.jpg>")
+    line = b"http://page.test/a b - x 192.0.2.1 20240101000000 text/html 200 - - 0 x.arc %d\n" % len(content)
+    path = write(tmp_path, arc_file([]) + line + content + b"\n", "crawl.arc")
+    assert [record.url for record in read_records(path, lambda kind: True)] == ["http://page.test/a b - x"]
+
+
+def test_what_lies_after_an_arc_record_that_is_longer_than_is_read_is_read(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("curation.formats.warc.arc.MAX_CONTENT", 200)
+    long = http_message(b"<img src=1.jpg>" + b" " * 430)
+    content = arc_file([("http://page.test/1/", long), ("http://page.test/2/", http_message(b"<img src=2.jpg>"))])
+    assert urls(write(tmp_path, content, "crawl.arc")) == [f"http://page.test/{n}/{n}.jpg" for n in (1, 2)]
+
+
+def test_arc_records_that_each_claim_the_rest_are_not_each_read_to_the_end(tmp_path: Path, monkeypatch) -> None:
+    """Each wrong length costs a reading of what it claims: many are believed in the end, so that time stays linear."""
+    monkeypatch.setattr("curation.formats.warc.arc.MAX_CONTENT", 100_000)
+    result, tally = arc_links(tmp_path, [arc_record(number, b"99999") for number in range(3000)], packed=False)
+    assert result[:2] == ["0.jpg", "1.jpg"]
+    assert tally["records"] == 14  # of 3,001: those before the allowance ends
+
+
+@pytest.mark.parametrize("container", ["warc", "arc"])
+def test_a_status_of_5000_digits_is_no_status(tmp_path: Path, container: str) -> None:
+    message = http_message(b"<img src=1.jpg>", status="9" * 5000 + " OK")
+    files = {"warc": warc_file([warc_record(message)]), "arc": arc_file([("http://page.test/", message)])}
+    path = write(tmp_path, files[container])
+    assert [record.status for record in read_records(path, lambda kind: True)] == [0]
+
+
+@pytest.mark.parametrize("container", ["warc", "arc"])
+def test_headers_that_repeat_are_joined_by_commas(tmp_path: Path, container: str) -> None:
+    message = b"HTTP/1.1 200 OK\r\nX-Tag: a\r\nContent-Type: text/html\r\nx-tag: b\r\n\r\nbody"
+    files = {"warc": warc_file([warc_record(message)]), "arc": arc_file([("http://page.test/", message)])}
+    (record,) = read_records(write(tmp_path, files[container]), lambda kind: True)
+    assert record.headers == {"x-tag": "a, b", "content-type": "text/html"}
+
+
 @pytest.mark.parametrize("cut", [10, 200, 333, 500])
 def test_a_file_cut_off_anywhere_gives_what_came_before(tmp_path: Path, cut: int) -> None:
     whole = [f"http://page.test/{n}/{n}.jpg" for n in range(3)]

@@ -111,9 +111,9 @@ def test_hostile_patterns_cost_no_time(web: Web) -> None:
     web.on(WHERE, answer(rules(*[("*a" * 200 + "b$", 1)] * 140)))
     path = "/" + "a" * 3000
     web.on(f"{HOST}{path}", answer())
-    start = time.monotonic()
+    start = time.process_time()  # what other processes take of the machine does not count
     assert isinstance(outcome_of(web, path), Fetched)
-    assert time.monotonic() - start < 1.5
+    assert time.process_time() - start < 10  # trying all ways to split the path would not end in a lifetime
     assert reserved_paths(rules(("/" + "x" * 1000, 1))) == ()
 
 

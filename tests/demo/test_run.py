@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from curation.config import load_config
+from curation.engine.progress import Quiet
 from curation.errors import RunError
 from pipelines.demo import run as demo_run
 from pipelines.demo.check import Finding
 from pipelines.demo.show import show
 from pipelines.demo.truth import Kind
-from pipelines.progress import Quiet
 
 LVD142M = demo_run.CONFIG.with_name("lvd142m.yaml")
 
@@ -54,7 +54,7 @@ def test_a_folder_that_is_not_this_demos_web_is_left_alone(tmp_path, quick_web, 
         (tmp_path / "demo-web").mkdir()
         (tmp_path / "demo-web" / "thesis.tex").write_text("precious")
     before = sorted((tmp_path / "demo-web").iterdir())
-    with pytest.raises(RunError, match="is not the demo's web of seed 0; remove it, or choose another --out"):
+    with pytest.raises(RunError, match="is not the demo's web of seed 0; remove it, or choose another `out`"):
         demo_run._web_beside(tmp_path / "demo", 0, Quiet())
     assert sorted((tmp_path / "demo-web").iterdir()) == before
 

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from curation.dinov2.config import load_pretrain_config
 from curation.dinov2.vit import Shape, VisionTransformer
-from curation.errors import ConfigError
+from curation.errors import ArgumentError, ConfigError
 from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.pretrain import pretrain
@@ -28,7 +30,8 @@ def test_pretrain_evaluate_and_export_work_on_each_others_results(tmp_path: Path
     path = tmp_path / "tiny.yaml"
     path.write_text(json.dumps(settings))
     folder = shards(tmp_path / "shards", [8])
-    result = pretrain(path, [f"data.sources=[{{path: {folder}}}]"], out=str(tmp_path / "run"))
+    config = load_pretrain_config(path, [f"data.sources=[{{path: {folder}}}]"])
+    result = pretrain(config, out=tmp_path / "run")
     assert (result.steps, result.knn) == (3, None)
 
     for number in range(8):
@@ -44,9 +47,18 @@ def test_pretrain_evaluate_and_export_work_on_each_others_results(tmp_path: Path
     backbone.load_state_dict(torch.load(written, weights_only=True))
 
 
+def test_a_library_that_there_is_not_is_called_by_the_argument_or_the_option(tmp_path: Path, lvd: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^to onnx: no such library; use timm, hf, dinov2$"):
+        export(tmp_path / "checkpoint.pt", "onnx", tmp_path / "out")  # type: ignore[arg-type]
+    answer = lvd("export", tmp_path / "checkpoint.pt", "--to", "onnx", "--out", tmp_path / "out")
+    assert (answer.code, answer.err) == (2, "lvd: --to onnx: no such library; use timm, hf, dinov2\n")
+
+
 def test_a_mistake_in_an_override_is_found_before_anything_is_written(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("")
     with pytest.raises(ConfigError, match=r"optim\.speed: unknown key; valid keys here: epochs, "):
-        pretrain(path, ["optim.speed=3"], out=str(tmp_path / "run"))
+        load_pretrain_config(path, ["optim.speed=3"])
+    with pytest.raises(ConfigError, match=r"optim\.speed: unknown key; valid keys here: epochs, "):
+        pretrain({"optim": {"speed": 3}}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

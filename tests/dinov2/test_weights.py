@@ -108,8 +108,8 @@ def chunked(weights: dict[str, Tensor], per_chunk: int = 2) -> dict[str, Tensor]
     """Names as the official trainer has them with block_chunks."""
     result = {}
     for name, value in weights.items():
-        head, result, rest = name.partition("backbone.blocks.")
-        if result:
+        head, block, rest = name.partition("backbone.blocks.")
+        if block:
             number, _, tail = rest.partition(".")
             name = f"{head}backbone.blocks.{int(number) // per_chunk}.{number}.{tail}"
         result[name] = value

@@ -10,14 +10,15 @@ import pytest
 from curation.config import HashConfig, ImageConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
-from curation.engine.execute import GpuWork, PixelWork
+from curation.engine.image_pass import ImageWork
+from curation.engine.work import GpuWork
 from curation.errors import RunError
 from curation.imaging.decode import decode
 from curation.run.artifacts import Artifact
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.stages.dedup.hashes import Hashes, fit_basis, thumbnails
-from curation.stages.filters.decode import DecodeCheck
+from curation.stages.filters.decode import Decode
 
 PLACE = {"fetch": ["tar", "offset", "length"]}
 LIMITS = ImageConfig(min_side=8)
@@ -35,7 +36,7 @@ class Brightness:
     def setup(self):
         pass
 
-    def process_images(self, images):
+    def process(self, images, sources):
         means = [float(image.mean()) for image in images]
         self.batches.append(len(images))
         drops = {at: Dropped(DropReason.NON_FINITE) for at, mean in enumerate(means) if mean < self._darkest}
@@ -62,12 +63,11 @@ def collection(tmp_path, photo, encoded):
 
 
 def work(collection, *stages, batch=4, threads=1):
-    return PixelWork(
+    return ImageWork(
         collection,
         stages,
         LIMITS,
         side=32,
-        check_first=isinstance(stages[0], DecodeCheck),
         batch=batch,
         threads=threads,
     )
@@ -75,11 +75,11 @@ def work(collection, *stages, batch=4, threads=1):
 
 def test_fused_stages_write_what_they_write_one_by_one(collection, tmp_path):
     one, two = Brightness(darkest=30), Brightness("second", "bright", darkest=60)
-    work(collection, DecodeCheck(LIMITS), one, two).run(0)
+    work(collection, Decode(LIMITS), one, two).run(0)
     fused = {name: collection.read(name, 0) for name in ("decode", "bright", "second")}
     for name in fused:
         collection.remove(name, 0)
-    for stages in ((DecodeCheck(LIMITS),), (Brightness(darkest=30),), (Brightness("second", "bright", darkest=60),)):
+    for stages in ((Decode(LIMITS),), (Brightness(darkest=30),), (Brightness("second", "bright", darkest=60),)):
         work(collection, *stages).run(0)
     for name, table in fused.items():
         assert collection.read(name, 0).equals(table), name
@@ -92,7 +92,7 @@ def test_fused_stages_write_what_they_write_one_by_one(collection, tmp_path):
 @pytest.mark.parametrize("threads", [1, 4])
 def test_images_come_in_order_and_in_full_batches_whatever_else_runs(collection, threads):
     one, two = Brightness(darkest=30), Brightness("second", "bright")
-    work(collection, DecodeCheck(LIMITS), one, two, threads=threads).run(0)
+    work(collection, Decode(LIMITS), one, two, threads=threads).run(0)
     assert one.batches == [4] * 5 + [1]
     assert set(two.batches[:-1]) == {4}
     table = collection.read("bright", 0).to_pydict()
@@ -106,7 +106,7 @@ def test_images_come_in_order_and_in_full_batches_whatever_else_runs(collection,
 def test_a_stage_that_wants_more_at_once_gets_it_and_the_others_keep_their_batches(collection):
     few, many = Brightness(), Brightness("second", "bright")
     many.at_once = 10
-    work(collection, DecodeCheck(LIMITS), few, many).run(0)
+    work(collection, Decode(LIMITS), few, many).run(0)
     assert few.batches == [4] * 5 + [1]
     assert many.batches == [10, 10, 1]
     alone = Brightness("third", "bright")
@@ -120,13 +120,13 @@ def test_a_stage_that_wants_more_at_once_gets_it_and_the_others_keep_their_batch
 
 
 def test_only_the_stage_that_is_out_of_date_is_redone(collection):
-    stages = (DecodeCheck(LIMITS), Brightness(darkest=30), Brightness("second", "bright"))
+    stages = (Decode(LIMITS), Brightness(darkest=30), Brightness("second", "bright"))
     work(collection, *stages).run(0)
     before = {name: collection.footer(name, 0) for name in ("decode", "bright", "second")}
     kept = [Path(collection.store.path(collection.file(name, 0))) for name in ("fetch", "decode", "bright")]
     written = [path.stat().st_mtime_ns for path in kept]
     collection.remove("second", 0)
-    again = (DecodeCheck(LIMITS), Brightness(darkest=30), Brightness("second", "bright"))
+    again = (Decode(LIMITS), Brightness(darkest=30), Brightness("second", "bright"))
     job = work(collection, *again)
     assert not job.is_current(0)
     job.run(0)
@@ -137,18 +137,18 @@ def test_only_the_stage_that_is_out_of_date_is_redone(collection):
 
 
 def test_a_stage_that_drops_others_than_before_makes_the_next_one_redo(collection):
-    work(collection, DecodeCheck(LIMITS), Brightness(darkest=30), Brightness("second", "bright")).run(0)
+    work(collection, Decode(LIMITS), Brightness(darkest=30), Brightness("second", "bright")).run(0)
     last = Brightness("second", "bright")
-    work(collection, DecodeCheck(LIMITS), Brightness(darkest=90), last).run(0)
+    work(collection, Decode(LIMITS), Brightness(darkest=90), last).run(0)
     live = collection.live("bright", 0)
     assert collection.footer("second", 0).ledger.live_in == int(live.sum())
     same = Brightness("second", "bright")
-    work(collection, DecodeCheck(LIMITS), Brightness(darkest=90.001), same).run(0)
+    work(collection, Decode(LIMITS), Brightness(darkest=90.001), same).run(0)
     assert collection.footer("second", 0).ledger.live_in == int(collection.live("bright", 0).sum())
 
 
 def test_a_file_that_no_longer_decodes_is_an_error_for_a_stage_that_runs_alone(collection, tmp_path):
-    work(collection, DecodeCheck(LIMITS)).run(0)
+    work(collection, Decode(LIMITS)).run(0)
     path = tmp_path / "0.jpg"
     path.write_bytes(b"\xff\xd8\xff" + bytes(path.stat().st_size - 3))
     with pytest.raises(RunError, match=r"row 0 decoded before and does not now .* bring it back or make a new run"):
@@ -181,7 +181,7 @@ def test_hashes_survive_brightness_contrast_and_size_and_tell_pictures_apart(tmp
     stage.setup()
 
     def bits(pictures):
-        hashes = stage.process_images(pictures).columns["hash"].to_pylist()
+        hashes = stage.process(pictures, [b""] * len(pictures)).columns["hash"].to_pylist()
         return np.unpackbits(np.frombuffer(b"".join(hashes), np.uint8).reshape(len(pictures), -1), axis=1)
 
     plain = bits(images)
@@ -204,7 +204,8 @@ def test_phash_is_that_of_imagededup(photo, tmp_path):
 
     stage = Hashes(HashConfig(method="phash"), None, 32)
     stage.setup()
-    hashes = stage.process_images([np.asarray(photo(number)) for number in range(5)]).columns["hash"].to_pylist()
+    images = [np.asarray(photo(number)) for number in range(5)]
+    hashes = stage.process(images, [b""] * 5).columns["hash"].to_pylist()
     for number, value in enumerate(hashes):
         photo(number).save(tmp_path / "x.png")
         assert value.hex() == PHash(verbose=False).encode_image(image_file=str(tmp_path / "x.png"))
@@ -219,12 +220,12 @@ class OnGpu(Brightness):
 def test_a_pass_wants_a_gpu_where_all_its_stages_do(collection):
     assert isinstance(work(collection, OnGpu()), GpuWork)
     assert work(collection, OnGpu()).wants_gpu
-    assert not work(collection, DecodeCheck(LIMITS), OnGpu()).wants_gpu
+    assert not work(collection, Decode(LIMITS), OnGpu()).wants_gpu
     assert not work(collection, Brightness()).wants_gpu
 
 
 def test_images_decoded_beside_a_gpu_come_in_the_same_order_and_batches(collection):
-    work(collection, DecodeCheck(LIMITS)).run(0)
+    work(collection, Decode(LIMITS)).run(0)
     tables = []
     for threads in (1, 7):
         stage = OnGpu()
@@ -238,7 +239,7 @@ def test_images_decoded_beside_a_gpu_come_in_the_same_order_and_batches(collecti
 
 
 def test_images_are_decoded_while_a_batch_is_worked_on(collection, monkeypatch):
-    work(collection, DecodeCheck(LIMITS)).run(0)
+    work(collection, Decode(LIMITS)).run(0)
     decoded, at_work = [], []
 
     def noted(data, limits, side):
@@ -246,15 +247,15 @@ def test_images_are_decoded_while_a_batch_is_worked_on(collection, monkeypatch):
         return decode(data, limits, side)
 
     class Waiting(OnGpu):
-        def process_images(self, images):
+        def process(self, images, sources):
             if not self.batches:  # none of the next batch is asked for meanwhile, so who decodes it works beside
                 deadline = time.monotonic() + 20
                 while len(decoded) < 8 and time.monotonic() < deadline:
                     time.sleep(0.005)
                 at_work.append(len(decoded))
-            return super().process_images(images)
+            return super().process(images, sources)
 
-    monkeypatch.setattr("curation.engine.execute.decode", noted)
+    monkeypatch.setattr("curation.engine.image_pass.decode", noted)
     passing = work(collection, Waiting())
     passing.decode_with(2)
     passing.run(0)

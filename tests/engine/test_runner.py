@@ -121,7 +121,7 @@ def test_a_users_mistake_in_a_process_stops_all(tmp_path):
 
 
 class Sums:
-    """A member of a gang, and a step of it."""
+    """A partition that a worker group holds, and a step over it."""
 
     def __init__(self, numbers: list[int]) -> None:
         self.numbers = numbers
@@ -150,7 +150,7 @@ class SumStep:
         self.answers, self.total = group.call("times", 2), group.total(*self.call)
 
 
-def test_a_gang_of_processes_adds_up_what_its_members_say():
+def test_a_group_of_processes_adds_up_what_its_partitions_answer():
     step = SumStep("times", 3)
     with open_runner(POOL) as runner:
         runner.run_group(step)
@@ -164,7 +164,7 @@ def test_a_gang_of_processes_adds_up_what_its_members_say():
         ("die", "SumStep: its worker was killed, perhaps for lack of memory; finished iterations are kept"),
     ],
 )
-def test_what_ends_a_gang_of_processes_is_said(method, message):
+def test_what_ends_a_group_of_processes_is_reported(method, message):
     with open_runner(POOL) as runner, pytest.raises(LvdError, match=message):
         runner.run_group(SumStep(method))
 

@@ -20,10 +20,11 @@ class Work:
 
     stages = ("stage",)
 
-    def __init__(self, root, wants_gpu):
+    def __init__(self, root, wants_gpu, together=1):
         self.collection = Collection(Store(str(root)), "pool")
         self.notes = Path(root)
         self.wants_gpu = wants_gpu
+        self.together = together
         self.threads = 1
         self.set_up_on = None
 
@@ -37,7 +38,10 @@ class Work:
         return False
 
     def run(self, part):
-        time.sleep(0.05)  # so that all workers have some
+        (self.notes / f"worker-{os.getpid()}").touch()
+        deadline = time.monotonic() + 120
+        while len(list(self.notes.glob("worker-*"))) < self.together and time.monotonic() < deadline:
+            time.sleep(0.01)  # until every worker has some, however late a busy machine starts the last
         ray_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         kind = "gpu" if self.wants_gpu else "cpu"
         note = f"{os.getpid()} {self.set_up_on} {device._number} {self.threads} {ray_gpu}"
@@ -50,10 +54,10 @@ def as_it_was():
     device._number, device._threads = -1, 1
 
 
-def run(root, settings, parts=12):
-    """What was written down of work that wants a GPU, and of other work."""
+def run(root, settings, parts=12, together=1):
+    """What was written down of work that wants a GPU, and of other work; `together` workers must each have some."""
     root.mkdir()
-    works = [Work(root, wants_gpu=True), Work(root, wants_gpu=False)]
+    works = [Work(root, True, together), Work(root, False, together)]
     with open_runner(settings) as runner:
         done = list(runner.run_tasks([Task(work, part) for part in range(parts) for work in works]))
     assert sorted((task.work.wants_gpu, task.part) for task in done) == [
@@ -121,7 +125,7 @@ def test_a_worker_that_was_given_none_takes_one_in_turn(monkeypatch):
 @pytest.mark.slow
 def test_of_the_processes_as_many_have_a_gpu_as_there_are(tmp_path, monkeypatch):
     monkeypatch.setattr(device, "gpus", lambda: 2)
-    on_gpu, others = run(tmp_path / "two", RunnerConfig(kind="processes", workers=3))
+    on_gpu, others = run(tmp_path / "two", RunnerConfig(kind="processes", workers=3), together=3)
     assert {(set_up, number) for _, set_up, number, _, _ in on_gpu} == {("0", "0"), ("1", "1")}
     assert len({process for process, *_ in on_gpu}) == 2
     assert {threads for *_, threads, _ in on_gpu} == {str(max(1, cores() // 2))}
@@ -154,7 +158,7 @@ def test_ray_keeps_a_gpu_for_each_of_as_many_actors_as_there_are(tmp_path):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ray.init(address="local", num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        on_gpu, others = run(tmp_path / "run", RunnerConfig(kind="ray", workers=3))
+        on_gpu, others = run(tmp_path / "run", RunnerConfig(kind="ray", workers=3), together=3)
     finally:
         ray.shutdown()
     assert {(number, gpu) for _, _, number, _, gpu in on_gpu} == {("0", "0"), ("0", "1")}

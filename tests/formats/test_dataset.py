@@ -112,7 +112,7 @@ def test_tar_members_are_listed_in_place_with_what_stands_beside_them(tmp_path):
 def test_a_tar_that_ends_early_is_one_error(tmp_path):
     whole = tar_of({"0.jpg": b"x" * 3000, "1.jpg": b"y" * 3000})
     (tmp_path / "x.tar").write_bytes(whole[:4000])
-    with pytest.raises(DatasetError, match=r"x.tar: is not a readable tar \(.*\); mend or leave out this shard"):
+    with pytest.raises(DatasetError, match=r"x.tar: is not a readable tar \(.*\); fix or leave out this shard"):
         list(list_rows(str(tmp_path / "x.tar")))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from curation.config import ImageConfig
 from curation.drops import Dropped
@@ -137,13 +137,12 @@ def test_the_orientation_of_a_png_is_found_behind_its_pixels_without_decoding_th
     assert SECRET not in stripped(made)
 
 
-def test_a_png_of_a_billion_pixels_is_identified_by_its_header_alone():
+def test_a_png_of_a_billion_pixels_is_identified_by_its_header_alone(monkeypatch):
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
     packed = zlib.compress(bytes(40_001) * 2_000)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-    start = time.monotonic()
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("its pixels were decoded"))
     assert (identify(data).width, identify(data).height) == (40_000, 40_000)
-    assert time.monotonic() - start < 0.5
 
 
 def test_metadata_of_a_webp_goes_and_its_size_is_right(photo, encoded):
@@ -226,10 +225,10 @@ def test_random_damage_makes_no_crash_and_no_large_file(photo, encoded, format):
     ],
 )
 def test_files_of_nothing_but_blocks_take_no_time(format, data):
-    start = time.monotonic()
+    start = time.thread_time()  # what other processes take of the machine does not count
     with contextlib.suppress(BrokenFileError):
         assert len(strip_metadata(data, format, 6)) <= len(data) + GROWTH
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 10  # 0.5 at most; a copy of the rest for each block would take minutes
 
 
 @pytest.mark.slow

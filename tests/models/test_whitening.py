@@ -52,6 +52,20 @@ def test_the_same_sample_gives_the_same_bytes_and_signs_are_fixed():
     assert (largest > 0).all()
 
 
+@pytest.mark.parametrize("width", range(2, 12))
+def test_a_covariance_that_is_a_multiple_of_the_identity_is_left_as_it_is(width):
+    for scale in np.random.default_rng(0).uniform(0.1, 1, 20).astype(np.float32):
+        raw = np.concatenate([np.eye(width), -np.eye(width)]).astype(np.float32) * scale
+        projection = fit_whitening(raw, width).projection.astype(np.float64)
+        np.testing.assert_allclose(projection @ projection.T, np.eye(width) * width / scale**2, rtol=1e-5, atol=1e-4)
+
+
+def test_an_artifact_is_float32_whatever_its_sample_is():
+    artifact = fit_whitening(sample(50, 8).astype(np.float64), 4)
+    assert (artifact.mean.dtype, artifact.projection.dtype) == (np.float32, np.float32)
+    assert artifact.apply(sample(3, 8)).dtype == np.float32
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 16])
 def test_a_tiny_sample_keeps_every_direction_and_stays_finite(rows):
     raw = sample(rows, 40)

@@ -38,7 +38,7 @@ def one_line(answer, code=2):
 SETTINGS = [
     ("dedup.slf.threshold=0.5", "dedup.slf: unknown key; valid keys here: neighbours, exact_up_to, "),
     ("dedup.self.treshold=0.5", "dedup.self.treshold: unknown key; valid keys here: enabled, threshold"),
-    ("colour=red", "colour: unknown key; valid keys here: seed, pool, seeds, references, excludes, parts, runner, "),
+    ("colour=red", "colour: unknown key; valid keys here: seed, pool, seeds, references, exclude, parts, runner, "),
     ("runner.kid=inline", "runner.kid: unknown key; valid keys here: kind, workers, threads, ray_address"),
     ("parts.rows=many", "parts.rows: input should be a valid integer (got 'many')"),
     ("parts.rows=2.5", "parts.rows: input should be a valid integer (got 2.5)"),
@@ -59,7 +59,7 @@ SETTINGS = [
     ("exclude=[{name: x, data: d, threshold: 2}]", "exclude.0.threshold: input should be"),
     (
         "exclude=[{name: x, data: d}, {name: x, data: e}]",
-        "excludes: the name 'x' is used twice; give each set its own",
+        "exclude: the name 'x' is used twice; give each set its own",
     ),
     ("retrieval.probes=0", "retrieval.probes: input should be greater than or equal to 1 (got 0)"),
     (
@@ -174,33 +174,37 @@ def test_a_tar_that_is_none(lvd, config_file, tmp_path):
     (tmp_path / "pool.tar").write_bytes(b"x" * 2000)
     line = one_line(lvd("curate", config_file(pool=[str(tmp_path / "pool.tar")]), "--out", tmp_path / "run"))
     assert line.startswith(f"{tmp_path / 'pool.tar'}: is not a readable tar (")
-    assert line.endswith("; mend or leave out this shard")
+    assert line.endswith("; fix or leave out this shard")
 
 
-@pytest.mark.parametrize("role", ["pool", "seeds", "references", "exclude"])
-def test_an_empty_dataset(lvd, config_file, tmp_path, role):
+FOLDERS = {"pool": "pool", "seeds": "seeds/x", "references": "references/x", "exclude": "excludes/x"}
+"""Where a run keeps the collections of a config key."""
+
+
+@pytest.mark.parametrize("key", FOLDERS)
+def test_an_empty_dataset(lvd, config_file, tmp_path, key):
     (tmp_path / "empty").mkdir()
     data = str(tmp_path / "empty")
-    changes = {role: [data] if role == "pool" else [{"name": "x", "data": data}]}
+    changes = {key: [data] if key == "pool" else [{"name": "x", "data": data}]}
     line = one_line(lvd("curate", config_file(**changes), "--out", tmp_path / "run"))
-    path = role if role == "pool" else f"{role}/x"
+    path = FOLDERS[key]
     assert line == f"{path}: no images found in {data}; check that this is the dataset"
 
 
-@pytest.mark.parametrize("role", ["pool", "seeds", "references", "exclude"])
-def test_a_dataset_whose_images_all_fail(lvd, config_file, dataset, tmp_path, role):
+@pytest.mark.parametrize("key", FOLDERS)
+def test_a_dataset_whose_images_all_fail(lvd, config_file, dataset, tmp_path, key):
     (tmp_path / "bad").mkdir()
     shutil.copy(dataset.pool / "bad" / "garbage.jpg", tmp_path / "bad")
     shutil.copy(dataset.pool / "bad" / "empty.jpg", tmp_path / "bad")
     data = str(tmp_path / "bad")
-    changes = {role: [data] if role == "pool" else [{"name": "x", "data": data}]}
+    changes = {key: [data] if key == "pool" else [{"name": "x", "data": data}]}
     answer = lvd("curate", config_file(**changes), "--out", tmp_path / "run")
-    path = role if role == "pool" else f"{role}/x"
+    path = FOLDERS[key]
     assert answer.code == 2
     assert "Traceback" not in answer.err
     assert answer.err.splitlines()[-1] == (  # behind the lines of progress
         f"lvd: {path}: none of its 2 images can be used (1 empty_body, 1 not_an_image); "
-        "mend the dataset, or the setting that drops them"
+        "fix the dataset, or the setting that drops them"
     )
     assert answer.err.count("lvd: ") == 1
 
@@ -262,7 +266,7 @@ def test_seeds_that_embed_to_nothing(lvd, config_file, dataset, finished, tmp_pa
     assert answer.code == 2
     assert answer.err.splitlines()[-1] == (
         "lvd: seeds/white: none of its 3 images can be used (3 non_finite); "
-        "mend the dataset, or the setting that drops them"
+        "fix the dataset, or the setting that drops them"
     )
     assert not (finished / "seeds" / "white" / "clusters").exists()
     assert not (finished / "selection").exists()
@@ -298,10 +302,13 @@ def _numbers(column):
 def test_an_unknown_step(lvd, config_file, tmp_path):
     line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "dedupe"))
     assert line.startswith(
-        "--until dedupe: no such step; the steps are listing, samples, decode, quality, safety, hashes, copies, near, "
-        "features, verified, dedup"
+        "--until dedupe: no such step; the steps are extract_urls, dedup_urls, list, fetch, decode, quality, safety, "
+        "hashes, copy_descriptors, "
+        "copy_knn, local_features, verify_copies, dedup"
     )
     assert not (tmp_path / "run").exists()
+    line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "near"))
+    assert line.startswith("--until near: is called copy_knn now; the steps are extract_urls")
 
 
 def test_an_out_that_cannot_be_a_directory(lvd, config_file, tmp_path):
@@ -411,8 +418,8 @@ def test_a_damaged_part_file_names_itself_and_is_remade_once_deleted(
         assert lvd("verify", finished).code == 0
 
 
-@pytest.mark.parametrize("name", ["pca_hash", "copies_whitening", "embeddings_whitening", "centroids"])
-def test_a_damaged_fitted_model(lvd, config_file, finished, shards_of, name):
+@pytest.mark.parametrize("name", ["pca_hash", "copy_descriptors_whitening", "embeddings_whitening", "centroids"])
+def test_a_damaged_artifact(lvd, config_file, finished, shards_of, name):
     shards = shards_of(finished)
     path = finished / "artifacts" / f"{name}.safetensors"
     for data in (b"", b"\x08\0\0\0\0\0\0\0{}      ", path.read_bytes()[:-10]):

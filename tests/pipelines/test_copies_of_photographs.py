@@ -90,12 +90,12 @@ def verdicts_of(run):
             names.update(zip(ids, paths, strict=True))
             if collection.path == "pool":
                 rows += zip(paths, collection.read("dedup", part).to_pylist(), strict=True)
-    return {path: {**row, "component": names[row["component"]], "drop_detail": None} for path, row in rows}
+    return {path: {**row, "representative": names[row["representative"]], "drop_detail": None} for path, row in rows}
 
 
 def decided(run):
     """Path -> what stands for an image, and why it is dropped."""
-    return {path: (row["component"], row["drop_reason"], row["link"]) for path, row in verdicts_of(run).items()}
+    return {path: (row["representative"], row["drop_reason"], row["link"]) for path, row in verdicts_of(run).items()}
 
 
 def test_crops_are_dropped_for_their_photographs_and_nothing_else_is(run):
@@ -103,7 +103,7 @@ def test_crops_are_dropped_for_their_photographs_and_nothing_else_is(run):
     expected |= {f"{name} mirrored.jpg": f"{name}.jpg" for name in MIRRORED}
     dropped = {path: row for path, row in verdicts_of(run).items() if row["drop_reason"]}
     leaks = {f"{name} leak.jpg": f"{name}.jpg" for name in REFERENCES}
-    assert {path: row["component"] for path, row in dropped.items()} == expected | leaks
+    assert {path: row["representative"] for path, row in dropped.items()} == expected | leaks
     assert {path for path, row in dropped.items() if row["drop_reason"] == "reference_leak"} == set(leaks)
     assert {row["link"] for row in dropped.values()} == {"verified"}
     assert {path for path, row in dropped.items() if row["mirrored"]} == {f"{name} mirrored.jpg" for name in MIRRORED}
@@ -265,7 +265,7 @@ def test_whitened_and_normalised_similarities_are_the_same_in_every_report_and_f
     for part in both.pool.parts("dedup"):
         ids = both.pool.read("fetch", part, ["id"])["id"].to_pylist()
         for own, row in zip(ids, both.pool.read("dedup", part).to_pylist(), strict=True):
-            other = row["component"]
+            other = row["representative"]
             lowered = 0.0 if own == other else (bias[own] + bias[other]) / 2
             assert row["similarity"] == pytest.approx(vectors[own] @ vectors[other] - lowered, abs=2e-3)
     merges = read_merges(both)

@@ -15,6 +15,7 @@ import pytest
 import webdataset
 from PIL import Image
 
+from curation.config import parse_overrides
 from curation.errors import ConfigError, DatasetError, RunError, UserError
 from pipelines.decontaminate import decontaminate, settings_for
 
@@ -83,7 +84,7 @@ def write_shards(root, images, count=5):
 
 def run(dataset, references, out, *overrides, **options):
     against = [str(item) for item in (references if isinstance(references, list) else [references])]
-    return decontaminate(str(dataset), against, str(out), overrides=[*QUICK, *overrides], **options)
+    return decontaminate(str(dataset), against, str(out), settings=parse_overrides([*QUICK, *overrides]), **options)
 
 
 def files_of(root):
@@ -304,7 +305,7 @@ def test_odd_names_are_carried_and_never_markup(photo, encoded, tmp_path):
     assert "http://" not in page.replace("http-equiv", "")
 
 
-def test_reference_images_that_cannot_be_read_are_told(folder_run, pictures, tmp_path, lvd):
+def test_reference_images_that_cannot_be_read_are_reported(folder_run, pictures, tmp_path, lvd):
     dataset, _ = folder_run
     reference = write_folder(tmp_path / "ref", {**pictures["references"], "broken.png": b"\x89PNG nothing"})
     answer = lvd("decontaminate", dataset, "--against", reference, "--out", tmp_path / "out", "--list-only", *sets())
@@ -317,11 +318,11 @@ def test_reference_images_that_cannot_be_read_are_told(folder_run, pictures, tmp
     assert "Nothing is certified about copies of them" in (tmp_path / "out" / "certificate.html").read_text()
 
 
-def test_an_image_of_two_reference_sets_is_told_of_the_first(folder_run, reference, tmp_path):
+def test_an_image_of_two_reference_sets_is_counted_for_the_first(folder_run, reference, tmp_path):
     dataset, _ = folder_run
     twin = write_folder(tmp_path / "twin", files_of(reference))
     certificate = run(dataset, [twin, reference], tmp_path / "out", action="list")
-    assert [(item.result, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
+    assert [(item.with_copies, item.removed) for item in certificate.reference_sets] == [(3, 4), (0, 0)]
     nearest = [match.removed for item in certificate.reference_images[3:] for match in item.nearest]
     assert sum(nearest) == 4  # and the second set's images show the same copies
 
@@ -444,7 +445,7 @@ def test_in_place_rewrites_only_the_shards_that_hold_copies(pictures, reference,
     assert snapshot(dataset) == after
     assert (tmp_path / "out" / "certificate.html").read_text() == page  # thumbnails of what is gone are still there
     assert "(not readable)" not in page
-    with pytest.raises(RunError, match="this run rewrites the dataset in place; choose another --out"):
+    with pytest.raises(RunError, match="this run rewrites the dataset in place; choose another `out`"):
         run(pattern, reference, tmp_path / "out")
     with pytest.raises(RunError, match="has rewritten shards for other settings or references"):
         run(pattern, reference, tmp_path / "out", action="in-place", unreadable="drop")
@@ -522,7 +523,7 @@ def certified(out, dataset):
 
 
 @pytest.mark.parametrize("action", ["write", "in-place"])
-def test_references_of_another_name_are_told_by_it(pictures, shards, reference, tmp_path, action):
+def test_the_certificate_names_the_reference_set_that_was_asked_for_last(pictures, shards, reference, tmp_path, action):
     """The same images are removed, and the certificate names the set that was asked for last."""
     dataset = write_folder(tmp_path / "shards", files_of(shards))
     twin = write_folder(tmp_path / "twin", files_of(reference))
@@ -584,7 +585,7 @@ def test_a_truncated_shard_is_one_clear_error(shards, reference, tmp_path, lvd):
     answer = lvd("decontaminate", dataset, "--against", reference, "--out", tmp_path / "out", *sets())
     assert answer.code == 2
     assert answer.err.count("\n") == 1
-    assert "001.tar: is not a readable tar (unexpected end of data); mend or leave out this shard" in answer.err
+    assert "001.tar: is not a readable tar (unexpected end of data); fix or leave out this shard" in answer.err
 
 
 def test_a_shard_that_changes_after_it_was_read_is_not_carried(shards, reference, tmp_path):
@@ -593,7 +594,7 @@ def test_a_shard_that_changes_after_it_was_read_is_not_carried(shards, reference
     data = bytearray((dataset / "002.tar").read_bytes())
     data[700] ^= 0xFF
     (dataset / "002.tar").write_bytes(bytes(data))
-    with pytest.raises(UserError, match=r"has changed since it was read; run the command again with another --out"):
+    with pytest.raises(UserError, match=r"has changed since it was read; run the command again with another `out`"):
         run(dataset, reference, tmp_path / "out")
 
 
@@ -682,13 +683,13 @@ def test_settings_are_those_of_curate_with_all_filters_off():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("quality.on=[pool]", r"--set quality: no setting of lvd decontaminate; those begin with seed, parts"),
-        ("pool=[x]", r"--set pool: no setting of lvd decontaminate"),
+        ("quality.on=[pool]", r"quality: no setting of lvd decontaminate; those begin with seed, parts"),
+        ("pool=[x]", r"pool: no setting of lvd decontaminate"),
         ("dedup.relative.treshold=1", r"dedup.relative.treshold: unknown key; valid keys here: threshold"),
         ("dedup.relative.threshold=7", r"dedup.relative.threshold: input should be less than or equal to 1"),
         (
             "dedup.self.enabled=true",
-            r"--set dedup.self: is about copies within a dataset, which lvd decontaminate leave",
+            r"dedup.self: is about copies within a dataset, which lvd decontaminate leave",
         ),
         ("dedup=self", r"lvd decontaminate: dedup: input should be a valid dictionary"),
     ],

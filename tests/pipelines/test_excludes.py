@@ -79,7 +79,7 @@ def test_why_and_funnel_say_what_dropped_an_image(config, finished):
     key = example.events[1].facts["id"]
     (trail,) = (trail for trail in why(run, "c3/003.jpg") if trail.collection == "pool")
     last = trail.events[-1]
-    assert trail.fate.startswith(f"dropped by unwanted: unwanted (no {key}, similarity 0.9")
+    assert trail.fate.startswith(f"dropped by exclude: unwanted (no {key}, similarity 0.9")
     assert (last.facts["example_set"], last.facts["example"]) == ("no", key)
     assert last.facts["example_similarity"] > 0.97
     rows = {(row.collection, row.stage): row.ledger for row in funnel(run)}
@@ -132,7 +132,7 @@ def test_sets_are_named_on_the_command_line_with_or_without_a_threshold(lvd, dat
     assert answer.code == 0, answer
     stored = parse_yaml((tmp_path / "run" / "config.yaml").read_text())["exclude"]
     assert stored == [
-        {"name": "-".join([unwanted.name]), "data": str(unwanted), "threshold": 0.9},
+        {"name": unwanted.name, "data": str(unwanted), "threshold": 0.9},
         {"name": "year-2020", "data": str(tmp_path / "year=2020"), "threshold": 0.85},
     ]
     answer = lvd("curate", *arguments, "--exclude", f"{unwanted}=1.5")
@@ -154,7 +154,7 @@ def test_semantic_duplicates_are_dropped_over_all_parts_after_what_is_unwanted(
     kept, _, similarity = detail.partition(", similarity ")
     (trail,) = (trail for trail in why(run, name) if trail.collection == "pool")
     assert [event.stage for event in trail.events][-3:] == ["embeddings", "exclude", "semantic_dedup"]
-    assert trail.events[-1].facts["component"] == kept
+    assert trail.events[-1].facts["representative"] == kept
     assert trail.events[-1].facts["similarity"] == pytest.approx(float(similarity), abs=1e-3)
     (instead,) = (trail for trail in why(run, kept) if trail.collection == "pool")
     assert instead.events[-1].stage in ("clusters", "hierarchy")

@@ -1,7 +1,10 @@
 """A run that is killed at any moment and started again ends as if nothing had happened."""
 
 import multiprocessing
+import os
 import random
+import signal
+import threading
 import time
 
 import pytest
@@ -26,14 +29,35 @@ def files_of(root):
     return [path for path in root.rglob("*") if path.is_file() and ".tmp-" not in path.name] if root.exists() else []
 
 
+def run_until(config, root, files, delay):
+    """A run whose process dies once there are so many files and a moment has passed.
+
+    It is killed from within: a process beside it might see the files too late on a busy machine.
+    """
+    replace, armed = os.replace, threading.Event()
+
+    def die():
+        time.sleep(delay)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(*arguments, **options):
+        replace(*arguments, **options)
+        arm()
+
+    def arm():
+        if not armed.is_set() and len(files_of(root)) >= files:
+            armed.set()
+            threading.Thread(target=die, daemon=True).start()
+
+    os.replace = counted
+    arm()
+    curate(config, str(root))
+
+
 def kill_at(processes, config, root, files, delay):
-    """Run in a process of its own; kill it once there are so many files and a moment has passed."""
-    process = processes.Process(target=curate, args=(config, str(root)))
+    """Run in a process of its own that is killed once there are so many files and a moment has passed."""
+    process = processes.Process(target=run_until, args=(config, root, files, delay))
     process.start()
-    while process.is_alive() and len(files_of(root)) < files:
-        time.sleep(0.001)
-    time.sleep(delay)
-    process.kill()
     process.join()
     killed = process.exitcode == -9
     process.close()

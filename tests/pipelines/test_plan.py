@@ -1,4 +1,4 @@
-"""`lvd plan`: the paper's table from seed counts alone, and a cost that follows from what it is told."""
+"""`lvd plan`: the paper's table from seed counts alone, and a cost that follows from its arguments."""
 
 import json
 from pathlib import Path
@@ -64,6 +64,8 @@ def test_twice_the_nodes_take_half_the_time_and_no_gpu_takes_longer():
     assert [cost.hours for cost in two] == [pytest.approx(cost.hours / 2) for cost in one]
     assert [cost.bytes for cost in two] == [cost.bytes for cost in one]
     assert all(cost.hours > 0 and cost.bytes > 0 for cost in one)
+    stages = ["fetch", "decode", "copy_knn", "embeddings", "clusters", "seed_knn", "export"]
+    assert [cost.step for cost in one] == stages
     slow = plan(config, 1e9, 10, Machine(gpus=0)).costs
     assert sum(cost.hours for cost in slow) > sum(cost.hours for cost in one)
     embeddings = next(cost for cost in one if cost.step == "embeddings")
@@ -104,7 +106,7 @@ def test_the_mix_of_dinov3_loads_and_brings_in_what_its_paper_says(lvd):
     assert load_config(DINOV3).hierarchy.levels == [200_000_000, 8_000_000, 800_000, 100_000, 25_000]
     answer = lvd("plan", DINOV3)
     assert answer.code == 0
-    assert "tell how many it has with --images" in answer.out
+    assert "give its number with --images" in answer.out
     lines = [line.split() for line in answer.out.splitlines()]
     others = sum(row["nominal"] for row in rows.values()) - 1_281_167
     assert ["imagenet1k", "1,281,167", "0.1", "10.0%"] in lines

@@ -67,7 +67,7 @@ def test_every_light_edit_is_found_and_certified_and_nothing_else(planted, tmp_p
         str(planted / "dataset"),
         [str(planted / "references")],
         str(tmp_path / "out"),
-        overrides=["runner.kind=inline", "dedup.verify=geometry"],
+        settings={"runner": {"kind": "inline"}, "dedup": {"verify": "geometry"}},
         action="list",
     )
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())

@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from curation.engine.progress import Quiet
 from curation.errors import ConfigError, DatasetError, ModelError
 from curation.models.copy.training import TrainSettings
 from pipelines.cli import main
-from pipelines.progress import Quiet
 from pipelines.train_copy_descriptor import train_copy_descriptor
 
 TINY = TrainSettings(steps=4, batch=4, sides=(32,), warmup=2, mix=0.3, backbone="test_resnet", dim=16)
@@ -106,7 +106,7 @@ def test_mistakes_are_refused_before_the_work(folder, tmp_path):
         ("there.safetensors", "is there already, from a finished run"),
         ("none/w.safetensors", "is no folder; create it first"),
     ):
-        with pytest.raises(ConfigError, match=words):
+        with pytest.raises(ConfigError, match=f"^out .*{words}"):
             train(folder, tmp_path / out)
     with pytest.raises(DatasetError, match="1 usable photos, fewer than the 4 of one step"):
         train(folder, tmp_path / "w.safetensors", leave_out=["class0", "class1", "class2/2.png", "class2/5.png"])
@@ -119,4 +119,6 @@ def test_the_command_line_says_a_mistake_in_one_line(folder, tmp_path, monkeypat
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith(f"lvd: --out {tmp_path / 'w.pt'}: weights are written as safetensors")

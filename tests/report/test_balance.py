@@ -1,6 +1,7 @@
 """Measures of balance, against plain definitions; and the page, with hostile names."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from curation.report.balance import Balance, Coverage, Level, balance, occupancy_of
 from curation.report.balance_page import balance_page
 from curation.run.directory import Run
+from tests.pages import HOSTILE, assert_harmless
 
 
 def gini_by_definition(counts):
@@ -68,18 +70,17 @@ def test_a_run_is_counted_from_its_own_files(finished_run):
 
 def test_a_page_shows_curves_measures_and_pictures_and_reads_no_name_as_markup(finished_run):
     (level,) = balance(finished_run).levels
-    hostile = '<script>alert("x")</script>'
-    empty = Level(f"none {hostile}", np.zeros(3, int), np.zeros(3, int))
-    page = balance_page(finished_run, Balance([level, empty], [Coverage(hostile, 5, 4, 1)]))
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 2
+    empty = Level(f"none {HOSTILE}", np.zeros(3, int), np.zeros(3, int))
+    page = balance_page(finished_run, Balance([level, empty], [Coverage(HOSTILE, 5, 4, 1)]))
+    assert_harmless(page, times=2)
     assert page.count("<svg") == 2
     assert page.count("<polyline") == 4
     assert "25.0%" in page
     assert 1 <= page.count("data:image/jpeg;base64,") <= 12 * 8
     assert "no longer stored" not in page
+    words = re.sub(r"data:image/jpeg;base64,[^\"]+", "", page)  # any three letters may be in a picture
     for word in ('src="http', "href=", "javascript:", "nan", "inf,"):
-        assert word not in page
+        assert word not in words
 
 
 def test_pictures_that_are_gone_leave_a_remark(finished):

@@ -1,7 +1,6 @@
 """What dedup would do at each threshold is what it does there, and the page shows the pairs around it."""
 
 import dataclasses
-import html.parser
 import json
 import re
 import shutil
@@ -13,10 +12,11 @@ from curation.engine.gather import gather
 from curation.errors import RunError
 from curation.report.funnel import funnel
 from curation.report.merges import SIZES, THRESHOLDS, between, merges_text, read_merges
-from curation.report.merges_page import SHOWN_PAIRS, write_merges_page
+from curation.report.merges_page import SHOWN_PAIRS, merges_page
 from curation.run.directory import Run
 from curation.stages.knn.vectors import gather_vectors
 from pipelines.curate import curate
+from tests.pages import HOSTILE, Page, assert_harmless
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_links_and_sizes_are_those_of_a_search_over_all_pairs(run, threshold):
     assert rule.copies == (counts - 1).sum()
 
 
-def test_the_largest_components_tell_the_least_similarity_of_any_two(run):
+def test_the_largest_components_name_the_least_similarity_of_any_two(run):
     merges = read_merges(run)
     group = merges.groups[0]
     members = [group.kept, *group.dropped.tolist()]
@@ -120,25 +120,11 @@ def test_the_text_adds_up(looked):
     assert between(np.array([2, 2, 3, 300]), 256, 2**62) == 1
 
 
-class Page(html.parser.HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
 def test_the_page_shows_pairs_around_each_threshold_and_what_geometry_says(looked):
     merges = read_merges(looked)
-    write_merges_page(looked, merges)
-    text = looked.store.read_bytes("report/thresholds-dedup.html").decode()
+    text = merges_page(looked, merges)
     page = Page(text)
-    shown = [attributes["class"].strip() for tag, attributes in page.tags if tag == "div"]
+    shown = page.pairs
     assert 0 < len(shown) <= 2 * SHOWN_PAIRS * len(THRESHOLDS)
     assert shown.count("pair copy") > 0
     for wanted in ("similarity 0.45", "similarity 0.5", "similarity 0.6", "similarity 0.75"):
@@ -150,6 +136,12 @@ def test_the_page_shows_pairs_around_each_threshold_and_what_geometry_says(looke
     assert len(similarities) == len(shown)
     assert "http" not in text.replace("http-equiv", "")
     assert "<script" not in text
+
+
+def test_a_mark_from_outside_is_text(run):
+    merges = read_merges(run)
+    marked = [dataclasses.replace(rule, mark=HOSTILE) for rule in merges.rules]
+    assert_harmless(merges_page(run, dataclasses.replace(merges, rules=marked)), times=2 * len(marked))
 
 
 def test_what_geometry_saw_is_not_counted_once_it_is_turned_off(looked):
@@ -164,9 +156,8 @@ def test_what_geometry_saw_is_not_counted_once_it_is_turned_off(looked):
 def test_pairs_that_geometry_refuses_have_no_outlines(looked):
     merges = read_merges(looked)
     strict = dataclasses.replace(merges, settings=merges.settings.model_copy(update={"score": 99.0}))
-    write_merges_page(looked, strict)
-    page = Page(looked.store.read_bytes("report/thresholds-dedup.html").decode())
-    assert {attributes["class"] for tag, attributes in page.tags if tag == "div"} == {"pair other"}
+    page = Page(merges_page(looked, strict))
+    assert set(page.pairs) == {"pair other"}
     assert not any(tag == "polygon" for tag, _ in page.tags)
     assert any("geometry: no copy, score" in words for words in page.text)
 
@@ -176,6 +167,7 @@ def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
     assert answer.code == 0
     assert "  <- dedup.self.threshold" in answer.out
     assert answer.out.rstrip().endswith("report/thresholds-dedup.html")
+    assert run.store.read_bytes("report/thresholds-dedup.html").decode() == merges_page(run, read_merges(run))
     refused = lvd("thresholds", run.store.root, "--filter", "dedup", "--collection", "seeds/seeds")
     assert (refused.code, refused.err) == (
         2,
@@ -183,12 +175,12 @@ def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
     )
 
 
-def test_a_run_that_has_not_come_so_far_is_one_line(tmp_path, run):
+def test_a_run_that_is_not_finished_so_far_is_one_line(tmp_path, run):
     root = shutil.copytree(run.store.root, tmp_path / "run")
     (root / "pool" / "copy_knn" / "part-00001.parquet").unlink()
-    with pytest.raises(RunError, match="pool is not finished up to near; run `lvd curate --until near`"):
+    with pytest.raises(RunError, match="pool is not finished up to copy_knn; run `lvd curate --until copy_knn`"):
         read_merges(Run.load(str(root)))
     config = json.loads(run.config.model_dump_json(by_alias=True))
     other = Run(run.store.root, type(run.config).model_validate({**config, "dedup": {"verify": "geometry"}}))
-    with pytest.raises(RunError, match="pool is not finished up to verified"):
+    with pytest.raises(RunError, match="pool is not finished up to verify_copies"):
         read_merges(other)

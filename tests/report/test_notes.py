@@ -1,4 +1,4 @@
-"""What is told beneath a funnel: how good the search was, and chains of images that are little alike."""
+"""What is reported beneath a funnel: how good the search was, and chains of images that are little alike."""
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from curation.report.notes import LARGE, Chains, Recall, find_chains, measured_r
 from curation.run.directory import Run
 from curation.stages.knn.knn import COPY_KNN
 
-COLUMNS = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32()), ("link", pa.string())])
+COLUMNS = pa.schema([("representative", pa.binary(16)), ("similarity", pa.float32()), ("link", pa.string())])
 
 
 def new_run(root):
@@ -40,7 +40,7 @@ def group(name, similarities, link, reason=DropReason.COPY):
     return [(key, 1.0, None, None), *((key, similarity, link, reason) for similarity in similarities)]
 
 
-def test_a_run_without_an_index_or_chains_has_nothing_to_tell(tmp_path):
+def test_a_run_without_an_index_or_chains_has_nothing_to_report(tmp_path):
     run = new_run(tmp_path / "run")
     assert notes(run) == []
     commit_recall(run.pool, 0, [None, None])
@@ -55,7 +55,7 @@ def test_recall_is_the_mean_over_all_parts_and_reference_sets(tmp_path):
     commit_recall(run.references("test"), 0, [None, 0.75])
     assert measured_recall([run.pool], COPY_KNN) == Recall(3, 0.75)
     assert notes(run) == [
-        "near: the index found 75.00% of the true neighbours of 4 images that were searched exactly as well"
+        "copy_knn: the index found 75.00% of the true neighbours of 4 images that were searched exactly as well"
     ]
 
 
@@ -66,7 +66,7 @@ def test_recall_that_another_version_has_measured_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("members", "link", "reason", "told"),
+    ("members", "link", "reason", "reported"),
     [
         (LARGE - 1, "chain", DropReason.COPY, True),
         (LARGE - 2, "chain", DropReason.COPY, False),
@@ -81,7 +81,7 @@ def test_an_alarm_needs_a_large_component_of_copies_that_is_chained(tmp_path, me
     assert find_chains(run.pool, 0.5) == (expected if reported else None)
 
 
-def test_components_are_counted_over_all_parts_and_only_what_is_unlike_is_told(tmp_path, lvd):
+def test_components_are_counted_over_all_parts_and_only_what_is_unlike_is_reported(tmp_path, lvd):
     run = new_run(tmp_path / "run")
     wide, tight = group("a", [0.4, 0.6, *[0.8] * 6], "chain"), group("b", [0.7] * 40, "chain")
     commit_dedup(run, 0, [*wide[:5], *tight])

@@ -131,7 +131,7 @@ TAMPERING = {
         lambda r: (r / "pool/clusters/part-00001.parquet").unlink(),
         "pool/clusters/part-00001.parquet: is missing",
     ),
-    "a stage that is gone": (lambda r: shutil.rmtree(r / "pool/dedup"), "did not take the rows that near let"),
+    "a stage that is gone": (lambda r: shutil.rmtree(r / "pool/dedup"), "did not take the rows that copy_knn let"),
     "an unbalanced ledger": (
         lambda r: with_footer(r / "pool/decode/part-00000.parquet", ledger={"live_in": 41}),
         "its ledger does not balance",

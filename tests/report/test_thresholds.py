@@ -3,12 +3,12 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from curation.config import parse_config
 from curation.engine.contract import Output, StageSpec, commit_output
 from curation.errors import RunError, UserError
-from curation.report.thresholds import FILTERS, Scores, plot_scores, read_scores, scores_text
+from curation.report.thresholds import FILTERS, Scores, read_scores, scores_text
+from curation.report.thresholds_page import scores_histogram
 from curation.run.directory import Run
 
 NSFW = [[{"label": "A", "score": 0.1}, {"label": "B", "score": 0.9}], None, [{"label": "A", "score": 0.6}]]
@@ -71,18 +71,22 @@ def test_the_text_shows_all_images_and_marks_the_threshold(run):
     assert "        0.5             2   50.00%  <- as set" in lines
 
 
-def test_scores_that_are_all_equal_are_drawn_too(tmp_path):
+def test_scores_that_are_all_equal_are_drawn_too():
     scores = Scores("sharpness", np.full(5, 7.0), np.zeros((5, 2), int), 10.0, above=False)
     assert "5" in scores_text(scores)
-    plot_scores([scores], tmp_path / "plot.png")
+    drawn = scores_histogram(scores)
+    assert [count for _, count, _ in drawn.bars] == [0] * 10 + [5] + [0] * 9
+    assert (drawn.ticks[0][1], drawn.ticks[-1][1]) == ("6.5", "7.5")
+    assert drawn.limit == (1.0, "threshold 10 drops 5")  # at the edge: it is above all scores
 
 
-def test_the_plot_is_a_picture_with_a_row_for_each_class(run, tmp_path):
-    plot_scores(read_scores(run, "nsfw"), tmp_path / "two.png")
-    plot_scores(read_scores(run, "faces"), tmp_path / "one.png")
-    with Image.open(tmp_path / "two.png") as two, Image.open(tmp_path / "one.png") as one:
-        assert two.format == "PNG"
-        assert two.height == pytest.approx(2 * one.height, abs=2)
+def test_a_histogram_has_a_bar_for_each_step_and_says_where_the_threshold_is(run):
+    first, second = map(scores_histogram, read_scores(run, "nsfw"))
+    assert [bar for bar in first.bars if bar[1]] == [("0.1 to 0.15", 2, 1.0), ("0.6 to 0.65", 2, 1.0)]
+    assert len(first.bars) == 20
+    assert first.limit == (0.5, "threshold 0.5 drops 2")
+    assert second.limit is None
+    assert first.decades == [(1, pytest.approx(np.log(2) / np.log(3)))]
 
 
 def test_an_unknown_filter_names_the_known_ones(run):

@@ -1,9 +1,9 @@
-"""Hierarchical k-means with resampling: what is resampled, the same for any members, and continued after a stop."""
+"""Hierarchical k-means with resampling: what is resampled, the same for any partitions, and continued after a stop."""
 
 import numpy as np
 import pytest
 
-from curation.search import partition as share_module
+from curation.search import partition as partition_module
 from curation.search.hierarchical import Growth, Points, Rounds, grow, parents, resample
 from curation.search.kmeans import kmeans
 from curation.search.worker_group import LocalGroup, deal
@@ -19,7 +19,7 @@ def mixture(rows=1600, dim=16, seed=0):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
-def gang_of(rows, partitions, threads=1):
+def group_of(rows, partitions, threads=1):
     edges = np.cumsum([0, *SIZES]).tolist()
     dealt = deal(range(len(SIZES)), partitions)
     points = [
@@ -33,7 +33,7 @@ def made(rows, partitions=1, growth=None, counts=(40, 12, 3), save=None, threads
     first = kmeans(rows, counts[0], 5, np.random.default_rng(1)).centroids
     settings = Rounds(rounds, iterations=5)
     return grow(
-        gang_of(rows, partitions, threads),
+        group_of(rows, partitions, threads),
         len(rows),
         growth or Growth((first,)),
         counts,
@@ -49,12 +49,12 @@ def as_bytes(growth):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(share_module, "BLOCK", 64)
-    monkeypatch.setattr(share_module, "WIDTHS", (2, 4, 8))
+    monkeypatch.setattr(partition_module, "BLOCK", 64)
+    monkeypatch.setattr(partition_module, "WIDTHS", (2, 4, 8))
 
 
-@pytest.mark.parametrize("members", [2, 4, 7])
-def test_any_number_of_members_and_threads_gives_the_same_bits(small_blocks, partitions):
+@pytest.mark.parametrize("partitions", [2, 4, 7])
+def test_any_number_of_partitions_and_threads_gives_the_same_bits(small_blocks, partitions):
     rows = mixture()
     one = made(rows)
     assert [len(result) for result in one.centroids] == [40, 12, 3]
@@ -74,8 +74,8 @@ def test_the_nearest_rows_of_each_cluster_are_those_of_a_plain_sort(small_blocks
             for cluster in range(40)
         ]
         result = [
-            answer.numbers.tolist() for answer in gang_of(rows, 1).call("nearest", centroids, most)
-        ]  # of one member
+            answer.numbers.tolist() for answer in group_of(rows, 1).call("nearest", centroids, most)
+        ]  # of one partition
         assert result == [sorted(row for rows_ in expected for row in rows_)]
 
 

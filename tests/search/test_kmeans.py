@@ -1,4 +1,4 @@
-"""k-means: exact, and the same to the bit for any number of members, threads, and interruptions."""
+"""k-means: exact, and the same to the bit for any number of partitions, threads, and interruptions."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from curation.search import partition as share_module
+from curation.search import partition as partition_module
 from curation.search.kmeans import Held, Progress, fit, kmeans, one_in, unit
 from curation.search.partition import KMeansPartition
 from curation.search.seeding import plus_plus
@@ -34,8 +34,8 @@ def nearest(rows, centroids):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks and widths small enough that a small test goes through all of them."""
-    monkeypatch.setattr(share_module, "BLOCK", 64)
-    monkeypatch.setattr(share_module, "WIDTHS", (2, 4, 8))
+    monkeypatch.setattr(partition_module, "BLOCK", 64)
+    monkeypatch.setattr(partition_module, "WIDTHS", (2, 4, 8))
 
 
 @pytest.mark.parametrize("step", [0.0, 0.003, 0.03, 0.3])
@@ -72,10 +72,10 @@ def test_of_equal_centroids_the_first_is_taken_whatever_is_left_out(small_blocks
     np.testing.assert_array_equal(share.clusters, nearest(rows, centroids))
 
 
-@pytest.mark.parametrize("members", [1, 2, 4])
+@pytest.mark.parametrize("partitions", [1, 2, 4])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("growing", [True, False])
-def test_members_and_threads_change_no_bit(small_blocks, partitions, threads, growing):
+def test_partitions_and_threads_change_no_bit(small_blocks, partitions, threads, growing):
     rows = mixture(1600)
     sizes = [400, 200, 280, 400, 120, 200]
 
@@ -167,7 +167,7 @@ def test_early_iterations_see_a_growing_share_of_the_rows(iterations):
     assert {one_in(at, iterations, 10**9, 10, growing=False) for at in range(iterations)} == {1}
 
 
-@pytest.mark.parametrize(("parts", "members"), [(0, 3), (1, 4), (5, 2), (7, 7), (10, 3)])
+@pytest.mark.parametrize(("parts", "partitions"), [(0, 3), (1, 4), (5, 2), (7, 7), (10, 3)])
 def test_parts_are_dealt_once_each_in_order(parts, partitions):
     dealt = deal(range(parts), partitions)
     assert [part for one in dealt for part in one] == list(range(parts))

@@ -63,7 +63,7 @@ def test_lists_come_back_from_a_table_as_they_were_even_at_the_largest_part_and_
     assert {name: array.type for name, array in columns.items()} == {
         f"near_{name}": kind for name, kind in COLUMNS.items()
     }
-    assert columns["neighbour_part"].to_pylist() == [[], [0, 2**31 - 1], [], [5]]
+    assert columns["near_part"].to_pylist() == [[], [0, 2**31 - 1], [], [5]]
     table = pa.concat_tables([pa.table(columns), pa.table(columns)]).slice(1, 5)
     back = Lists.read(table, "near")
     assert back.lengths.tolist() == [2, 0, 1, 0, 2]

@@ -51,16 +51,3 @@ def commit_vectors(collection, part, vectors, live):
     spec = StageSpec("embeddings", 1, None, {}, pa.schema([("vector", kind)]), {})
     digest = f"vectors {part} {vectors.tobytes().hex()[:40]}"
     commit_output(spec, collection, part, live, Output({"vector": column}), digest=digest)
-
-
-@pytest.fixture
-def clustered():
-    """Draws unit vectors around centres, fp16."""
-
-    def draw(count, dim=16, centres=5, spread=0.5, seed=0):
-        means = np.random.default_rng(99).normal(size=(centres, dim))
-        rng = np.random.default_rng(seed)
-        made = means[rng.integers(0, centres, count)] + spread * rng.normal(size=(count, dim))
-        return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
-
-    return draw

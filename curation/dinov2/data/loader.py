@@ -271,7 +271,7 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device
         DatasetError: a source is missing, empty, damaged or smaller than the number of ranks.
     """
     if not config.data.sources:
-        raise DatasetError("data.sources: no dataset given; set e.g. --set data.sources='[{path: runs/demo/shards}]'")
+        raise DatasetError("data.sources: no dataset given; name one, as in data.sources: [{path: runs/demo/shards}]")
     maker = _maker(config, device)
     data = config.data
     sources = [source for entry in data.sources for source in open_sources(entry, cache=data.cache)]

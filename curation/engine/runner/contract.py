@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from curation.engine.execute import PartWork
+from curation.engine.work import PartWork, Step
 from curation.search.worker_group import Partition, WorkerGroup
 
 __all__ = ["GroupStep", "Runner", "Step", "Task"]
@@ -18,24 +18,14 @@ class Task:
     part: int
 
 
-class Step(Protocol):
-    """Work on all parts of a collection at once. Must pickle."""
-
-    def is_current(self) -> bool:
-        """Tell whether there is nothing to do."""
-
-    def run(self) -> None:
-        """Do what there is to do, and commit it."""
-
-
 class GroupStep(Protocol):
-    """Work on all parts of a collection, many times over."""
+    """A step that iterates over data that a group of workers holds."""
 
     def partitions(self, most: int) -> Sequence[Partition]:
-        """What holds the data, at most so many. Members must pickle before `setup`."""
+        """What holds the data, at most so many. Partitions must pickle before `setup`."""
 
-    def run(self, group: WorkerGroup) -> None:
-        """Do what there is to do with the members' help, and commit it."""
+    def run(self, group: WorkerGroup | None = None) -> None:
+        """Do what there is to do with the group's help, and commit it."""
 
 
 class Runner(Protocol):
@@ -50,7 +40,7 @@ class Runner(Protocol):
 
         Raises:
             PartsFailed: some parts failed twice; raised after all the others are done.
-            UserError: a worker met something that only the user can mend.
+            UserError: a worker met something that only the user can fix.
         """
 
     def run_step(self, step: Step) -> None:

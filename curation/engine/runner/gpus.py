@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from curation.engine.execute import GpuWork, PartWork
+from curation.engine.work import GpuWork, PartWork
 
 __all__ = ["Gpu", "Key", "Queue", "cores", "gpus_for", "wants_gpu"]
 
@@ -19,7 +19,7 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What a worker is told of its GPU.
+    """What a worker knows of its GPU.
 
     Attributes:
         number: which of those that it sees.

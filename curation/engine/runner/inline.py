@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from curation.config import RunnerConfig
-from curation.engine.execute import PartWork
 from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, gpus_for, wants_gpu
 from curation.engine.runner.worker import Answer, Key, Worker, cores, limit_threads, run_alone, with_retries
+from curation.engine.work import PartWork
 from curation.search.worker_group import LocalGroup
 
 __all__ = ["InlineRunner"]

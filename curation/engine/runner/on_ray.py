@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from curation.config import RunnerConfig
-from curation.engine.execute import PartWork
 from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, Queue
 from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
+from curation.engine.work import PartWork
 from curation.errors import LvdError, RunError
 from curation.search.worker_group import Partition
 

@@ -13,10 +13,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from curation.config import RunnerConfig
-from curation.engine.execute import PartWork
 from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, Queue, gpus_for
 from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
+from curation.engine.work import PartWork
 from curation.errors import LvdError
 from curation.search.worker_group import Partition, added_up
 

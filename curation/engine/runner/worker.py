@@ -9,9 +9,9 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from curation.engine.execute import GpuWork, PartWork
 from curation.engine.runner.contract import Step, Task
 from curation.engine.runner.gpus import Gpu, Key, cores
+from curation.engine.work import GpuWork, PartWork
 from curation.errors import PartsFailed, UserError
 from curation.search.worker_group import Partition
 
@@ -23,7 +23,7 @@ KILLED = "its worker was killed, perhaps for lack of memory"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How an attempt at a part ended: no problem, or one, and whether only the user can mend it."""
+    """How an attempt at a part ended: no problem, or one, and whether only the user can fix it."""
 
     problem: str | None = None
     is_users: bool = False

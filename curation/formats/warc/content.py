@@ -6,21 +6,33 @@ announces them. What is announced is therefore tried, and the bytes are kept as 
 
 import contextlib
 import zlib
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import brotli  # type: ignore[import-untyped, unused-ignore]
 
-__all__ = ["MAX_CONTENT", "Record", "Tally", "Wanted", "decode_content"]
+__all__ = [
+    "MAX_CONTENT",
+    "MAX_HEADER",
+    "ContentFilter",
+    "Record",
+    "Tally",
+    "decode_content",
+    "joined_headers",
+    "status_of",
+]
 
 MAX_CONTENT = 64 * 1024 * 1024
 """Bytes of a record's content, as stored and once decompressed; the rest of a longer one is not read."""
 
+MAX_HEADER = 256 * 1024
+"""Bytes of a record's headers."""
+
 Tally = Counter[str]
 """What was met in a file, by count: `records`, `pages`, `broken` and so on."""
 
-Wanted = Callable[[str], bool]
+ContentFilter = Callable[[str], bool]
 """Whether records of a content type (lower case, with its parameters) are to be read; others are skipped cheaply."""
 
 
@@ -41,6 +53,20 @@ class Record:
     position: int = 0
     """Where the record starts: the offset of its compressed member in a WARC file, in an ARC file the offset once
     decompressed."""
+
+
+def joined_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """HTTP headers by lower-case name, repeated ones joined by commas."""
+    values = defaultdict[str, list[str]](list)
+    for name, value in fields:
+        values[name.lower()].append(value)
+    return {name: ", ".join(each) for name, each in values.items()}
+
+
+def status_of(line: str) -> int:
+    """The status in the first line of an HTTP response; 0 where there is none of three digits."""
+    words = line.split()
+    return int(words[1]) if len(words) > 1 and len(words[1]) == 3 and words[1].isdecimal() else 0
 
 
 def decode_content(stored: bytes, headers: Mapping[str, str]) -> bytes:

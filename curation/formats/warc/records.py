@@ -12,19 +12,26 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, metadata, resource, respo
 
 from curation.errors import DatasetError, cause_of
 from curation.formats.warc.arc import is_arc, read_arc, read_arc_at
-from curation.formats.warc.content import MAX_CONTENT, Record, Tally, Wanted, decode_content
+from curation.formats.warc.content import (
+    MAX_CONTENT,
+    MAX_HEADER,
+    ContentFilter,
+    Record,
+    Tally,
+    decode_content,
+    joined_headers,
+)
 from curation.formats.warc.stream import Source, SourceError, plain_head
 
 __all__ = ["read_records", "read_records_at"]
 
-MAX_HEADER = 256 * 1024
 _MARK = b"WARC/1."
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _LZ4 = b"\x04\x22\x4d\x18"
 
 
-def read_records(path: str, wanted: Wanted, tally: Tally | None = None) -> Iterator[Record]:
+def read_records(path: str, wanted: ContentFilter, tally: Tally | None = None) -> Iterator[Record]:
     """Responses, resources and metadata of one WARC or ARC file whose content type is wanted, in file order.
 
     Args:
@@ -42,8 +49,8 @@ def read_records(path: str, wanted: Wanted, tally: Tally | None = None) -> Itera
             yield from _read_warc(source, wanted, tally)
 
 
-def read_records_at(path: str, positions: Sequence[int], wanted: Wanted) -> Iterator[Record]:
-    """The records at positions that `read_records` told, in ascending order; those that are not there are left out.
+def read_records_at(path: str, positions: Sequence[int], wanted: ContentFilter) -> Iterator[Record]:
+    """The records at positions that `read_records` gave, in ascending order; those that are not there are left out.
 
     A WARC file is read there and nowhere else; an ARC file up to the last of them.
 
@@ -80,7 +87,7 @@ def _opened(path: str) -> Iterator[Source]:
             raise DatasetError(f"{path}: reading failed ({error}); check the file and try again") from error
 
 
-def _read_warc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]:
+def _read_warc(source: Source, wanted: ContentFilter, tally: Tally) -> Iterator[Record]:
     """All records; after one that FastWARC refuses, on from the next that starts like one."""
     start: int | None = 0
     while start is not None:
@@ -102,7 +109,7 @@ def _read_warc(source: Source, wanted: Wanted, tally: Tally) -> Iterator[Record]
             start = _next_start(source, position + 1)
 
 
-def _warc_record_at(source: Source, position: int, wanted: Wanted) -> Record | None:
+def _warc_record_at(source: Source, position: int, wanted: ContentFilter) -> Record | None:
     source.seek(position)
     try:
         record = next(iter(_parsed(source)), None)
@@ -125,9 +132,8 @@ def _is_damage(error: BaseException, source: Source) -> bool:
     return isinstance(error, (OSError, ValueError)) or type(error).__name__ == "PanicException"
 
 
-def _take(record: WarcRecord, wanted: Wanted) -> Record | None:
+def _take(record: WarcRecord, wanted: ContentFilter) -> Record | None:
     """The record's content, if it is wanted and can be read."""
-    headers: dict[str, str] = {}
     status = 200
     if record.is_http_parsed:
         content_type = record.http_headers.get("content-type") or ""
@@ -138,10 +144,7 @@ def _take(record: WarcRecord, wanted: Wanted) -> Record | None:
     if not wanted(content_type):
         return None
     url = (record.headers.get("WARC-Target-URI") or "").strip().removeprefix("<").removesuffix(">")
-    if record.is_http_parsed:
-        for name, value in record.http_headers.to_tuples():
-            name = name.lower()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    headers = joined_headers(record.http_headers.to_tuples()) if record.is_http_parsed else {}
     stored = record.reader.read(MAX_CONTENT)
     cut = len(stored) == MAX_CONTENT or "WARC-Truncated" in record.headers
     return Record(url, content_type, headers, decode_content(stored, headers), status, cut, record.stream_pos)

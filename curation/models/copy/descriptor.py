@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from timm.models._pretrained import PretrainedCfg
 from torch import Tensor, nn
 
+from curation.arrays import Float32Array, UInt8Array
 from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
 from curation.models.batches import Batches
@@ -147,7 +147,7 @@ class CopyDescriptor:
         self._batches = Batches(self.name, self._settings.batch, self._device)
         self._network = network
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         out = np.empty((len(images), self._dim), np.float32)
@@ -155,7 +155,7 @@ class CopyDescriptor:
             out[part] = vectors
         return out
 
-    def _vectors(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _vectors(self, images: Sequence[UInt8Array]) -> Float32Array:
         """One batch: (N, dim) rows of length 1."""
         assert self._network is not None
         squares = [_square(image, self._known.input) for image in images]
@@ -209,6 +209,6 @@ def _level_at(grey: Tensor, share: float) -> Tensor:
     return (below <= round(share * (grey[0].numel() - 1))).sum(1).float()
 
 
-def _square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _square(image: UInt8Array, side: int) -> UInt8Array:
     """(H, W, 3) to (side, side, 3), whatever the proportions."""
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))

@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from curation.arrays import Float64Array
+from curation.imaging.decode import Pixels
 from curation.models.copy import frames, overlays
 
 __all__ = ["EDITS", "Edit", "edited_copy", "near_original"]
-
-Pixels = NDArray[np.uint8]
 
 SLACK = 1.25
 """Edits work at this many times the size of the view, so that what they leave is not blurred by a second resize."""
@@ -123,7 +122,7 @@ def _turned(image: Image.Image, rng: Generator) -> Image.Image:
             (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)[int(rng.integers(3))]
         )
     angle = float(rng.uniform(3, 30)) * (1 if rng.random() < 0.5 else -1)
-    turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=kind < 0.7, fillcolor=overlays.some_colour(rng))
+    turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=kind < 0.7, fillcolor=overlays.random_colour(rng))
     if kind < 0.7:
         return turned
     keep = 1.0 / (math.cos(math.radians(abs(angle))) + math.sin(math.radians(abs(angle))))
@@ -143,11 +142,11 @@ def _tilted(image: Image.Image, rng: Generator) -> Image.Image:
         Image.Transform.PERSPECTIVE,
         coefficients,
         Image.Resampling.BILINEAR,
-        fillcolor=overlays.some_colour(rng),
+        fillcolor=overlays.random_colour(rng),
     )
 
 
-def _perspective(target: NDArray[np.float64], source: NDArray[np.float64]) -> list[float]:
+def _perspective(target: Float64Array, source: Float64Array) -> list[float]:
     """Pillow's eight coefficients of the map that takes four `target` points to four `source` points."""
     rows = []
     for (x, y), (u, v) in zip(target, source, strict=True):
@@ -203,7 +202,7 @@ def _tinted(image: Image.Image, rng: Generator) -> Image.Image:
 def _greyed(image: Image.Image, rng: Generator) -> Image.Image:
     grey = image.convert("L")
     if rng.random() < 0.25:
-        return ImageOps.colorize(grey, overlays.some_colour(rng), overlays.some_colour(rng))
+        return ImageOps.colorize(grey, overlays.random_colour(rng), overlays.random_colour(rng))
     return grey.convert("RGB")
 
 

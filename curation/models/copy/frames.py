@@ -4,7 +4,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw
 
-from curation.models.copy.overlays import font, some_colour, some_text
+from curation.models.copy.overlays import font, random_colour, random_text
 
 __all__ = ["meme", "on_picture", "padded", "screenshot"]
 
@@ -15,14 +15,14 @@ def padded(image: Image.Image, rng: Generator) -> Image.Image:
     """Borders of one colour: to a square, or of any width on any side."""
     width, height = image.size
     if rng.random() < 0.35:
-        canvas = Image.new("RGB", (max(image.size),) * 2, some_colour(rng))
+        canvas = Image.new("RGB", (max(image.size),) * 2, random_colour(rng))
         canvas.paste(image, ((canvas.width - width) // 2, (canvas.height - height) // 2))
         return canvas
     even = rng.random() < 0.5
     shares = np.full(4, rng.uniform(0.05, 0.5)) if even else rng.uniform(0, 0.5, 4) * (rng.random(4) < 0.7)
     left, right = (round(float(share) * width) for share in shares[:2])
     above, below = (round(float(share) * height) for share in shares[2:])
-    canvas = Image.new("RGB", (left + width + right, above + height + below), some_colour(rng))
+    canvas = Image.new("RGB", (left + width + right, above + height + below), random_colour(rng))
     canvas.paste(image, (left, above))
     return canvas
 
@@ -33,7 +33,7 @@ def meme(image: Image.Image, rng: Generator) -> Image.Image:
     above, below = (round(height * rng.uniform(0.12, 0.45)) if rng.random() < 0.75 else 0 for _ in range(2))
     if above + below == 0:
         above = round(height * 0.25)
-    paper, ink = ((255, 255, 255), (0, 0, 0)) if rng.random() < 0.7 else (some_colour(rng), some_colour(rng))
+    paper, ink = ((255, 255, 255), (0, 0, 0)) if rng.random() < 0.7 else (random_colour(rng), random_colour(rng))
     canvas = Image.new("RGB", (width, above + height + below), paper)
     canvas.paste(image, (0, above))
     draw = ImageDraw.Draw(canvas)
@@ -43,7 +43,7 @@ def meme(image: Image.Image, rng: Generator) -> Image.Image:
         if size >= 6:
             for line in range(lines):
                 place = (width * rng.uniform(0.02, 0.2), top + (line + 0.4) * size)
-                draw.text(place, some_text(rng, int(rng.integers(1, 5))), fill=ink, font=font(size))
+                draw.text(place, random_text(rng, int(rng.integers(1, 5))), fill=ink, font=font(size))
     return canvas
 
 
@@ -69,7 +69,7 @@ def screenshot(image: Image.Image, rng: Generator) -> Image.Image:
     width, height = (short, long) if upright else (long, short)
     dark = rng.random() < 0.3
     level = int(rng.integers(0, 45)) if dark else int(rng.integers(225, 256))
-    page: Colour = (level, level, level) if rng.random() < 0.8 else some_colour(rng)
+    page: Colour = (level, level, level) if rng.random() < 0.8 else random_colour(rng)
     canvas = Image.new("RGB", (width, height), page)
     draw = ImageDraw.Draw(canvas)
     _text_lines(draw, width, height, dark, rng)
@@ -102,7 +102,7 @@ def _text_lines(draw: ImageDraw.ImageDraw, width: int, height: int, dark: bool, 
             draw.rectangle((left, y, end, y + step // 3), fill=(ink, ink, ink))
     for _ in range(int(rng.integers(0, 5))):
         x, top, size = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.05, 0.25) * width
-        draw.rectangle((x, top, x + size, top + size * rng.uniform(0.4, 1.2)), fill=some_colour(rng))
+        draw.rectangle((x, top, x + size, top + size * rng.uniform(0.4, 1.2)), fill=random_colour(rng))
 
 
 def _bars(draw: ImageDraw.ImageDraw, width: int, height: int, rng: Generator) -> None:
@@ -112,11 +112,11 @@ def _bars(draw: ImageDraw.ImageDraw, width: int, height: int, rng: Generator) ->
             continue
         high = round(height * rng.uniform(0.03, 0.13))
         y = 0 if top else height - high
-        draw.rectangle((0, y, width, y + high), fill=some_colour(rng))
+        draw.rectangle((0, y, width, y + high), fill=random_colour(rng))
         if high < 4:
             continue
         for button in range(int(rng.integers(0, 6))):
             x = (0.3 + 1.2 * button) * high
-            draw.ellipse((x, y + 0.25 * high, x + 0.5 * high, y + 0.75 * high), fill=some_colour(rng))
+            draw.ellipse((x, y + 0.25 * high, x + 0.5 * high, y + 0.75 * high), fill=random_colour(rng))
         if rng.random() < 0.5:
-            draw.rectangle((0.35 * width, y + 0.25 * high, 0.85 * width, y + 0.75 * high), fill=some_colour(rng))
+            draw.rectangle((0.35 * width, y + 0.25 * high, 0.85 * width, y + 0.75 * high), fill=random_colour(rng))

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["some_colour", "some_text", "with_picture", "with_stickers", "with_stripes", "with_text"]
+__all__ = ["random_colour", "random_text", "with_picture", "with_stickers", "with_stripes", "with_text"]
 
 Colour = tuple[int, int, int]
 
 LETTERS = np.array(list("etaoinshrdlucmfwypvbgkETAOINSHRD0123456789!?.,:"))
 
 
-def some_colour(rng: Generator) -> Colour:
+def random_colour(rng: Generator) -> Colour:
     """Black, white, or any colour."""
     kind = rng.random()
     if kind < 0.25:
@@ -25,7 +25,7 @@ def some_colour(rng: Generator) -> Colour:
     return (red, green, blue)
 
 
-def some_text(rng: Generator, words: int) -> str:
+def random_text(rng: Generator, words: int) -> str:
     """Words of random letters."""
     return " ".join("".join(rng.choice(LETTERS, int(rng.integers(2, 9)))) for _ in range(words))
 
@@ -43,7 +43,7 @@ def with_text(image: Image.Image, rng: Generator) -> Image.Image:
     for _ in range(int(rng.integers(1, 4))):
         size = max(6, round(min(image.size) * rng.uniform(0.08, 0.25)))
         place = (rng.uniform(-0.1, 0.6) * image.width, rng.uniform(0, 0.9) * image.height)
-        draw.text(place, some_text(rng, int(rng.integers(1, 5))), fill=some_colour(rng), font=font(size))
+        draw.text(place, random_text(rng, int(rng.integers(1, 5))), fill=random_colour(rng), font=font(size))
     return image
 
 
@@ -80,12 +80,12 @@ def _star(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, rng: Gen
         (x + math.cos(turn + step * math.pi / 5) * reach, y + math.sin(turn + step * math.pi / 5) * reach)
         for step, reach in enumerate([radius, 0.4 * radius] * 5)
     ]
-    draw.polygon(corners, fill=some_colour(rng))
+    draw.polygon(corners, fill=random_colour(rng))
 
 
 def _box(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, rng: Generator) -> None:
     high = radius * rng.uniform(0.3, 1.0)
-    draw.rectangle((x - radius, y - high, x + radius, y + high), fill=some_colour(rng))
+    draw.rectangle((x - radius, y - high, x + radius, y + high), fill=random_colour(rng))
 
 
 STICKERS = (_face, _heart, _star, _box)
@@ -99,7 +99,7 @@ def with_stripes(image: Image.Image, rng: Generator) -> Image.Image:
     rows, columns = np.ogrid[:height, :width]
     across = (math.cos(angle) * columns + math.sin(angle) * rows) / period + rng.uniform(0, 1)
     mask = Image.fromarray((((across % 1.0) < share) * round(255 * opacity)).astype(np.uint8))
-    return Image.composite(Image.new("RGB", image.size, some_colour(rng)), image, mask)
+    return Image.composite(Image.new("RGB", image.size, random_colour(rng)), image, mask)
 
 
 def with_picture(image: Image.Image, other: Image.Image, rng: Generator) -> Image.Image:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from curation.arrays import Int64Array, UInt8Array
 from curation.models.copy.edits import edited_copy, near_original
 
 __all__ = ["Pairs", "ignore_interrupts"]
@@ -24,7 +24,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         side: S.
     """
 
-    def __init__(self, photos: Sequence[NDArray[np.uint8]], batch: int, near: float, seed: int, side: int) -> None:
+    def __init__(self, photos: Sequence[UInt8Array], batch: int, near: float, seed: int, side: int) -> None:
         self._photos, self._batch, self._near, self._seed, self._side = photos, batch, near, seed, side
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
@@ -32,14 +32,14 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         views = [self._view(photo, step, copy, row) for copy in range(2) for row, photo in enumerate(photos)]
         return torch.from_numpy(np.stack(views)), torch.from_numpy(np.concatenate([photos, photos]))
 
-    def _photos_of(self, step: int) -> NDArray[np.int64]:
+    def _photos_of(self, step: int) -> Int64Array:
         """Each pass takes all photos in an order of its own; what does not fill a batch is left out of it."""
         per_pass = len(self._photos) // self._batch
         order = np.random.default_rng([self._seed, 7, step // per_pass]).permutation(len(self._photos))
         start = step % per_pass * self._batch
         return order[start : start + self._batch]
 
-    def _view(self, photo: int, step: int, copy: int, row: int) -> NDArray[np.uint8]:
+    def _view(self, photo: int, step: int, copy: int, row: int) -> UInt8Array:
         rng = np.random.default_rng([self._seed, step, copy, row])
         if copy == 0 and rng.random() < self._near:
             return near_original(self._photos[photo], self._side, rng)

@@ -17,13 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from curation.arrays import UInt8Array
 from curation.errors import ConfigError, cause_of
 from curation.models.copy.network import BACKBONE, DIM, SmallCopyNet, normalise
 from curation.models.copy.objective import copy_losses, mixed
@@ -86,7 +85,7 @@ class Trainer:
 
     def __init__(
         self,
-        photos: Sequence[NDArray[np.uint8]],
+        photos: Sequence[UInt8Array],
         settings: TrainSettings,
         workers: int = 1,
         start: Mapping[str, Tensor] | None = None,

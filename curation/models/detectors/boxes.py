@@ -1,14 +1,12 @@
-"""Boxes around what a detector found, and the suppression of boxes that say the same."""
+"""Boxes of what a detector reports, and the suppression of those that overlap."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from curation.arrays import Float32Array, Int64Array
 
 __all__ = ["Box", "suppressed"]
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +25,21 @@ class Box:
         return Box(self.x * across, self.y * down, self.width * across, self.height * down, self.score, self.label)
 
 
-def suppressed(
-    corners: Floats, scores: Floats, overlapping: Callable[[Floats], npt.NDArray[np.bool_]]
-) -> npt.NDArray[np.intp]:
+def suppressed(corners: Float32Array, scores: Float32Array, max_overlap: float) -> Int64Array:
     """Greedy non-maximum suppression: which boxes to keep, best score first; of equal scores the first.
 
     Args:
         corners: (N, 4) left, top, right, bottom.
-        overlapping: tells of intersection over union, an array, where it is too much.
+        scores: (N,) without NaN.
+        max_overlap: a box whose intersection over union with a better one is larger, in float32, goes. Of boxes
+            without an area the best one stays.
+
+    Returns:
+        (M,) int64, M <= N.
     """
-    order = np.argsort(-scores, kind="stable")
-    keep = []
-    while len(order):
-        best, order = order[0], order[1:]
-        keep.append(best)
-        order = order[~overlapping(_overlap(corners[best], corners[order]))]
-    return np.asarray(keep, dtype=np.intp)
+    import torch  # takes seconds to import, and runs without detectors need none of it
+    from torchvision.ops import nms
 
-
-def _overlap(box: Floats, others: Floats) -> Floats:
-    """Intersection over union of one box with N others; 1 where both are empty."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.prod(np.maximum(sides, 0.0), axis=1)
-    union = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - shared
-    return np.asarray(np.divide(shared, union, out=np.ones_like(shared), where=union > 0), np.float32)
+    keep: Int64Array = nms(torch.from_numpy(corners), torch.from_numpy(scores), max_overlap).numpy()
+    is_empty = np.prod(corners[keep, 2:] - corners[keep, :2], axis=1) == 0
+    return np.asarray(keep[~is_empty | (np.cumsum(is_empty) == 1)])

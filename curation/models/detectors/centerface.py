@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float32Array
 from curation.imaging.decode import Pixels
 from curation.models.detectors.boxes import Box, suppressed
 from curation.models.detectors.package_file import CENTERFACE, find_package_file
@@ -21,9 +21,7 @@ __all__ = ["CenterFace"]
 VERSION = 1
 STRIDE = 4
 MULTIPLE = 32
-MAX_OVERLAP = 0.3
-
-Floats = npt.NDArray[np.float32]
+MAX_OVERLAP = float(np.nextafter(np.float32(0.3), np.float32(0.0)))  # the reference suppresses from 0.3 on
 
 
 class CenterFace:
@@ -83,7 +81,9 @@ def _rounded(length: float) -> int:
     return max(1, int(np.ceil(round(length, 6) / MULTIPLE))) * MULTIPLE
 
 
-def _decoded(heatmap: Floats, scale: Floats, offset: Floats, width: int, height: int, floor: float) -> list[Box]:
+def _decoded(
+    heatmap: Float32Array, scale: Float32Array, offset: Float32Array, width: int, height: int, floor: float
+) -> list[Box]:
     """Boxes out of the maps of one image, at a quarter of its resolution.
 
     Args:
@@ -101,7 +101,7 @@ def _decoded(heatmap: Floats, scale: Floats, offset: Floats, width: int, height:
     right = np.minimum(left + wide, width)
     bottom = np.minimum(top + tall, height)
     corners = np.stack((left, top, right, bottom), axis=1).astype(np.float32)
-    keep = suppressed(corners, scores, lambda overlap: overlap >= MAX_OVERLAP)
+    keep = suppressed(corners, scores, MAX_OVERLAP)
     return [
         Box(float(x1), float(y1), float(x2 - x1), float(y2 - y1), float(score), "face")
         for (x1, y1, x2, y2), score in zip(corners[keep], scores[keep], strict=True)

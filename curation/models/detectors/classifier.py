@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import timm
 import torch
 from PIL import Image
@@ -19,6 +18,7 @@ from timm.data.transforms_factory import create_transform
 from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
 from timm.models._pretrained import PretrainedCfg
 
+from curation.arrays import Float32Array
 from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
 from curation.imaging.decode import Pixels
@@ -30,8 +30,6 @@ __all__ = ["Classifier"]
 
 VERSION = 1
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-
-Floats = npt.NDArray[np.float32]
 
 
 class Classifier:
@@ -92,13 +90,13 @@ class Classifier:
         if len(self._labels) != model.num_classes:
             raise ModelError(
                 f"model {settings.model}: names {len(self._labels)} labels for {model.num_classes} classes; "
-                "mend its config.json"
+                "fix its config.json"
             )
         self._device = device()
         self._batches = Batches(self._settings.model, self._settings.batch, self._device)
         self._model = model.eval().requires_grad_(False).to(self._device)
 
-    def scores(self, images: Sequence[Pixels]) -> Floats:
+    def scores(self, images: Sequence[Pixels]) -> Float32Array:
         """(N, classes) float32 probabilities that add up to 1; for a model of one output, its value as it is.
 
         Args:
@@ -110,7 +108,7 @@ class Classifier:
             out[part] = values
         return out
 
-    def _scores(self, images: Sequence[Pixels]) -> Floats:
+    def _scores(self, images: Sequence[Pixels]) -> Float32Array:
         """One batch."""
         assert self._model is not None
         batch = torch.stack([self._transform(Image.fromarray(image)) for image in images])

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from curation.arrays import Float32Array
 from curation.config import ModelConfig, SafetyConfig
 from curation.errors import ModelError
 from curation.imaging.decode import Pixels
@@ -35,7 +33,7 @@ class NsfwModel(Protocol):
         """Find, verify and load the weights, once. ModelError where they cannot be had."""
         ...
 
-    def scores(self, images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+    def scores(self, images: Sequence[Pixels]) -> Float32Array:
         """(N, labels) scores in [0, 1] of N (H, W, 3) uint8 images."""
         ...
 

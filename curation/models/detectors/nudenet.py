@@ -7,8 +7,8 @@ treats them; a test holds both to the same answers.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float32Array
 from curation.imaging.decode import Pixels
 from curation.models.detectors.boxes import Box, suppressed
 from curation.models.detectors.package_file import NUDENET, find_package_file
@@ -42,8 +42,6 @@ LABELS = (
     "FEMALE_BREAST_COVERED",
     "BUTTOCKS_COVERED",
 )
-
-Floats = npt.NDArray[np.float32]
 
 
 class NudeNet:
@@ -95,7 +93,7 @@ class NudeNet:
         (outputs,) = self._model.run(batch.astype(np.float32) / np.float32(255.0))
         return [self._boxes(output, image.shape) for output, image in zip(outputs, images, strict=True)]
 
-    def scores(self, images: Sequence[Pixels]) -> Floats:
+    def scores(self, images: Sequence[Pixels]) -> Float32Array:
         """(N, 18): for each class its best box's score, 0 where there is none."""
         result = np.zeros((len(images), len(LABELS)), np.float32)
         for row, boxes in zip(result, self.detect(images), strict=True):
@@ -104,7 +102,7 @@ class NudeNet:
                 row[at] = max(row[at], box.score)
         return result
 
-    def _boxes(self, output: Floats, shape: tuple[int, ...]) -> list[Box]:
+    def _boxes(self, output: Float32Array, shape: tuple[int, ...]) -> list[Box]:
         """(22, 2100) of one image: centre, width and height, then 18 scores, for each of 2,100 places."""
         best = output[4:].max(axis=0)
         likely = np.flatnonzero(best > self._floor)
@@ -121,7 +119,7 @@ class NudeNet:
         corners = np.stack((left, top, left + across, top + down), axis=1)
         scores = best[likely]
         labels = places[4:].argmax(axis=0)
-        keep = suppressed(corners, scores, lambda overlap: overlap > MAX_OVERLAP)
+        keep = suppressed(corners, scores, MAX_OVERLAP)
         return [
             Box(
                 float(left[at]), float(top[at]), float(across[at]), float(down[at]), float(scores[at]),

@@ -5,14 +5,14 @@ is the better picture, and gives other scores.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import UInt8Array
 from curation.imaging.decode import Pixels
 
 __all__ = ["to_tensor"]
 
 
-def to_tensor(image: Pixels, width: int, height: int) -> npt.NDArray[np.uint8]:
+def to_tensor(image: Pixels, width: int, height: int) -> UInt8Array:
     """A (H, W, 3) uint8 image resized, as (3, height, width) uint8; within 1 of `cv2.resize` with INTER_LINEAR."""
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image.transpose(2, 0, 1))

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float32Array
 from curation.errors import ModelError
 from curation.models.detectors.onnx_graph import with_free_shapes
 
@@ -14,8 +14,6 @@ __all__ = ["OnnxModel"]
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 CPU_BATCH, GPU_BATCH = 4, 32
 ERRORS_ONLY = 3
-
-Floats = npt.NDArray[np.float32]
 
 
 class OnnxModel:
@@ -53,7 +51,7 @@ class OnnxModel:
         self.on_gpu = self._session.get_providers()[0] != "CPUExecutionProvider"
         self.batch = GPU_BATCH if self.on_gpu else CPU_BATCH
 
-    def run(self, images: Floats) -> list[Floats]:
+    def run(self, images: Float32Array) -> list[Float32Array]:
         """All outputs for (N, 3, H, W) float32 images, in chunks of `batch`."""
         chunks = range(0, len(images), self.batch)
         outputs = [self._session.run(None, {self._input: images[at : at + self.batch]}) for at in chunks]

@@ -1,13 +1,14 @@
 """Spherical k-means: centroids over the deduplicated pool, then each image's nearest centroid."""
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float16Array, Float32Array, Int64Array
 from curation.config import ClusterConfig
 from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import Site
 from curation.errors import ConfigError, RunError
-from curation.run.artifacts import Artifact
+from curation.run.artifacts import Arrays, Artifact
 from curation.run.parts import Collection, digest_of, random_for
 from curation.search.kmeans import Progress, fit, unit
 from curation.search.partition import Change, KMeansPartition
@@ -20,12 +21,9 @@ __all__ = ["Clusters", "EmbeddingsPartition", "FitCentroids", "assigned", "read_
 MOST_CLUSTERS = 100_000
 IMAGES_PER_CLUSTER = 100
 
-Halves = npt.NDArray[np.float16]
-Ints = npt.NDArray[np.int64]
-
 
 class Clusters:
-    """The stage `clusters`: the nearest centroid of each image, and the similarity to it.
+    """The stage `clusters`: spherical k-means; the nearest centroid of each image, and the similarity to it.
 
     Args:
         after: the stage whose live rows it takes.
@@ -38,9 +36,13 @@ class Clusters:
             version=2,
             after=after,
             reads={"embeddings": [VECTOR]},
-            schema=pa.schema([("cluster", pa.int32()), ("cluster_similarity", pa.float32())]),
+            adds=pa.schema([("cluster", pa.int32()), ("cluster_similarity", pa.float32())]),
             settings={"centroids": centroids.digest},
         )
+
+    @classmethod
+    def at(cls, site: Site) -> "Clusters":
+        return cls(FitCentroids.at(site).artifact, site.after)
 
     def setup(self) -> None:
         self._base = self._centroids.need()["centroids"]
@@ -55,7 +57,7 @@ class Clusters:
         return Output(columns)
 
 
-def assigned(rows: pa.Table, place: Place, centroids: npt.NDArray[np.float32]) -> KMeansPartition:
+def assigned(rows: pa.Table, place: Place, centroids: Float32Array) -> KMeansPartition:
     """The embeddings of a part, each with its nearest centroid.
 
     Raises:
@@ -92,6 +94,11 @@ class FitCentroids:
         digest = digest_of(["centroids", 2, settings.model_dump(), seed, inputs])
         self.artifact = Artifact(pool.store, name, digest)
         self._partial = Artifact(pool.store, f"{name}_so_far", digest)
+        self.scratch = [self._partial]
+
+    @classmethod
+    def at(cls, site: Site) -> "FitCentroids":
+        return cls(site.pool, site.config.clusters, site.config.seed, site.in_pool.after)
 
     def is_current(self) -> bool:
         return self.artifact.load() is not None
@@ -106,16 +113,16 @@ class FitCentroids:
         dealt = deal(list(chosen), most)
         return [EmbeddingsPartition(self._pool, {part: chosen[part] for part in parts}, self._after) for parts in dealt]
 
-    def run(self, group: WorkerGroup) -> None:
+    def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises RunError where embeddings are damaged."""
+        assert group is not None
         chosen = self._chosen()
         rows = sum(map(len, chosen.values()))
         progress = self._stored() or Progress(self._first(group, chosen))
         done = fit(
             group, rows, progress, self._settings.iterations, growing=self._settings.growing, save=self._save_progress
         )
-        self.artifact.save({"centroids": done.centroids, "objectives": np.array(done.objectives)})
-        self._pool.store.remove(self._partial.file)
+        return {"centroids": done.centroids, "objectives": np.array(done.objectives)}
 
     def _count(self, images: int) -> int:
         count = self._settings.count or min(MOST_CLUSTERS, max(1, images // IMAGES_PER_CLUSTER))
@@ -129,7 +136,7 @@ class FitCentroids:
         """Live images of each part that has any."""
         return live_counts(self._pool, self._after)
 
-    def _chosen(self) -> dict[int, Ints]:
+    def _chosen(self) -> dict[int, Int64Array]:
         """Of each part, the numbers among its live images of those that k-means is trained on."""
         sizes = self._sizes()
         images = sum(sizes.values())
@@ -139,7 +146,7 @@ class FitCentroids:
             every = np.sort(random_for(self._seed, "clusters").choice(images, wanted, replace=False))
         return _by_part(sizes, every)
 
-    def _first(self, group: WorkerGroup, chosen: dict[int, Ints]) -> npt.NDArray[np.float32]:
+    def _first(self, group: WorkerGroup, chosen: dict[int, Int64Array]) -> Float32Array:
         """The first centroids: images of the sample."""
         sizes = {part: len(numbers) for part, numbers in chosen.items()}
         rows = sum(sizes.values())
@@ -174,7 +181,7 @@ class EmbeddingsPartition:
         vectors, sizes: once set up, (N, D) fp16, and how many of them each part has.
     """
 
-    def __init__(self, collection: Collection, chosen: dict[int, Ints], after: str = "embeddings") -> None:
+    def __init__(self, collection: Collection, chosen: dict[int, Int64Array], after: str = "embeddings") -> None:
         self._collection = collection
         self._chosen = chosen
         self._after = after
@@ -184,7 +191,7 @@ class EmbeddingsPartition:
 
     def setup(self, threads: int) -> None:
         sizes = [len(numbers) for numbers in self._chosen.values()]
-        vectors: Halves | None = None
+        vectors: Float16Array | None = None
         start = 0
         for part, numbers in self._chosen.items():
             result = read_vectors(self._collection, part, after=self._after)[numbers]
@@ -202,17 +209,17 @@ class EmbeddingsPartition:
         self.vectors, self.sizes = vectors, sizes
         self._share = KMeansPartition(vectors, sizes, threads=threads)
 
-    def update(self, centroids: npt.NDArray[np.float32], every: int) -> Change:
+    def update(self, centroids: Float32Array, every: int) -> Change:
         return self._share.update(centroids, every)
 
-    def take(self, places: dict[int, Ints]) -> Halves:
+    def take(self, places: dict[int, Int64Array]) -> Float16Array:
         """Rows by part and number in its sample, in order, as far as they are here."""
         firsts = np.cumsum([0, *map(len, self._chosen.values())])
         numbers = [first + places[part] for part, first in zip(self._chosen, firsts, strict=False) if part in places]
         return self._share.take(np.concatenate([np.empty(0, np.int64), *numbers]))
 
 
-def _by_part(sizes: dict[int, int], numbers: Ints) -> dict[int, Ints]:
+def _by_part(sizes: dict[int, int], numbers: Int64Array) -> dict[int, Int64Array]:
     """Sorted positions in all parts together as positions in each."""
     edges = np.cumsum([0, *sizes.values()])
     cuts = np.searchsorted(numbers, edges)

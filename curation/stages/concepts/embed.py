@@ -1,14 +1,16 @@
 """Embeds images: one stage class for the copy descriptor and for the concept embedding, which differ in their model."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec
-from curation.engine.locations import image_columns
+from curation.engine.fit import FitOnSample
+from curation.engine.graph import Site
+from curation.engine.locations import IMAGES
 from curation.imaging.decode import Pixels
 from curation.models import Embedder, Fittable, NetworkEmbedder, Whitening
 from curation.run.artifacts import Arrays, Artifact
@@ -18,7 +20,7 @@ __all__ = ["Embed", "whitening"]
 
 
 class Embed:
-    """The stages `copies` and `embeddings`.
+    """The stages `copy_descriptors` and `embeddings`: a vector of each image, by the model that the settings name.
 
     Args:
         name: the stage's name.
@@ -26,8 +28,10 @@ class Embed:
         whitening: where the whitening of a model that needs fitting was stored.
         side: the side that the pass decodes for.
         fingerprint: `embedder.fingerprint()`, taken once where the run is planned.
-        changed: whether a safety stage changes images before it.
+        reads: where the images are.
     """
+
+    milliseconds = 15
 
     def __init__(
         self,
@@ -38,15 +42,21 @@ class Embed:
         side: int,
         fingerprint: str,
         *,
-        changed: bool = False,
+        reads: Mapping[str, Sequence[str]] = IMAGES,
     ) -> None:
         self._name = name
-        self._reads = image_columns(changed)
+        self._reads = reads
         self._after = after
         self._embedder = embedder
         self._whitening = whitening
         self._settings = {"model": fingerprint, "whitening": whitening.digest if whitening else None, "side": side}
         self._dim = 0  # known once the model is loaded, which only workers do
+
+    @classmethod
+    def at(cls, site: Site) -> "Embed":
+        fit, model = whitening(site), site.embedder
+        artifact = fit.artifact if fit else None
+        return cls(site.node, site.after, model, artifact, site.side, model.fingerprint(), reads=site.image_columns)
 
     @property
     def spec(self) -> StageSpec:
@@ -55,7 +65,7 @@ class Embed:
             version=2,
             after=self._after,
             reads=self._reads,
-            schema=pa.schema([(VECTOR, pa.list_(pa.float16(), self._dim))]),
+            adds=pa.schema([(VECTOR, pa.list_(pa.float16(), self._dim))]),
             settings=self._settings,
         )
 
@@ -74,7 +84,7 @@ class Embed:
     def at_once(self) -> int:
         return self._embedder.at_once
 
-    def process_images(self, images: Sequence[Pixels]) -> Output:
+    def process(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
         vectors = self._embedder.embed(images)
         finite = np.asarray(np.isfinite(vectors).all(axis=1))
         halves = np.where(finite[:, None], vectors, 0.0).astype(np.float16)
@@ -88,9 +98,15 @@ class Embed:
         return Output({VECTOR: pa.FixedSizeListArray.from_arrays(flat, self._dim)}, drops)
 
 
-def whitening(model: Fittable) -> Callable[[Iterable[Pixels]], Arrays]:
-    """The fit of a model that needs one."""
-    return functools.partial(_whitening, model)
+def whitening(site: Site) -> FitOnSample | None:
+    """The fit of a model that needs one, on a sample of the pool."""
+    model = site.embedder
+    if not model.needs_fit:
+        return None
+    assert isinstance(model, Fittable)
+    settings = {"model": model.fingerprint()}
+    fit = functools.partial(_whitening, model)
+    return FitOnSample(site.pool, f"{site.node}_whitening", settings, site.config.image, model.side, fit)
 
 
 def _whitening(model: Fittable, images: Iterable[Pixels]) -> Arrays:

@@ -7,13 +7,15 @@ are k-means of centroids, few enough for one process.
 import os
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from curation.config import ClusterConfig, HierarchyConfig
+from curation.arrays import Float16Array, Float32Array, Int64Array
+from curation.config import ClusterConfig, Config, HierarchyConfig
 from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import Site
+from curation.engine.work import FitWork
 from curation.errors import ConfigError, RunError
-from curation.run.artifacts import Artifact
+from curation.run.artifacts import Arrays, Artifact
 from curation.run.parts import Collection, digest_of, random_for
 from curation.search.hierarchical import Growth, Nearest, Points, Rounds, grow, parents
 from curation.search.partition import Change
@@ -28,13 +30,10 @@ PATH = "cluster_path"
 FEWER = 10
 """How many times fewer clusters than the level below a level has, where the config does not say."""
 
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
-Ints = npt.NDArray[np.int64]
-
 
 class Hierarchy:
-    """The stage `tree`: the path of each pool image, and its similarity to the centroid of its lowest cluster."""
+    """The stage `hierarchy`: clusters of clusters; the path of each pool image through them, and its similarity to the
+    centroid of its lowest cluster."""
 
     def __init__(self, tree: Artifact) -> None:
         self._tree = tree
@@ -43,9 +42,17 @@ class Hierarchy:
             version=1,
             after="clusters",
             reads={"embeddings": [VECTOR]},
-            schema=pa.schema([(PATH, pa.list_(pa.int32())), ("leaf_similarity", pa.float32())]),
+            adds=pa.schema([(PATH, pa.list_(pa.int32())), ("leaf_similarity", pa.float32())]),
             settings={"hierarchy": tree.digest},
         )
+
+    @classmethod
+    def at(cls, site: Site) -> "Hierarchy":
+        return cls(FitHierarchy.at(site).artifact)
+
+    @staticmethod
+    def is_on(config: Config, path: str) -> bool:
+        return config.selection.balances
 
     def setup(self) -> None:
         arrays = self._tree.need()
@@ -91,6 +98,15 @@ class FitHierarchy:
         self.artifact = Artifact(pool.store, "hierarchy", digest)
         self._partial = Artifact(pool.store, "tree_so_far", digest)
 
+    @classmethod
+    def at(cls, site: Site) -> "FitHierarchy":
+        config = site.config
+        return cls(site.pool, config.hierarchy, config.clusters, config.seed, site.after)
+
+    @property
+    def scratch(self) -> list[Artifact]:
+        return [self._partial, *([self._first.artifact] if self._begun else [])]
+
     def is_current(self) -> bool:
         return self.artifact.load() is not None
 
@@ -110,14 +126,15 @@ class FitHierarchy:
         firsts = np.cumsum([0, *map(len, partitions)]).tolist()
         return [HierarchyPartition(partition, first) for partition, first in zip(partitions, firsts, strict=False)]
 
-    def run(self, group: WorkerGroup) -> None:
+    def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises RunError where embeddings are damaged."""
+        assert group is not None
         if not self._first.is_current():
-            self._first.run(group)
+            FitWork(self._first).run(group)
         rounds = Rounds(
             self._settings.resamplings, self._settings.nearest, self._clusters.iterations, self._clusters.growing
         )
-        first: Floats = self._first.artifact.need()["centroids"]
+        first: Float32Array = self._first.artifact.need()["centroids"]
         growth = grow(
             group,
             sum(group.call("size")),
@@ -130,10 +147,7 @@ class FitHierarchy:
         )
         arrays = {f"centroids_{level}": result for level, result in enumerate(growth.centroids, 1)}
         over = {f"parents_{level}": result for level, result in enumerate(parents(growth), 1)}
-        self.artifact.save({**arrays, **over})
-        self._pool.store.remove(self._partial.file)
-        if self._begun:
-            self._pool.store.remove(self._first.artifact.file)
+        return {**arrays, **over}
 
     def _save(self, growth: Growth) -> None:
         arrays = {f"centroids_{level}": result for level, result in enumerate(growth.centroids, 1)}
@@ -178,18 +192,18 @@ class HierarchyPartition:
     def size(self) -> int:
         return len(self._vectors)
 
-    def update(self, centroids: Floats, every: int) -> Change:
+    def update(self, centroids: Float32Array, every: int) -> Change:
         return self._vectors.update(centroids, every)
 
-    def take(self, places: dict[int, Ints] | Ints) -> Halves:
+    def take(self, places: dict[int, Int64Array] | Int64Array) -> Float16Array:
         """Rows by part and number in its sample, or by their number among all."""
         return self._vectors.take(places) if isinstance(places, dict) else self._points.take(places)
 
-    def nearest(self, centroids: Floats, most: int) -> Nearest:
+    def nearest(self, centroids: Float32Array, most: int) -> Nearest:
         return self._points.nearest(centroids, most)
 
-    def narrow(self, numbers: Ints) -> None:
+    def narrow(self, numbers: Int64Array) -> None:
         self._points.narrow(numbers)
 
-    def update_narrowed(self, centroids: Floats, every: int) -> Change:
+    def update_narrowed(self, centroids: Float32Array, every: int) -> Change:
         return self._points.update_narrowed(centroids, every)

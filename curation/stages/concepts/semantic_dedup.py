@@ -1,4 +1,4 @@
-"""The stage `semantic`: of images that show the same thing, one is kept (SemDeDup, Abbas et al. 2023, arXiv
+"""The stage `semantic_dedup`: of images that show the same thing, one is kept (SemDeDup, Abbas et al. 2023, arXiv
 2303.09540).
 
 The paper compares the images of each cluster of k-means with each other. Here links come from each image's nearest
@@ -6,18 +6,20 @@ neighbours among all, whatever cluster they are in, and the images that links jo
 group; as in dedup, the largest of a group is kept.
 """
 
-import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.arrays import Float32Array, Int64Array
 from curation.config import SemanticDedupConfig
 from curation.drops import Dropped, DropReason
-from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.contract import Output, StageSpec, global_digest
 from curation.engine.gather import Gathered, gather, ids_of
-from curation.run.parts import Collection, digest_of
+from curation.engine.graph import Site
+from curation.run.parts import Collection
 from curation.search.components import components_of, first_of_each, keep_order
 from curation.search.knn import similarities_of
 from curation.stages.knn.knn import EMBEDDING_KNN
@@ -25,12 +27,11 @@ from curation.stages.knn.vectors import gather_vectors
 
 __all__ = ["SEMANTIC_SCHEMA", "SemanticDedup", "kept_instead"]
 
-SEMANTIC_SCHEMA = pa.schema([("component", pa.binary(16)), ("similarity", pa.float32())])
-Ints = npt.NDArray[np.int64]
+SEMANTIC_SCHEMA = pa.schema([("representative", pa.binary(16)), ("similarity", pa.float32())])
 
 
 class SemanticDedup:
-    """The stage, over all parts of the pool at once: the image that stands for each, and the similarity to it.
+    """The stage `semantic_dedup`: of images that show the same thing one is kept.
 
     Args:
         after: the stage whose live rows it takes, those that `alike` was made for.
@@ -40,52 +41,56 @@ class SemanticDedup:
         self._pool = pool
         self._settings = settings
         self._after = after
-        self._spec = StageSpec(
+        self.spec = StageSpec(
             name="semantic_dedup",
             version=1,
             after=after,
             reads={EMBEDDING_KNN.name: []},
-            schema=SEMANTIC_SCHEMA,
+            adds=SEMANTIC_SCHEMA,
             settings=settings.model_dump(exclude={"enabled", "neighbours"}),
         )
 
-    def is_current(self) -> bool:
-        return not self._stale(self._digest())
+    @classmethod
+    def at(cls, site: Site) -> "SemanticDedup":
+        return cls(site.pool, site.config.semantic_dedup, site.after)
 
-    def run(self) -> None:
-        """Decide over all images, and commit the parts that are out of date."""
-        started = time.monotonic()
-        digest = self._digest()
+    def setup(self) -> None:
+        pass
+
+    def expected(self) -> dict[int, str]:
+        stages = ("embeddings", self._after, EMBEDDING_KNN.name)
+        digest = global_digest(self.spec, [(self._pool, stage) for stage in stages])
+        return dict.fromkeys(self._pool.parts(self._after), digest)
+
+    def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        """Decide over all images."""
         images = gather(self._pool, self._after, {"fetch": ["id", "width", "height", "length"]})
         pixels = images.table["width"].to_numpy().astype(np.int64) * images.table["height"].to_numpy()
         rank = keep_order(pixels, images.table["length"].to_numpy(), ids_of(images.table["id"]))
         instead = kept_instead(self._links(images), rank)
         vectors = gather_vectors(self._pool, "embeddings", self._after).halves
         similarity = similarities_of(vectors, vectors, np.arange(len(images)), instead)
-        if self._settings.min_similarity_to_kept is not None:
+        if (least := self._settings.min_similarity_to_kept) is not None:
             own = np.arange(len(images))
-            instead = np.where(similarity >= self._settings.min_similarity_to_kept, instead, own)
+            instead = np.where(similarity >= least, instead, own)
             similarity = similarities_of(vectors, vectors, own, instead)
-        stale = self._stale(digest)
-        seconds = (time.monotonic() - started) / max(1, len(stale))
         for part in stale:
-            output = self._output(images, instead, similarity, images.of_part(part))
-            commit_output(self._spec, self._pool, part, images.masks[part], output, digest=digest, seconds=seconds)
+            yield part, self._output(images, instead, similarity, images.of_part(part))
 
-    def _output(self, images: Gathered, instead: Ints, similarity: npt.NDArray[np.float32], chosen: slice) -> Output:
-        component = images.table["id"].take(pa.array(instead[chosen])).combine_chunks().cast(pa.binary(16))
+    def _output(self, images: Gathered, instead: Int64Array, similarity: Float32Array, chosen: slice) -> Output:
+        representative = images.table["id"].take(pa.array(instead[chosen])).combine_chunks().cast(pa.binary(16))
         dropped = np.flatnonzero(instead[chosen] != np.arange(chosen.start, chosen.stop))
         drops = {
             at: Dropped(
                 DropReason.SEMANTIC_DUPLICATE,
-                f"{component[at].as_py().hex()}, similarity {similarity[chosen.start + at]:.3f}",
+                f"{representative[at].as_py().hex()}, similarity {similarity[chosen.start + at]:.3f}",
             )
             for at in dropped.tolist()
         }
-        columns = {"component": component, "similarity": pa.array(similarity[chosen], pa.float32())}
+        columns = {"representative": representative, "similarity": pa.array(similarity[chosen], pa.float32())}
         return Output(columns, drops)
 
-    def _links(self, images: Gathered) -> Ints:
+    def _links(self, images: Gathered) -> Int64Array:
         """(E, 2) positions of images that are more similar than the threshold."""
         keys = _keys(images.part, images.row)
         result = [np.empty((0, 2), np.int64)]
@@ -102,16 +107,8 @@ class SemanticDedup:
             result.append(np.stack([source[linked], target], axis=1))
         return np.concatenate(result)
 
-    def _stale(self, digest: str) -> list[int]:
-        footers = {part: self._pool.footer(self._spec.name, part) for part in self._pool.parts(self._after)}
-        return [part for part, footer in footers.items() if footer is None or footer.digest != digest]
 
-    def _digest(self) -> str:
-        inputs = [self._pool.state(stage) for stage in ("embeddings", self._after, EMBEDDING_KNN.name)]
-        return digest_of([self._spec.name, self._spec.version, dict(self._spec.settings), inputs])
-
-
-def kept_instead(pairs: Ints, rank: Ints) -> Ints:
+def kept_instead(pairs: Int64Array, rank: Int64Array) -> Int64Array:
     """For each of N images the one that is kept instead: itself, or the best of those that links join it to.
 
     Args:
@@ -125,5 +122,5 @@ def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.generic]:
     return np.asarray(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
 
 
-def _keys(part: npt.NDArray[np.generic], row: npt.NDArray[np.generic]) -> Ints:
+def _keys(part: npt.NDArray[np.generic], row: npt.NDArray[np.generic]) -> Int64Array:
     return np.asarray(part.astype(np.int64) << 32 | row.astype(np.int64))

@@ -11,33 +11,33 @@ is, `edges.py` says: a similarity, or one that geometry confirms. The decision l
 borders between parts do not matter.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float32Array, Int64Array, UInt8Array
 from curation.config import DedupConfig, HashConfig, ReferenceConfig
 from curation.drops import Dropped, DropReason
-from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.contract import Output, StageSpec, global_digest
 from curation.engine.gather import Gathered
+from curation.engine.graph import Site
 from curation.errors import UserError
-from curation.run.parts import Collection, digest_of
+from curation.run.parts import Collection
 from curation.search.components import components_of, first_of_each
 from curation.search.knn import Rows, similarities_of
-from curation.search.links import hash_links, nearest, similarity_links
+from curation.search.links import hash_links
 from curation.stages.dedup.edges import Edges, link_columns
 from curation.stages.dedup.evidence import Evidence, read_evidence
 from curation.stages.dedup.verify_copies import TRANSFORM
 from curation.stages.knn.bias import BIAS, Offsets
 
-__all__ = ["DEDUP_SCHEMA", "Dedup", "Verdicts", "decide", "duplicates_in", "verdicts_of"]
+__all__ = ["DEDUP_SCHEMA", "Dedup", "Verdicts", "decide", "verdicts_of"]
 
 DEDUP_SCHEMA = pa.schema(
     [
-        ("component", pa.binary(16)),
+        ("representative", pa.binary(16)),
         ("similarity", pa.float32()),
         ("reference", pa.string()),
         ("link", pa.string()),
@@ -47,8 +47,6 @@ DEDUP_SCHEMA = pa.schema(
         ("transform", TRANSFORM),
     ]
 )
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,19 +54,20 @@ class Verdicts:
     """What became of N images.
 
     Attributes:
-        component: (N,) the image that stands for each: itself, the one that is kept instead of it, or, from N on, the
-            reference that it leads to.
+        representative: (N,) the image that stands for each: itself, the one that is kept instead of it, or, from N on,
+            the reference that it leads to.
         similarity: (N,) to that image: of vectors, less the offsets of both.
         reason: (N,) why it is dropped, or None.
     """
 
-    component: Ints
-    similarity: Floats
+    representative: Int64Array
+    similarity: Float32Array
     reason: list[DropReason | None]
 
 
 class Dedup:
-    """The stage `dedup`, over all parts of the pool at once.
+    """The stage `dedup`: equal or nearly equal hashes, copies of reference images, and copies within the pool are
+    dropped.
 
     Its columns say of each image which one stands for it, and of a dropped one what the link to that image is: the
     transform takes that image to this one.
@@ -84,6 +83,7 @@ class Dedup:
         sets: Sequence[ReferenceConfig],
         settings: DedupConfig,
         hashing: HashConfig,
+        after: str = "copy_knn",
     ) -> None:
         self._pool = pool
         self._references = references
@@ -94,12 +94,12 @@ class Dedup:
         self._stages = ["copy_descriptors", *lowered, "copy_knn", *looked]
         own = ["hashes"] if settings.self_.enabled else []
         self._own_stages = [*own, *self._stages]
-        self._spec = StageSpec(
+        self.spec = StageSpec(
             name="dedup",
             version=2,
-            after="copy_descriptors",
+            after=after,
             reads={stage: [] for stage in self._own_stages},
-            schema=DEDUP_SCHEMA,
+            adds=DEDUP_SCHEMA,
             settings={
                 **settings.model_dump(
                     by_alias=True, exclude={"partition"} | ({"normalise"} if not settings.normalise.weight else set())
@@ -109,13 +109,23 @@ class Dedup:
             },
         )
 
-    def is_current(self) -> bool:
-        return not self._stale(self._digest())
+    @classmethod
+    def at(cls, site: Site) -> "Dedup":
+        config = site.config
+        references = [site.run.references(item.name) for item in config.references]
+        return cls(site.pool, references, config.references, config.dedup, config.hash, after=site.after)
 
-    def run(self) -> None:
-        """Decide over all images, and commit the parts that are out of date."""
-        started = time.monotonic()
-        digest = self._digest()
+    def setup(self) -> None:
+        pass
+
+    def expected(self) -> dict[int, str]:
+        read = [(self._pool, self._own_stages), *((reference, self._stages) for reference in self._references)]
+        inputs = [(collection, stage) for collection, stages in read for stage in stages]
+        digest = global_digest(self.spec, inputs)
+        return dict.fromkeys(self._pool.parts("copy_descriptors"), digest)
+
+    def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        """Decide over all images; UserError where there is none."""
         evidence = read_evidence(
             self._pool,
             self._references,
@@ -127,36 +137,23 @@ class Dedup:
             raise UserError("pool: no image is left to deduplicate; see `lvd funnel` for what became of all of them")
         links, relative = evidence.links(self._settings), evidence.relative_links(self._settings)
         verdicts = verdicts_of(evidence, links, relative, self._settings, self._radius)
-        facts = link_columns(verdicts.component, Edges.joined([links, relative]), verdicts.reason)
-        facts["component"] = pa.array([evidence.ids[at] for at in verdicts.component], pa.binary(16))
+        facts = link_columns(verdicts.representative, Edges.joined([links, relative]), verdicts.reason)
+        facts["representative"] = pa.array([evidence.ids[at] for at in verdicts.representative], pa.binary(16))
         facts["similarity"] = pa.array(verdicts.similarity, pa.float32())
-        facts["reference"] = pa.array([evidence.names[at] for at in verdicts.component], pa.string())
-        stale = self._stale(digest)
-        seconds = (time.monotonic() - started) / max(1, len(stale))
+        facts["reference"] = pa.array([evidence.names[at] for at in verdicts.representative], pa.string())
         for part in stale:
-            self._commit(evidence.images, verdicts, facts, part, digest, seconds)
+            yield part, _output(evidence.images, verdicts, facts, part)
 
-    def _commit(
-        self, images: Gathered, verdicts: Verdicts, facts: dict[str, pa.Array], part: int, digest: str, seconds: float
-    ) -> None:
-        chosen = images.of_part(part)
-        columns = {name: facts[name].slice(chosen.start, chosen.stop - chosen.start) for name in DEDUP_SCHEMA.names}
-        drops = {
-            at: Dropped(reason, columns["component"][at].as_py().hex())
-            for at, reason in enumerate(verdicts.reason[chosen])
-            if reason is not None
-        }
-        output = Output(columns, drops)
-        commit_output(self._spec, self._pool, part, images.masks[part], output, digest=digest, seconds=seconds)
 
-    def _stale(self, digest: str) -> list[int]:
-        footers = {part: self._pool.footer(self._spec.name, part) for part in self._pool.parts("copy_descriptors")}
-        return [part for part, footer in footers.items() if footer is None or footer.digest != digest]
-
-    def _digest(self) -> str:
-        read = [(self._pool, self._own_stages), *((reference, self._stages) for reference in self._references)]
-        inputs = [[collection.path, stage, collection.state(stage)] for collection, stages in read for stage in stages]
-        return digest_of([self._spec.name, self._spec.version, dict(self._spec.settings), inputs])
+def _output(images: Gathered, verdicts: Verdicts, facts: dict[str, pa.Array], part: int) -> Output:
+    chosen = images.of_part(part)
+    columns = {name: facts[name].slice(chosen.start, chosen.stop - chosen.start) for name in DEDUP_SCHEMA.names}
+    drops = {
+        at: Dropped(reason, columns["representative"][at].as_py().hex())
+        for at, reason in enumerate(verdicts.reason[chosen])
+        if reason is not None
+    }
+    return Output(columns, drops)
 
 
 def verdicts_of(evidence: Evidence, links: Edges, relative: Edges, settings: DedupConfig, radius: int) -> Verdicts:
@@ -165,14 +162,14 @@ def verdicts_of(evidence: Evidence, links: Edges, relative: Edges, settings: Ded
 
 
 def decide(
-    hashes: npt.NDArray[np.uint8] | None,
+    hashes: UInt8Array | None,
     vectors: Rows,
     links: Edges,
     relative: Edges,
-    rank: Ints,
+    rank: Int64Array,
     settings: DedupConfig,
     radius: int,
-    offsets: Floats | None = None,
+    offsets: Float32Array | None = None,
 ) -> Verdicts:
     """Decide over N images by the links between them.
 
@@ -187,12 +184,18 @@ def decide(
     """
     count = len(rank)
     offsets = np.zeros(len(vectors), np.float32) if offsets is None else offsets
-    component = np.arange(count)
+    representative = np.arange(count)
     reason: list[DropReason | None] = [None] * count
     standing = np.arange(len(vectors))
     if hashes is not None:
         standing[:count] = first_of_each(components_of(count, hash_links(hashes, radius)), rank)
-        _drop(np.flatnonzero(standing[:count] != component), standing, DropReason.HASH_DUPLICATE, component, reason)
+        _drop(
+            np.flatnonzero(standing[:count] != representative),
+            standing,
+            DropReason.HASH_DUPLICATE,
+            representative,
+            reason,
+        )
 
     # What is linked to a dropped image is linked to the one that stands for it.
     if len(vectors) > count:
@@ -200,7 +203,7 @@ def decide(
         live = np.array([reason[row] is None for row in leaking.tolist()], dtype=bool)
         instead = np.arange(count)
         instead[leaking] = leads_to
-        _drop(leaking[live], instead, DropReason.REFERENCE_LEAK, component, reason)
+        _drop(leaking[live], instead, DropReason.REFERENCE_LEAK, representative, reason)
 
     if settings.self_.enabled:
         live = np.array([why is None for why in reason])
@@ -214,46 +217,19 @@ def decide(
             dropped = dropped[
                 _similar(vectors, offsets, dropped, kept_instead[dropped]) >= settings.min_similarity_to_kept
             ]
-        _drop(dropped, kept_instead, DropReason.COPY, component, reason)
+        _drop(dropped, kept_instead, DropReason.COPY, representative, reason)
 
-    similarity = _similar(vectors, offsets, np.arange(count), component)
-    return Verdicts(component, similarity, reason)
-
-
-def duplicates_in(
-    hashes: npt.NDArray[np.uint8],
-    vectors: Floats,
-    references: Floats,
-    rank: Ints,
-    settings: DedupConfig,
-    radius: int,
-) -> Verdicts:
-    """Decide over N images in memory by similarity alone, the paper's rule; see `decide` for arguments.
-
-    Args:
-        vectors: (N, D) float32.
-        references: (R, D) float32.
-    """
-    count = len(vectors)
-    pairs, similar = similarity_links(vectors, settings.neighbours, settings.self_.threshold)
-    wider, also = similarity_links(vectors, settings.neighbours, settings.relative.threshold)
-    result = [Edges.similar(wider, also)]
-    if len(references):
-        near, rows = nearest(vectors, references, settings.neighbours)
-        image, column = np.nonzero(near > settings.relative.threshold)
-        leads = np.stack([count + rows[image, column], image], axis=1)
-        result.append(Edges.similar(leads, near[image, column]))
-    everything = np.concatenate([vectors, references])
-    return decide(hashes, everything, Edges.similar(pairs, similar), Edges.joined(result), rank, settings, radius)
+    similarity = _similar(vectors, offsets, np.arange(count), representative)
+    return Verdicts(representative, similarity, reason)
 
 
-def _similar(vectors: Rows, offsets: Floats, rows: Ints, others: Ints) -> Floats:
+def _similar(vectors: Rows, offsets: Float32Array, rows: Int64Array, others: Int64Array) -> Float32Array:
     """Similarities of pairs, (E,), an image's to itself included: that is 1 whatever else it resembles."""
     lowered = np.where(rows == others, np.float32(0), offsets[rows] + offsets[others])
     return np.asarray(similarities_of(vectors, vectors, rows, others) - lowered)
 
 
-def _leaks(vectors: Rows, offsets: Floats, count: int, pairs: Ints) -> tuple[Ints, Ints]:
+def _leaks(vectors: Rows, offsets: Float32Array, count: int, pairs: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Images in a component that holds a reference, and for each the reference in it that it resembles most."""
     components = components_of(len(vectors), pairs)
     members = np.argsort(components[count:], kind="stable") + count
@@ -269,7 +245,9 @@ def _leaks(vectors: Rows, offsets: Floats, count: int, pairs: Ints) -> tuple[Int
     return leaking, leads_to
 
 
-def _drop(rows: Ints, instead: Ints, why: DropReason, component: Ints, reason: list[DropReason | None]) -> None:
-    component[rows] = instead[rows]
+def _drop(
+    rows: Int64Array, instead: Int64Array, why: DropReason, representative: Int64Array, reason: list[DropReason | None]
+) -> None:
+    representative[rows] = instead[rows]
     for row in rows.tolist():
         reason[row] = why

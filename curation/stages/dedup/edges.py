@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from curation.config import DedupConfig
 from curation.drops import DropReason
 from curation.engine.gather import Gathered
+from curation.imaging.matching import reversed_transform
 from curation.run.parts import Collection
+from curation.search.copies import is_linked
 from curation.stages.dedup.verify_copies import TRANSFORM
 
 __all__ = ["Edges", "link_columns", "read_edges"]
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Edges:
         kind: what links of this run without a look are called, `sure` or `similar`.
     """
 
-    pairs: Ints
-    similarity: Floats
-    inliers: npt.NDArray[np.int32]
-    agreement: Floats
-    mirrored: npt.NDArray[np.bool_]
-    transform: Floats
+    pairs: Int64Array
+    similarity: Float32Array
+    inliers: Int32Array
+    agreement: Float32Array
+    mirrored: BoolArray
+    transform: Float32Array
     kind: str = "similar"
 
     @classmethod
-    def similar(cls, pairs: Ints, similarity: Floats, kind: str = "similar") -> "Edges":
+    def similar(cls, pairs: Int64Array, similarity: Float32Array, kind: str = "similar") -> "Edges":
         """Links by similarity alone."""
         count = len(pairs)
         zeros = np.zeros(count, np.float32)
@@ -65,7 +65,7 @@ class Edges:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def chosen(self, which: npt.NDArray[np.bool_] | Ints) -> "Edges":
+    def chosen(self, which: BoolArray | Int64Array) -> "Edges":
         """Some of them, by mask or number."""
         return Edges(
             self.pairs[which],
@@ -110,19 +110,18 @@ def read_edges(
         source = np.repeat(numbers + (0 if references is None else first), lengths)
         others = _keys(_flat(near["neighbour_part"]), _flat(near["neighbour_row"]))
         similar = _flat(near["neighbour_similarity"]).astype(np.float32)
-        chosen = similar > limit
-        columns = None
+        columns = score = None
         if looked:
             columns = collection.read("verify_copies", part, ["inliers", "agreement", "score", "mirrored", "transform"])
-            score = np.nan_to_num(_flat(columns["score"]).astype(np.float64), nan=-1.0)
-            chosen |= score >= settings.score
+            score = _flat(columns["score"])
+        chosen = is_linked(similar, score, limit, settings)
         target = np.searchsorted(keys, others[chosen])
         edges = Edges.similar(np.stack([source[chosen], target], axis=1), similar[chosen], kind)
         result.append(edges if columns is None else _with_geometry(edges, columns, chosen))
     return Edges.joined(result)
 
 
-def link_columns(component: Ints, edges: Edges, reason: Sequence[DropReason | None]) -> dict[str, pa.Array]:
+def link_columns(component: Int64Array, edges: Edges, reason: Sequence[DropReason | None]) -> dict[str, pa.Array]:
     """For each image the link to the one that stands for it; `chain` where only others lead there."""
     count = len(component)
     width = int(max(component.max(initial=0), edges.pairs.max(initial=0))) + 1
@@ -149,7 +148,7 @@ def link_columns(component: Ints, edges: Edges, reason: Sequence[DropReason | No
             if looked[image]:
                 forward = edges.transform[row[image]].astype(np.float64)
                 mirrored = bool(edges.mirrored[row[image]])
-                transforms[image] = (_reversed(forward, mirrored) if backwards[image] else forward).tolist()
+                transforms[image] = (reversed_transform(forward, mirrored) if backwards[image] else forward).tolist()
     pick = row if len(edges) else np.zeros(count, np.int64)
     values = [edges.inliers, edges.agreement, edges.mirrored]
     picked = [value[pick] if len(edges) else np.zeros(count, value.dtype) for value in values]
@@ -161,15 +160,7 @@ def link_columns(component: Ints, edges: Edges, reason: Sequence[DropReason | No
     return {**columns, "link": pa.array(links, pa.string()), "transform": pa.array(transforms, TRANSFORM)}
 
 
-def _reversed(transform: npt.NDArray[np.float64], mirrored: bool) -> npt.NDArray[np.float64]:
-    """The transform from the second image, mirrored if the first was, to the first."""
-    flip = np.diag([-1.0, 1.0, 1.0]) if mirrored else np.eye(3)
-    flip[0, 2] = float(mirrored)
-    full = np.vstack([transform.reshape(2, 3), [0.0, 0.0, 1.0]])
-    return np.asarray((flip @ np.linalg.inv(full) @ flip)[:2].ravel(), dtype=np.float64)
-
-
-def _with_geometry(edges: Edges, columns: pa.Table, chosen: npt.NDArray[np.bool_]) -> Edges:
+def _with_geometry(edges: Edges, columns: pa.Table, chosen: BoolArray) -> Edges:
     take = pa.array(np.flatnonzero(chosen))
     inliers = columns["inliers"].combine_chunks().flatten().take(take).to_numpy(zero_copy_only=False)
     agreement = columns["agreement"].combine_chunks().flatten().take(take).fill_null(0).to_numpy(zero_copy_only=False)
@@ -180,9 +171,9 @@ def _with_geometry(edges: Edges, columns: pa.Table, chosen: npt.NDArray[np.bool_
     return Edges(edges.pairs, edges.similarity, inliers.astype(np.int32), agreement, flags, transform, edges.kind)
 
 
-def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def _flat(column: pa.ChunkedArray) -> Float64Array:
     return np.asarray(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
 
 
-def _keys(part: npt.NDArray[np.generic], row: npt.NDArray[np.generic]) -> Ints:
+def _keys(part: npt.NDArray[np.generic], row: npt.NDArray[np.generic]) -> Int64Array:
     return np.asarray(part.astype(np.int64) << 32 | row.astype(np.int64))

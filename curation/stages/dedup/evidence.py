@@ -5,20 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import Float16Array, Float32Array, Int64Array, UInt8Array
 from curation.config import DedupConfig, ReferenceConfig
 from curation.engine.gather import Gathered, gather, ids_of
 from curation.run.parts import Collection
 from curation.search.components import keep_order
 from curation.stages.dedup.edges import Edges, read_edges
 from curation.stages.knn.bias import Offsets
-from curation.stages.knn.vectors import Halves, gather_vectors
+from curation.stages.knn.vectors import gather_vectors
 
 __all__ = ["Evidence", "read_evidence"]
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Evidence:
 
     Attributes:
         images: the pool's, with the columns `id`, `width`, `height`, `length`, and `hash` where it is used.
-        leaks: of each reference set its images, with the column `id`.
+        reference_images: of each reference set its images, with the column `id`.
         vectors: (N + R, D) fp16, copy descriptors of the images and then of the references, L2-normalised.
         names: N + R, the set of each reference, None of an image.
         offsets: (N + R,) float32, what is taken off the similarities of each; None for nothing.
@@ -37,10 +34,10 @@ class Evidence:
     references: Sequence[Collection]
     sets: Sequence[ReferenceConfig]
     images: Gathered
-    leaks: Sequence[Gathered]
-    vectors: Halves
+    reference_images: Sequence[Gathered]
+    vectors: Float16Array
     names: Sequence[str | None]
-    offsets: Floats | None = None
+    offsets: Float32Array | None = None
 
     def links(self, settings: DedupConfig) -> Edges:
         """Links between images, for self-dedup."""
@@ -53,21 +50,23 @@ class Evidence:
             own_thresholds: a set that names its threshold has that one.
         """
         result, first = [read_edges(self.pool, self.images, None, 0, settings, relative=True)], len(self.images)
-        for reference, leak, item in zip(self.references, self.leaks, self.sets, strict=True):
+        for reference, images, item in zip(self.references, self.reference_images, self.sets, strict=True):
             threshold = item.threshold if own_thresholds else None
-            result.append(read_edges(reference, self.images, leak, first, settings, relative=True, threshold=threshold))
-            first += len(leak)
+            result.append(
+                read_edges(reference, self.images, images, first, settings, relative=True, threshold=threshold)
+            )
+            first += len(images)
         return Edges.joined(result)
 
     @cached_property
-    def hashes(self) -> npt.NDArray[np.uint8] | None:
+    def hashes(self) -> UInt8Array | None:
         """(N, bytes) packed perceptual hashes; None where they are left out."""
         if "hash" not in self.images.table.column_names:
             return None
         return np.frombuffer(b"".join(self.images.table["hash"].to_pylist()), np.uint8).reshape(len(self.images), -1)
 
     @cached_property
-    def rank(self) -> Ints:
+    def rank(self) -> Int64Array:
         """(N,) which image of a component to keep: the one with the smallest."""
         table = self.images.table
         pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
@@ -76,7 +75,7 @@ class Evidence:
     @cached_property
     def ids(self) -> list[bytes]:
         """The N + R ids."""
-        return [key for some in (self.images, *self.leaks) if len(some) for key in some.table["id"].to_pylist()]
+        return [key for one in (self.images, *self.reference_images) if len(one) for key in one.table["id"].to_pylist()]
 
 
 def read_evidence(
@@ -94,19 +93,21 @@ def read_evidence(
     """
     hashed = {"hashes": ["hash"]} if with_hashes else {}
     images = gather(pool, "copy_descriptors", {"fetch": ["id", "width", "height", "length"], **hashed})
-    leaks = [gather(reference, "copy_descriptors", {"fetch": ["id"]}) for reference in references]
+    reference_images = [gather(reference, "copy_descriptors", {"fetch": ["id"]}) for reference in references]
     gathered = [
         gather_vectors(collection, "copy_descriptors", "copy_descriptors").halves for collection in (pool, *references)
     ]
     vectors = [halves for halves in gathered if len(halves)]
-    names = [None] * len(images) + [item.name for leak, item in zip(leaks, sets, strict=True) for _ in range(len(leak))]
+    names = [None] * len(images) + [
+        item.name for own, item in zip(reference_images, sets, strict=True) for _ in range(len(own))
+    ]
     return Evidence(
         pool,
         references,
         sets,
         images,
-        leaks,
+        reference_images,
         np.concatenate(vectors) if vectors else np.empty((0, 1), np.float16),
         names,
-        None if offsets is None else np.concatenate([offsets.of_collection(some) for some in (pool, *references)]),
+        None if offsets is None else np.concatenate([offsets.of_collection(one) for one in (pool, *references)]),
     )

@@ -5,16 +5,18 @@ run, on a sample of its own images, and stored with it.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from curation.config import HashConfig
+from curation.arrays import BoolArray, Float32Array, Float64Array
+from curation.config import Config, HashConfig
 from curation.engine.contract import Output, StageSpec
-from curation.engine.locations import image_columns
+from curation.engine.fit import FitOnSample
+from curation.engine.graph import Site
+from curation.engine.locations import IMAGES
 from curation.imaging.decode import Pixels
 from curation.run.artifacts import Arrays, Artifact
 
@@ -28,17 +30,23 @@ PRIOR_ROWS = 1024
 
 
 class Hashes:
-    """The stage `hashes`.
+    """The stage `hashes`: a perceptual hash, signs of PCA components of a 32 x 32 grey thumbnail or imagededup's PHash.
 
     Args:
         basis: where `fit_basis` stored the PCA basis; None for imagededup's PHash, which needs none.
         side: the side that the pass decodes for.
         after: the stage whose live rows it takes.
-        changed: whether a safety stage changes images before it.
+        reads: where the images are.
     """
 
     def __init__(
-        self, settings: HashConfig, basis: Artifact | None, side: int, *, after: str = "decode", changed: bool = False
+        self,
+        settings: HashConfig,
+        basis: Artifact | None,
+        side: int,
+        *,
+        after: str = "decode",
+        reads: Mapping[str, Sequence[str]] = IMAGES,
     ) -> None:
         self._settings = settings
         self._basis = basis
@@ -47,8 +55,8 @@ class Hashes:
             name="hashes",
             version=1,
             after=after,
-            reads=image_columns(changed),
-            schema=pa.schema([("hash", pa.binary(self.bits // 8))]),
+            reads=reads,
+            adds=pa.schema([("hash", pa.binary(self.bits // 8))]),
             settings={
                 "method": settings.method,
                 "bits": self.bits,
@@ -57,21 +65,31 @@ class Hashes:
             },
         )
 
+    @classmethod
+    def at(cls, site: Site) -> "Hashes":
+        fit = hash_basis(site)
+        basis = fit.artifact if fit else None
+        return cls(site.config.hash, basis, site.side, after=site.after, reads=site.image_columns)
+
+    @staticmethod
+    def decoded_for(config: Config) -> int:
+        return THUMBNAIL
+
     def setup(self) -> None:
         if self._basis is not None:
             self._components = self._basis.need()["components"]
             self._mean = self._basis.need()["mean"]
 
-    def process_images(self, images: Sequence[Pixels]) -> Output:
+    def process(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
         bits = self._phash(images) if self._basis is None else self._pca(images)
         packed = np.packbits(bits, axis=1)
-        return Output({"hash": pa.array([row.tobytes() for row in packed], self.spec.schema.field("hash").type)})
+        return Output({"hash": pa.array([row.tobytes() for row in packed], self.spec.adds.field("hash").type)})
 
-    def _pca(self, images: Sequence[Pixels]) -> npt.NDArray[np.bool_]:
+    def _pca(self, images: Sequence[Pixels]) -> BoolArray:
         # Row by row: a product of many rows may round differently with their number, and a sign near zero would flip.
         return np.stack([self._components @ row > 0 for row in thumbnails(images) - self._mean])
 
-    def _phash(self, images: Sequence[Pixels]) -> npt.NDArray[np.bool_]:
+    def _phash(self, images: Sequence[Pixels]) -> BoolArray:
         from imagededup.methods import PHash  # takes seconds to import
 
         hasher = PHash(verbose=False)
@@ -79,7 +97,7 @@ class Hashes:
         return np.unpackbits(np.frombuffer(b"".join(words), np.uint8).reshape(len(images), -1), axis=1).astype(bool)
 
 
-def thumbnails(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+def thumbnails(images: Sequence[Pixels]) -> Float32Array:
     """Grey thumbnails with brightness and contrast taken out: (N, 1024) float32 of mean 0 and deviation 1.
 
     A blank image gives zeros.
@@ -92,16 +110,21 @@ def thumbnails(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
     return np.asarray(np.where(deviation > 1e-3, flat / np.maximum(deviation, 1e-3), 0.0), dtype=np.float32)
 
 
-def hash_basis(bits: int) -> Callable[[Iterable[Pixels]], Arrays]:
-    """The fit of the PCA hash."""
-    return functools.partial(_hash_basis, bits)
+def hash_basis(site: Site) -> FitOnSample | None:
+    """The fit of the PCA hash, on a sample of the pool; None for a hash that needs none."""
+    settings = site.config.hash
+    if settings.method != "pca":
+        return None
+    needs = {"bits": settings.bits}
+    side = max(THUMBNAIL, site.job.embedder("copy_descriptors").side)
+    return FitOnSample(site.pool, "pca_hash", needs, site.config.image, side, functools.partial(_fit, settings.bits))
 
 
-def _hash_basis(bits: int, images: Iterable[Pixels]) -> Arrays:
+def _fit(bits: int, images: Iterable[Pixels]) -> Arrays:
     return fit_basis(thumbnails(list(images)), bits)
 
 
-def fit_basis(sample: npt.NDArray[np.float32], bits: int) -> dict[str, npt.NDArray[np.float32]]:
+def fit_basis(sample: Float32Array, bits: int) -> dict[str, Float32Array]:
     """Fit the hash basis: mean and leading principal components of thumbnails.
 
     A sample smaller than the 1,024 dimensions does not determine them, so the covariance is shrunk towards what
@@ -124,7 +147,7 @@ def fit_basis(sample: npt.NDArray[np.float32], bits: int) -> dict[str, npt.NDArr
     return {"mean": mean.astype(np.float32), "components": components.astype(np.float32)}
 
 
-def _photograph_covariance() -> npt.NDArray[np.float64]:
+def _photograph_covariance() -> Float64Array:
     """Covariance (1024, 1024) of thumbnails whose cosine components are independent with power 1 / (u^2 + v^2)."""
     frequency = np.arange(THUMBNAIL, dtype=np.float64)
     power = 1.0 / np.maximum(frequency[:, None] ** 2 + frequency[None, :] ** 2, 1.0)

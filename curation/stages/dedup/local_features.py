@@ -1,30 +1,29 @@
 """The stage `features`: local features of the pool images that occur in a pair to be looked at, once for each."""
 
 import functools
-import time
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from curation.config import DedupConfig, ImageConfig
+from curation.arrays import Int64Array
+from curation.config import Config, DedupConfig, ImageConfig
 from curation.drops import Dropped
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
-from curation.engine.locations import PLACE, image_columns, read_samples
+from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import Site
+from curation.engine.locations import IMAGES, PLACE, read_samples
 from curation.imaging.decode import decode, read_image
-from curation.imaging.local_features import FEATURES_VERSION, Features, extract
+from curation.imaging.local_features import FEATURES_SIDE, FEATURES_VERSION, Features, extract
 from curation.run.parts import Collection, digest_of
+from curation.search.copies import is_candidate
 
-__all__ = ["FEATURES_SIDE", "LocalFeaturesWork", "band", "features_from"]
-
-FEATURES_SIDE = 320
-"""Shorter side that images are decoded for."""
-
-Ints = npt.NDArray[np.int64]
+__all__ = ["LocalFeatures", "band", "features_from", "is_verified"]
 
 
-def band(collection: Collection, part: int, settings: DedupConfig, floor: float, top: int) -> tuple[Ints, Ints, Ints]:
+def band(
+    collection: Collection, part: int, settings: DedupConfig, floor: float, top: int
+) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Pairs of a part that are to be looked at: the row, its place in the row's list, and (part, row) of the other."""
     table = collection.read("copy_knn", part, ["neighbour_part", "neighbour_row", "neighbour_similarity"])
     lists = table["neighbour_similarity"].combine_chunks()
@@ -36,24 +35,33 @@ def band(collection: Collection, part: int, settings: DedupConfig, floor: float,
         table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         for name in ("neighbour_part", "neighbour_row")
     ]
-    chosen = (similar > floor) & (similar <= settings.accept_above) & (place < top)
+    chosen = is_candidate(similar, place, settings, floor, top)
     return source[chosen], place[chosen], np.stack(others, axis=1).astype(np.int64)[chosen]
 
 
-class LocalFeaturesWork:
-    """Features by part of the pool, null where an image is in no pair."""
+class LocalFeatures:
+    """The stage `local_features`: local features of the images in pairs that are to be looked at."""
 
-    def __init__(self, pool: Collection, settings: DedupConfig, limits: ImageConfig, *, changed: bool) -> None:
-        self.collection = pool
-        self.stages = ["local_features"]
+    milliseconds = 15
+
+    def __init__(
+        self,
+        pool: Collection,
+        settings: DedupConfig,
+        limits: ImageConfig,
+        *,
+        after: str = "copy_knn",
+        reads: Mapping[str, Sequence[str]] = IMAGES,
+    ) -> None:
+        self._pool = pool
         self._settings = settings
         self._limits = limits
-        self._spec = StageSpec(
+        self.spec = StageSpec(
             name="local_features",
             version=1,
-            after="copy_descriptors",
-            reads=image_columns(changed),
-            schema=pa.schema([("features", pa.binary())]),
+            after=after,
+            reads=dict.fromkeys(reads, ()),
+            adds=pa.schema([("features", pa.binary())]),
             settings={
                 "features": FEATURES_VERSION,
                 "limits": limits.model_dump(),
@@ -62,32 +70,33 @@ class LocalFeaturesWork:
             },
         )
 
+    @classmethod
+    def at(cls, site: Site) -> "LocalFeatures":
+        return cls(site.pool, site.config.dedup, site.config.image, after=site.after, reads=site.image_columns)
+
     def setup(self) -> None:
         """Which images are in a pair, of all parts: one bit for each."""
         cv2.setNumThreads(1)
         self._wanted: dict[int, set[int]] = {}
-        for part in self.collection.parts("copy_knn"):
+        for part in self._pool.parts("copy_knn"):
             rows, _, others = band(
-                self.collection, part, self._settings, self._settings.candidate_above, self._settings.max_candidates
+                self._pool, part, self._settings, self._settings.candidate_above, self._settings.max_candidates
             )
             self._wanted.setdefault(part, set()).update(rows.tolist())
             for other in np.unique(others[:, 0]).tolist():
                 self._wanted.setdefault(other, set()).update(others[others[:, 0] == other, 1].tolist())
 
-    def is_current(self, part: int) -> bool:
-        return is_current(self._spec, self.collection, part)
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        live = np.flatnonzero(place.collection.live(str(self.spec.after), place.part)).tolist()
+        wanted = self._wanted.get(place.part, set())
+        features = features_from(place.collection, place.part, sorted(wanted), self._limits)
+        values = [features[row].to_bytes() if row in features else None for row in live]
+        return Output({"features": pa.array(values, pa.binary())})
 
-    def run(self, part: int) -> None:
-        if self.is_current(part):
-            return
-        started = time.monotonic()
-        live = self.collection.live("copy_descriptors", part)
-        wanted = self._wanted.get(part, set())
-        result = features_from(self.collection, part, sorted(wanted), self._limits)
-        rows = np.flatnonzero(live).tolist()
-        values = [result[row].to_bytes() if row in result else None for row in rows]
-        output = Output({"features": pa.array(values, pa.binary())})
-        commit_output(self._spec, self.collection, part, live, output, seconds=time.monotonic() - started)
+
+def is_verified(config: Config, path: str) -> bool:
+    """Whether pairs that may be copies are looked at."""
+    return config.dedup.verify != "off"
 
 
 def features_from(collection: Collection, part: int, rows: list[int], limits: ImageConfig) -> dict[int, Features]:

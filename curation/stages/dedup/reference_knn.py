@@ -1,19 +1,24 @@
 """The images of the pool that each reference image resembles most, however little: what a certificate shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.arrays import Float32Array, Int32Array
+from curation.engine.contract import Output, StageSpec, expected_digest
+from curation.engine.graph import Site
 from curation.run.parts import Collection, digest_of
 from curation.search.links import nearest
 from curation.stages.knn.bias import BIAS, Offsets
-from curation.stages.knn.vectors import VECTOR, read_vectors
+from curation.stages.knn.vectors import read_vectors
 
-__all__ = ["MATCHES_SCHEMA", "ReferenceKnn"]
+__all__ = ["MATCHES_SCHEMA", "NEAREST", "ReferenceKnn"]
+
+NEAREST = 5
+"""Dataset images that a certificate names for each reference image."""
 
 MATCHES_SCHEMA = pa.schema(
     [
@@ -22,19 +27,17 @@ MATCHES_SCHEMA = pa.schema(
         ("neighbour_similarity", pa.list_(pa.float32())),
     ]
 )
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
 
 
 @dataclass
 class _Best:
     """The best so far for R queries: similarity, part and row, each (R, k or fewer), the most similar first."""
 
-    similarity: Floats
-    part: Ints
-    row: Ints
+    similarity: Float32Array
+    part: Int32Array
+    row: Int32Array
 
-    def merge(self, similarity: Floats, part: int, row: Ints, k: int) -> "_Best":
+    def merge(self, similarity: Float32Array, part: int, row: Int32Array, k: int) -> "_Best":
         similarities = np.concatenate([self.similarity, similarity], axis=1)
         parts = np.concatenate([self.part, np.full(row.shape, part, np.int32)], axis=1)
         rows = np.concatenate([self.row, row], axis=1)
@@ -43,7 +46,7 @@ class _Best:
 
 
 class ReferenceKnn:
-    """The stage `matches` of reference sets: part, row and similarity of the nearest pool images, best first.
+    """The stage `reference_knn` of a reference set: part, row and similarity of the nearest pool images, best first.
 
     The pool passes through memory part by part; only the reference vectors are held.
 
@@ -51,19 +54,17 @@ class ReferenceKnn:
         offsets: what is taken off similarities before the best are chosen.
     """
 
-    def __init__(
-        self, pool: Collection, references: Sequence[Collection], k: int, offsets: Offsets | None = None
-    ) -> None:
+    def __init__(self, reference: Collection, pool: Collection, k: int, offsets: Offsets | None = None) -> None:
+        self._reference = reference
         self._pool = pool
-        self._references = references
         self._k = k
         self._offsets = offsets
-        self._spec = StageSpec(
-            name="matches",
+        self.spec = StageSpec(
+            name="reference_knn",
             version=1,
             after="copy_descriptors",
-            reads={"copy_descriptors": [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
-            schema=MATCHES_SCHEMA,
+            reads={"copy_descriptors": [], **({} if offsets is None else {BIAS: []})},
+            adds=MATCHES_SCHEMA,
             settings={
                 "k": k,
                 "pool": digest_of(pool.state("copy_descriptors")),
@@ -71,27 +72,35 @@ class ReferenceKnn:
             },
         )
 
-    def is_current(self) -> bool:
-        return not self._stale()
+    @classmethod
+    def at(cls, site: Site) -> "ReferenceKnn":
+        offsets = Offsets.of(site.pool, site.config.dedup.normalise)
+        return cls(site.collection, site.pool, NEAREST, offsets)
 
-    def run(self) -> None:
-        stale = self._stale()
-        queries = [self._vectors(collection, part, asked=True) for collection, part in stale]
+    def setup(self) -> None:
+        pass
+
+    def expected(self) -> dict[int, str]:
+        parts = self._reference.parts("copy_descriptors")
+        return {part: str(expected_digest(self.spec, self._reference, part)) for part in parts}
+
+    def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        queries = [self._vectors(self._reference, part, asked=True) for part in stale]
         counts = [len(vectors) for vectors in queries]
         best = self._search(np.concatenate(queries))
         ends = np.cumsum(counts)
-        for (collection, part), start, end in zip(stale, ends - counts, ends, strict=True):
+        for part, start, end in zip(stale, ends - counts, ends, strict=True):
             similarity = best.similarity[start:end]
             if self._offsets is not None:
-                similarity = similarity - self._offsets.of_part(collection, part)[:, None]
+                similarity = similarity - self._offsets.of_part(self._reference, part)[:, None]
             columns = {
                 "neighbour_part": _lists(best.part[start:end], pa.int32()),
                 "neighbour_row": _lists(best.row[start:end], pa.int32()),
                 "neighbour_similarity": _lists(similarity, pa.float32()),
             }
-            commit_output(self._spec, collection, part, collection.live("copy_descriptors", part), Output(columns))
+            yield part, Output(columns)
 
-    def _search(self, queries: Floats) -> _Best:
+    def _search(self, queries: Float32Array) -> _Best:
         empty = np.empty((len(queries), 0))
         best = _Best(empty.astype(np.float32), empty.astype(np.int32), empty.astype(np.int32))
         for part in self._pool.parts("copy_descriptors"):
@@ -101,21 +110,13 @@ class ReferenceKnn:
                 best = best.merge(similarity, part, rows[result], self._k)
         return best
 
-    def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Floats:
+    def _vectors(self, collection: Collection, part: int, *, asked: bool = False) -> Float32Array:
         """Vectors whose dot product is the similarity, but for the offset of the image that is asked for."""
         vectors = read_vectors(collection, part, "copy_descriptors").astype(np.float32)
         if self._offsets is None or not len(vectors):
             return vectors
         taken = np.ones(len(vectors), np.float32) if asked else -self._offsets.of_part(collection, part)
         return np.column_stack([vectors, taken])
-
-    def _stale(self) -> list[tuple[Collection, int]]:
-        return [
-            (collection, part)
-            for collection in self._references
-            for part in collection.parts("copy_descriptors")
-            if not is_current(self._spec, collection, part)
-        ]
 
 
 def _lists(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.ListArray:

@@ -4,23 +4,25 @@ Its lists run parallel to those of `near`. Of a pair that is in both images' lis
 is looked at, so none is looked at twice.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
 from curation.config import DedupConfig, ImageConfig
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
-from curation.engine.locations import image_columns
+from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import Site
+from curation.engine.locations import IMAGES
 from curation.imaging.local_features import FEATURES_VERSION, Features
 from curation.imaging.matching import MATCHING_VERSION, Match, match
 from curation.run.parts import Collection, digest_of
 from curation.stages.dedup.local_features import band, features_from
 
-__all__ = ["TRANSFORM", "VERIFY_SCHEMA", "VerifyCopiesWork"]
+__all__ = ["TRANSFORM", "VERIFY_SCHEMA", "VerifyCopies"]
 
+REFERENCE_CANDIDATES = 1024
+"""Neighbours of a reference image that are looked at: half a pool may be copies of one."""
 TRANSFORM = pa.list_(pa.float32())
 VERIFY_SCHEMA = pa.schema(
     [
@@ -33,8 +35,10 @@ VERIFY_SCHEMA = pa.schema(
 )
 
 
-class VerifyCopiesWork:
-    """Looks at the pairs of one part of the pool or of a reference set."""
+class VerifyCopies:
+    """The stage `verify_copies`: what geometry says of each pair that may be copies."""
+
+    milliseconds = 20
 
     def __init__(
         self,
@@ -43,58 +47,65 @@ class VerifyCopiesWork:
         settings: DedupConfig,
         limits: ImageConfig,
         *,
-        floor: float,
-        top: int,
-        changed: bool,
+        candidate_above: float,
+        max_candidates: int,
+        after: str = "copy_knn",
+        reads: Mapping[str, Sequence[str]] = IMAGES,
     ) -> None:
         self.collection = collection
-        self.stages = ["verify_copies"]
         self._pool = pool
         self._settings = settings
         self._limits = limits
-        self._floor = floor
-        self._top = top
+        self._candidate_above = candidate_above
+        self._max_candidates = max_candidates
         own = collection.path == pool.path
-        inputs = {"local_features": ["features"]} if own else image_columns(changed)
+        inputs = ["local_features"] if own else reads
         self._own = own
-        self._spec = StageSpec(
+        self.spec = StageSpec(
             name="verify_copies",
             version=1,
-            after="copy_descriptors",
-            reads={"copy_knn": ["neighbour_part"], **inputs},
-            schema=VERIFY_SCHEMA,
+            after=after,
+            reads=dict.fromkeys(["copy_knn", *inputs], ()),
+            adds=VERIFY_SCHEMA,
             settings={
                 "matching": [FEATURES_VERSION, MATCHING_VERSION],
                 "limits": limits.model_dump(),
-                "band": [floor, settings.accept_above, top],
+                "band": [candidate_above, settings.accept_above, max_candidates],
                 "pool": digest_of(pool.state("copy_knn") if own else pool.state("copy_descriptors")),
             },
+        )
+
+    @classmethod
+    def at(cls, site: Site) -> "VerifyCopies":
+        settings = site.config.dedup
+        above, most = settings.candidate_above, settings.max_candidates
+        if site.path != "pool":
+            item = site.reference
+            above = settings.relative.threshold if item.threshold is None else item.threshold
+            most = REFERENCE_CANDIDATES
+        return cls(
+            site.collection,
+            site.pool,
+            settings,
+            site.config.image,
+            candidate_above=above,
+            max_candidates=most,
+            after=site.after,
+            reads=site.image_columns,
         )
 
     def setup(self) -> None:
         cv2.setNumThreads(1)
 
-    def is_current(self, part: int) -> bool:
-        return is_current(self._spec, self.collection, part)
-
-    def run(self, part: int) -> None:
-        if self.is_current(part):
-            return
-        started = time.monotonic()
-        live = self.collection.live("copy_descriptors", part)
-        result = self._matches(part)
-        lengths = [
-            len(items or ())
-            for items in self.collection.read("copy_knn", part, ["neighbour_row"])["neighbour_row"].to_pylist()
-        ]
-        rows = np.flatnonzero(live).tolist()
-        lists: list[list[Match | None]] = [[result.get((row, place)) for place in range(lengths[row])] for row in rows]
-        output = Output(_columns(lists))
-        commit_output(self._spec, self.collection, part, live, output, seconds=time.monotonic() - started)
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        matches = self._matches(place.part)
+        neighbours = place.collection.read("copy_knn", place.part, ["neighbour_row"])["neighbour_row"].to_pylist()
+        live = np.flatnonzero(place.collection.live(str(self.spec.after), place.part)).tolist()
+        return Output(_columns([[matches.get((row, at)) for at in range(len(neighbours[row]))] for row in live]))
 
     def _matches(self, part: int) -> dict[tuple[int, int], Match]:
         """Matches by row and place in its list, one part of the others at a time."""
-        rows, places, others = band(self.collection, part, self._settings, self._floor, self._top)
+        rows, places, others = band(self.collection, part, self._settings, self._candidate_above, self._max_candidates)
         mine = self._features(self.collection, part, sorted(set(rows.tolist())))
         result = {}
         for other in np.unique(others[:, 0]).tolist():
@@ -111,7 +122,7 @@ class VerifyCopiesWork:
 
     def _looked_at_there(self, part: int, other: int) -> set[tuple[int, int]]:
         """Pairs of another part's images with this part's that the other part looks at: (its row, our row)."""
-        rows, _, targets = band(self._pool, other, self._settings, self._floor, self._top)
+        rows, _, targets = band(self._pool, other, self._settings, self._candidate_above, self._max_candidates)
         chosen = targets[:, 0] == part
         return set(zip(rows[chosen].tolist(), targets[chosen, 1].tolist(), strict=True))
 

@@ -2,22 +2,22 @@
 
 import hashlib
 import json
-import time
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from curation.config import ExportConfig, ImageConfig
 from curation.drops import Dropped
-from curation.engine.contract import Output, StageSpec, commit_output, is_current
+from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import Site
 from curation.errors import RunError
 from curation.formats.shards import TarWriter, shard_name
 from curation.imaging.decode import read_image
 from curation.imaging.upright import upright_jpeg
-from curation.run.parts import Collection
+from curation.run.store import Store
+from curation.stages.select.selection import SELECTION
 
-__all__ = ["EXPORT_SCHEMA", "ExportWork"]
+__all__ = ["EXPORT_SCHEMA", "Export"]
 
 EXPORT_SCHEMA = pa.schema(
     [("key", pa.string()), ("shard", pa.string()), ("shard_bytes", pa.int64()), ("shard_sha256", pa.string())]
@@ -25,59 +25,60 @@ EXPORT_SCHEMA = pa.schema(
 Row = dict[str, Any]
 
 
-class ExportWork:
-    """The stage `export`: `shards/shard-NNNNNN.tar` for part NNNNN of the selection.
+class Export:
+    """The stage `export`: `shards/shard-NNNNNN.tar` for each part of the selection, and their manifest.
 
     Members are `<key>.jpg` and `<key>.json`. JPEG bytes are written as they came, but for those with an orientation
     tag, which are turned upright; other formats are encoded as JPEG.
     Missing texts are empty strings and missing numbers -1, since readers take types from the first samples they see.
     """
 
-    def __init__(self, collection: Collection, settings: ExportConfig, limits: ImageConfig) -> None:
-        self.collection = collection
-        self.stages = ["export"]
+    def __init__(self, settings: ExportConfig, limits: ImageConfig) -> None:
         self._quality = settings.quality
         self._limits = limits
-        self._spec = StageSpec(
-            name=self.stages[0],
+        self.spec = StageSpec(
+            name="export",
             version=3,
             after="selection",
-            reads={"selection": []},
-            schema=EXPORT_SCHEMA,
+            reads={"selection": SELECTION.adds.names},
+            adds=EXPORT_SCHEMA,
             settings={"quality": settings.quality},
         )
+
+    @classmethod
+    def at(cls, site: Site) -> "Export":
+        return cls(site.config.export, site.config.image)
 
     def setup(self) -> None:
         pass
 
-    def is_current(self, part: int) -> bool:
-        current = is_current(self._spec, self.collection, part)
-        return current and self.collection.store.exists(f"shards/{shard_name(part)}")
+    def is_written(self, place: Place) -> bool:
+        return place.collection.store.exists(f"shards/{shard_name(place.part)}")
 
-    def run(self, part: int) -> None:
-        started = time.monotonic()
-        rows = self.collection.read("selection", part).to_pylist()
-        keys = [f"{part:06d}{at:06d}" for at in range(len(rows))]
-        shard = shard_name(part)
-        self.collection.remove(self._spec.name, part)  # the old file would vouch for a shard that is about to change
-        with self.collection.store.writing(f"shards/{shard}") as file:
+    def remove_files(self, place: Place) -> None:
+        place.collection.store.remove(f"shards/{shard_name(place.part)}")
+
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        """Raises RunError where an image has changed since it was listed."""
+        samples = rows.to_pylist()
+        keys = [f"{place.part:06d}{at:06d}" for at in range(len(samples))]
+        shard, store = shard_name(place.part), place.collection.store
+        with store.writing(f"shards/{shard}") as file:
             writer = TarWriter(file)
-            for key, row in zip(keys, rows, strict=True):
-                writer.add(f"{key}.jpg", self._jpeg(row))
+            for key, row in zip(keys, samples, strict=True):
+                writer.add(f"{key}.jpg", self._jpeg(store, row))
                 writer.add(f"{key}.json", json.dumps(_description(row), ensure_ascii=False).encode())
             writer.close()
         columns = {
             "key": pa.array(keys),
-            "shard": pa.array([shard] * len(rows), pa.string()),
-            "shard_bytes": pa.array([writer.size] * len(rows), pa.int64()),
-            "shard_sha256": pa.array([writer.sha256] * len(rows), pa.string()),
+            "shard": pa.array([shard] * len(samples), pa.string()),
+            "shard_bytes": pa.array([writer.size] * len(samples), pa.int64()),
+            "shard_sha256": pa.array([writer.sha256] * len(samples), pa.string()),
         }
-        live = np.ones(len(rows), dtype=bool)
-        seconds = time.monotonic() - started
-        commit_output(self._spec, self.collection, part, live, Output(columns), seconds=seconds)
+        return Output(columns)
 
-    def _jpeg(self, row: Row) -> bytes:
-        data = read_image(self.collection.store, row["collection"], row["tar"], row["offset"], row["length"])
+    def _jpeg(self, store: Store, row: Row) -> bytes:
+        data = read_image(store, row["collection"], row["tar"], row["offset"], row["length"])
         if hashlib.sha256(data).digest() != row["sha256"]:
             raise RunError(
                 f"{row['tar']}: the image {row['id'].hex()} has changed since it was listed; bring the file back, "

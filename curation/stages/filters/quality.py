@@ -15,13 +15,15 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from curation.config import ModelConfig, QualityConfig
+from curation.config import Config, ModelConfig, QualityConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec
+from curation.engine.graph import Site
 from curation.engine.locations import PLACE
 from curation.errors import ModelError
 from curation.imaging.decode import Header, Pixels, identify
 from curation.models.detectors.tolerant import run_tolerantly
+from curation.run.directory import role_of
 
 if TYPE_CHECKING:
     from curation.models.detectors.classifier import Classifier
@@ -75,7 +77,7 @@ class Measures:
 
 
 class Quality:
-    """The stage `quality`.
+    """The stage `quality`: banners, blank, nearly uniform, blurred and overcompressed images are dropped.
 
     Args:
         after: the stage whose live rows it takes.
@@ -84,6 +86,8 @@ class Quality:
     Raises:
         ModelError: the model's name is unknown, or its weights cannot be had.
     """
+
+    milliseconds = 4
 
     def __init__(self, settings: QualityConfig, after: str, side: int) -> None:
         self._settings = settings
@@ -94,9 +98,26 @@ class Quality:
             version=1,
             after=after,
             reads={"fetch": PLACE},
-            schema=pa.schema(list(COLUMNS.items())),
+            adds=pa.schema(list(COLUMNS.items())),
             settings={**settings.model_dump(mode="json"), "side": side, "model": fingerprint},
         )
+
+    @classmethod
+    def at(cls, site: Site) -> "Quality":
+        return cls(site.config.quality, site.after, site.side)
+
+    @staticmethod
+    def is_on(config: Config, path: str) -> bool:
+        return role_of(path) in config.quality.on
+
+    @staticmethod
+    def decoded_for(config: Config) -> int:
+        return GREY_SIDE
+
+    @staticmethod
+    def check(config: Config, path: str) -> None:
+        """ModelError where the model that the settings name cannot be had."""
+        Quality(config.quality, "decode", side=1)
 
     def setup(self) -> None:
         """Load the model, where one is named; ModelError where it cannot be had or lacks the class asked for."""
@@ -109,7 +130,7 @@ class Quality:
                 f"set quality.head.label to one of {', '.join(self._head.labels)}"
             )
 
-    def process_sources(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
+    def process(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
         """Measure images, from their pixels as decoded for the pass and from the bytes that they were decoded from."""
         measured = [Measures() for _ in images]
         drops: dict[int, Dropped] = {}

@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from curation.config import ImageConfig, Role, SafetyConfig
+from curation.arrays import Float32Array
+from curation.config import Config, ImageConfig, Role, SafetyConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec
-from curation.engine.locations import PLACE, STORED
+from curation.engine.graph import Site
+from curation.engine.locations import PLACE, STORED, changed_tar
 from curation.errors import ModelError
 from curation.imaging.blur import blur, encode_like, region_around
 from curation.imaging.decode import Header, Pixels, decode, identify
@@ -23,6 +24,7 @@ from curation.models.detectors.boxes import Box
 from curation.models.detectors.centerface import CenterFace
 from curation.models.detectors.nsfw import open_nsfw
 from curation.models.detectors.tolerant import run_tolerantly
+from curation.run.directory import role_of
 
 __all__ = ["FACE_FLOOR", "Safety", "is_active", "safety_side"]
 
@@ -35,7 +37,7 @@ SCHEMA = pa.schema([("nsfw", pa.list_(SCORE)), ("faces", pa.list_(FACE)), ("blur
 
 
 class Safety:
-    """The stage `safety`.
+    """The stage `safety`: unsafe images are dropped and faces blurred; all that follows sees the blurred images.
 
     Columns: `nsfw`, the score of each class that has a threshold; `faces`, all boxes in pixels of the full image;
     `blurred`, how many of them were blurred; and where the blurred image is (`places.STORED`).
@@ -49,6 +51,8 @@ class Safety:
     Raises:
         ModelError: a model is unknown, or its weights cannot be had.
     """
+
+    milliseconds = 35
 
     def __init__(
         self, settings: SafetyConfig, limits: ImageConfig, role: Role, after: str, side: int, threads: int = 1
@@ -74,9 +78,32 @@ class Safety:
             version=1,
             after=after,
             reads={"fetch": PLACE},
-            schema=SCHEMA,
+            adds=SCHEMA,
             settings={"nsfw": nsfw, "faces": faces, "side": side},
         )
+
+    @classmethod
+    def at(cls, site: Site) -> "Safety":
+        config = site.config
+        role = role_of(site.path)
+        return cls(config.safety, config.image, role, site.after, site.side, config.runner.threads)
+
+    @staticmethod
+    def is_on(config: Config, path: str) -> bool:
+        return is_active(config.safety, role_of(path))
+
+    @staticmethod
+    def decoded_for(config: Config) -> int:
+        return safety_side(config.safety)
+
+    @staticmethod
+    def leaves(part: int) -> str:
+        return changed_tar(part)
+
+    @staticmethod
+    def check(config: Config, path: str) -> None:
+        """ModelError where a model cannot be had."""
+        Safety(config.safety, config.image, role_of(path), "decode", side=1)
 
     def setup(self) -> None:
         """Load the models.
@@ -90,7 +117,7 @@ class Safety:
         if self._faces is not None:
             self._faces.setup()
 
-    def process_sources(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
+    def process(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
         """Judge images by their pixels as decoded for the pass; `sources` are the bytes they were decoded from."""
         drops: dict[int, Dropped] = {}
         scores = self._score(images, drops)
@@ -110,7 +137,7 @@ class Safety:
         }
         return Output(columns, drops, changed)
 
-    def _nsfw_scores(self, images: Sequence[Pixels]) -> list[npt.NDArray[np.float32]]:
+    def _nsfw_scores(self, images: Sequence[Pixels]) -> list[Float32Array]:
         assert self._nsfw is not None
         return list(self._nsfw.scores(images))
 

@@ -5,26 +5,27 @@ are: 1.2 billion keys are 29 GB on the disk of one machine, and 56 MB in a bucke
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Int64Array
 from curation.drops import Dropped, DropReason
-from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.contract import Output, StageSpec
+from curation.engine.graph import Site
 from curation.run.parts import Collection
 from curation.search.buckets import Buckets, bucket_of
 from curation.stages.ingest.extract_urls import EXTRACT_URLS
 
-__all__ = ["DEDUP_URLS", "find_repeats"]
+__all__ = ["DEDUP_URLS", "DedupUrls"]
 
 DEDUP_URLS = StageSpec(
     name="dedup_urls",
     version=2,
     after="extract_urls",
     reads={"extract_urls": ["key"]},
-    schema=pa.schema([]),
+    adds=pa.schema([]),
     settings={},
 )
 
@@ -35,34 +36,58 @@ KEYS = pa.schema([("key", pa.binary(16)), ("at", pa.int32()), ("row", pa.int32()
 """A URL's key, the index of its part in order, and its place among the part's live rows."""
 PLACES = pa.schema([("at", pa.int32()), ("row", pa.int32())])
 
-Ints = npt.NDArray[np.int64]
+
+class DedupUrls:
+    """The stage `dedup_urls`: a URL that an earlier part, or an earlier row, already has is dropped."""
+
+    spec = DEDUP_URLS
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    @classmethod
+    def at(cls, site: Site) -> "DedupUrls":
+        return cls(site.collection)
+
+    def setup(self) -> None:
+        pass
+
+    def expected(self) -> dict[int, str]:
+        """A digest for each part that covers it and all parts before it, since those decide what repeats."""
+        chain = hashlib.sha256(f"{DEDUP_URLS.name} {DEDUP_URLS.version}".encode())
+        digests = {}
+        for part in self._collection.parts(EXTRACT_URLS.name):
+            footer = self._collection.footer(EXTRACT_URLS.name, part)
+            assert footer is not None
+            chain.update(footer.digest.encode())
+            digests[part] = chain.hexdigest()
+        return digests
+
+    def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        parts = self._collection.parts(EXTRACT_URLS.name)
+        with Buckets(BUCKETS, KEYS) as by_key, Buckets(BUCKETS, PLACES) as by_part:
+            for at, part in enumerate(parts):
+                keys = self._keys(part)
+                table = pa.table([keys, np.full(len(keys), at), np.arange(len(keys))], names=KEYS.names)
+                by_key.add(table, bucket_of(keys, BUCKETS))
+            for table in by_key.take():
+                repeats = table.select(PLACES.names).take(pa.array(_repeats(table["key"])))
+                by_part.add(repeats, repeats["at"].to_numpy().astype(np.int64) * BUCKETS // len(parts))
+            for bucket, table in enumerate(by_part.take()):
+                index, row = table["at"].to_numpy(), table["row"].to_numpy()
+                for at in range(-(-bucket * len(parts) // BUCKETS), -(-(bucket + 1) * len(parts) // BUCKETS)):
+                    if parts[at] in stale:
+                        repeated = row[index == at].tolist()
+                        yield parts[at], Output({}, dict.fromkeys(repeated, Dropped(DropReason.DUPLICATE_URL)))
+
+    def _keys(self, part: int) -> pa.Array:
+        """Of the live URLs of a part."""
+        live = self._collection.live(EXTRACT_URLS.name, part)
+        keys = self._collection.read(EXTRACT_URLS.name, part, ["key"])["key"]
+        return keys.filter(pa.array(live)).combine_chunks()
 
 
-def find_repeats(collection: Collection) -> None:
-    """Drop every URL that an earlier part, or an earlier row, already has. Parts that are up to date stay."""
-    parts = collection.parts(EXTRACT_URLS.name)
-    digests = _digests(collection, parts)
-    footers = [collection.footer(DEDUP_URLS.name, part) for part in parts]
-    stale = [footer is None or footer.digest != digest for footer, digest in zip(footers, digests, strict=True)]
-    if not any(stale):
-        return
-    with Buckets(BUCKETS, KEYS) as by_key, Buckets(BUCKETS, PLACES) as by_part:
-        for at, part in enumerate(parts):
-            live = collection.live(EXTRACT_URLS.name, part)
-            keys = collection.read(EXTRACT_URLS.name, part, ["key"])["key"].filter(pa.array(live)).combine_chunks()
-            table = pa.table([keys, np.full(len(keys), at), np.arange(len(keys))], names=KEYS.names)
-            by_key.add(table, bucket_of(keys, BUCKETS))
-        for table in by_key.take():
-            repeats = table.select(PLACES.names).take(pa.array(_repeats(table["key"])))
-            by_part.add(repeats, repeats["at"].to_numpy().astype(np.int64) * BUCKETS // len(parts))
-        for bucket, table in enumerate(by_part.take()):
-            index, row = table["at"].to_numpy(), table["row"].to_numpy()
-            for at in range(-(-bucket * len(parts) // BUCKETS), -(-(bucket + 1) * len(parts) // BUCKETS)):
-                if stale[at]:
-                    _commit(collection, parts[at], row[index == at], digests[at])
-
-
-def _repeats(keys: pa.ChunkedArray) -> Ints:
+def _repeats(keys: pa.ChunkedArray) -> Int64Array:
     """Rows whose key an earlier row has."""
     halves = np.frombuffer(b"".join(_bytes(chunk) for chunk in keys.chunks), ">u8").reshape(-1, 2).astype(np.uint64)
     order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: equal keys stay in order
@@ -73,21 +98,3 @@ def _repeats(keys: pa.ChunkedArray) -> Ints:
 def _bytes(chunk: pa.Array) -> memoryview:
     width = chunk.type.byte_width
     return memoryview(chunk.buffers()[1])[chunk.offset * width : (chunk.offset + len(chunk)) * width]
-
-
-def _commit(collection: Collection, part: int, repeats: Ints, digest: str) -> None:
-    drops = dict.fromkeys(repeats.tolist(), Dropped(DropReason.DUPLICATE_URL))
-    live = collection.live(EXTRACT_URLS.name, part)
-    commit_output(DEDUP_URLS, collection, part, live, Output({}, drops), digest=digest)
-
-
-def _digests(collection: Collection, parts: Sequence[int]) -> list[str]:
-    """A digest for each part that covers it and all parts before it, since those decide what repeats."""
-    chain = hashlib.sha256(f"{DEDUP_URLS.name} {DEDUP_URLS.version}".encode())
-    digests = []
-    for part in parts:
-        footer = collection.footer(EXTRACT_URLS.name, part)
-        assert footer is not None
-        chain.update(footer.digest.encode())
-        digests.append(chain.hexdigest())
-    return digests

@@ -1,30 +1,29 @@
 """Extracts URLs from files, one part per file.
 
 The rows are URLs as they were found; they form a collection of their own (`<collection>/crawl`), whose survivors, each
-once (`unique.py`), are then cut into the collection's parts.
+once (`dedup_urls.py`), are then cut into the collection's parts.
 """
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 
 from curation.config import CrawlConfig
 from curation.crawl.links import Link, canonical_url, read_links
 from curation.crawl.rules import UrlRules
 from curation.drops import Dropped, DropReason
-from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import URLS, Site
 from curation.errors import DatasetError
-from curation.formats.dataset import CRAWL_ENDINGS
+from curation.formats.dataset import CRAWL_ENDINGS, detect, link_files
 from curation.formats.parquet import read_url_rows
 from curation.formats.row import SCHEMA as ROW
 from curation.run.parts import Collection, digest_of
 from curation.run.store import filesystem
 
-__all__ = ["EXTRACT_URLS", "ExtractUrlsWork", "listed_links", "url_key"]
+__all__ = ["EXTRACT_URLS", "ExtractUrls", "listed_links", "url_key"]
 
 RULES = {"blocklists", "blocked_keywords", "blocked_types", "allow_private_addresses"}
 """The crawl settings that say which URLs are not asked for."""
@@ -34,7 +33,7 @@ EXTRACT_URLS = StageSpec(
     version=2,
     after=None,
     reads={},
-    schema=pa.schema(
+    adds=pa.schema(
         [
             ("key", pa.binary(16)),
             ("url", pa.string()),
@@ -53,19 +52,27 @@ def url_key(url: str) -> bytes:
     return hashlib.sha256(url.encode()).digest()[:16]
 
 
-class ExtractUrlsWork:
-    """Extracts the URLs of one file into one part.
+class ExtractUrls:
+    """The stage `extract_urls`: image URLs are extracted from crawl files, lists and tables, each file in a part of its
+    own; URLs that may not be asked for are dropped.
 
     Args:
-        files: the files to read. A file keeps its part number for ever: those that are new come behind the others.
+        files: the file of each part.
     """
 
-    def __init__(self, collection: Collection, files: Sequence[str], crawl: CrawlConfig) -> None:
-        self.collection = collection
-        self.stages = [EXTRACT_URLS.name]
+    spec = EXTRACT_URLS
+
+    def __init__(self, files: list[str], crawl: CrawlConfig) -> None:
         self._rules = UrlRules(crawl)
         self._settings = crawl.model_dump(include=RULES)
-        self._files = _numbered(collection, files)
+        self._files = files
+
+    @classmethod
+    def at(cls, site: Site) -> "ExtractUrls":
+        """For the datasets of URLs of the collection that this row set becomes."""
+        datasets = site.run.collections()[site.path.removesuffix(f"/{URLS}")]
+        files = [file for data in datasets if detect(data).has_urls for file in link_files(data)]
+        return cls(_numbered(site.collection, files) if files else [], site.config.crawl)
 
     def parts(self) -> list[int]:
         """All part numbers."""
@@ -74,37 +81,25 @@ class ExtractUrlsWork:
     def setup(self) -> None:
         pass
 
-    def is_current(self, part: int) -> bool:
-        footer = self.collection.footer(EXTRACT_URLS.name, part)
-        return footer is not None and footer.digest == self._digest(part)
-
-    def run(self, part: int) -> None:
-        started = time.monotonic()
-        source = self._files[part]
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        source = self._files[place.part]
         held: dict[str, int] = {}
-        rows = list(_links_of(source, held))
-        urls = [canonical_url(row.url) for row in rows]
-        drops = {at: drop for at, row in enumerate(rows) if (drop := self._refuse(row, urls[at]))}
-        texts = [url or row.url for url, row in zip(urls, rows, strict=True)]
+        links = list(_links_of(source, held))
+        urls = [canonical_url(link.url) for link in links]
+        drops = {at: drop for at, link in enumerate(links) if (drop := self._refuse(link, urls[at]))}
+        texts = [url or link.url for url, link in zip(urls, links, strict=True)]
         columns = {
             "key": pa.array([url_key(text) for text in texts], pa.binary(16)),
             "url": pa.array(texts, pa.string()),
-            "page_url": pa.array([row.page_url for row in rows], pa.string()),
-            "alt": pa.array([row.alt for row in rows], pa.string()),
-            "source": pa.array([source] * len(rows), pa.string()),
+            "page_url": pa.array([link.page_url for link in links], pa.string()),
+            "alt": pa.array([link.alt for link in links], pa.string()),
+            "source": pa.array([source] * len(links), pa.string()),
             "archived": pa.array([held.get(text) for text in texts], pa.int64()),
         }
-        commit_output(
-            EXTRACT_URLS,
-            self.collection,
-            part,
-            np.ones(len(rows), dtype=bool),
-            Output(columns, drops),
-            digest=self._digest(part),
-            seconds=time.monotonic() - started,
-        )
+        return Output(columns, drops)
 
-    def _digest(self, part: int) -> str:
+    def digest(self, part: int) -> str:
+        """Covers the file's name and size; DatasetError where it cannot be read."""
         fs, inner = filesystem(self._files[part])
         try:
             size = int(fs.size(inner))
@@ -125,8 +120,8 @@ def listed_links(links: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=ROW)
 
 
-def _numbered(collection: Collection, files: Sequence[str]) -> list[str]:
-    """The file of each part, remembered in the run."""
+def _numbered(collection: Collection, files: list[str]) -> list[str]:
+    """The file of each part, remembered in the run: a new one comes behind the others, for ever."""
     name = f"{collection.path}/files.json"
     known: list[str] = json.loads(collection.store.read_bytes(name)) if collection.store.exists(name) else []
     numbered = list(dict.fromkeys([*known, *files]))

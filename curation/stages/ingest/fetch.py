@@ -19,6 +19,7 @@ from curation.crawl.fetch import fetch_all
 from curation.crawl.robots import RobotsMemory
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, Place, StageSpec
+from curation.engine.graph import Site
 from curation.formats.parquet import read_image_rows
 from curation.formats.shards import TarWriter
 from curation.imaging.decode import identify
@@ -58,8 +59,13 @@ Arrival = tuple[int, bytes | Dropped]
 
 
 class Fetch:
-    """The stage `samples`. Ids are hashes of the URL for what was fetched, and of the bytes, as they were found, for
+    """The stage `fetch`: bytes are fetched, extracted, or located, and hashed; what is stored in the run loses its
+    metadata, and can be scaled down.
+
+    Ids are hashes of the URL for what was fetched, and of the bytes, as they were found, for
     what was at hand; `sha256` is that of the bytes as they are stored."""
+
+    milliseconds = 3
 
     def __init__(self, crawl: CrawlConfig, image: ImageConfig) -> None:
         self._crawl = crawl
@@ -71,9 +77,13 @@ class Fetch:
             version=2,
             after="list",
             reads={"list": LISTED},
-            schema=SCHEMA,
+            adds=SCHEMA,
             settings={"max_bytes": crawl.max_bytes, **storage_settings(image)},
         )
+
+    @classmethod
+    def at(cls, site: Site) -> "Fetch":
+        return cls(site.config.crawl, site.config.image)
 
     def setup(self) -> None:
         self._robots = RobotsMemory()

@@ -8,8 +8,8 @@ with an error that says so. Files of local datasets belong to the user and stay.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from curation.arrays import BoolArray
 from curation.engine.locations import CHANGED_BY, PLACE
 from curation.run.parts import Collection
 from curation.run.store import is_url
@@ -45,7 +45,7 @@ def originals_left(collection: Collection, stages: Sequence[str], part: int) -> 
     return {tar: ranges for tar, ranges in left.items() if ranges}
 
 
-def _gone(collection: Collection, stages: Sequence[str], part: int, rows: int) -> npt.NDArray[np.bool_]:
+def _gone(collection: Collection, stages: Sequence[str], part: int, rows: int) -> BoolArray:
     """Rows of a part that some stage dropped, or that the safety stage changed."""
     gone = np.zeros(rows, dtype=bool)
     for stage in stages:

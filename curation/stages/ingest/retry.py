@@ -10,12 +10,12 @@ from curation.engine.contract import Place
 from curation.run.parts import VERDICT, Collection, verdict_columns
 from curation.stages.ingest.fetch import LISTED, Fetch
 
-__all__ = ["RetryWork"]
+__all__ = ["RetryFailed"]
 
 TRANSIENT = frozenset(reason.value for reason in DropReason if reason.transient)
 
 
-class RetryWork:
+class RetryFailed:
     """Fetches the rows of a part that failed for a transient reason, once, and commits the part anew.
 
     All other rows stay as they are, bytes included: what is fetched now goes into a tar of its own. Rows that come
@@ -54,16 +54,14 @@ class RetryWork:
         source[again] = table.num_rows + np.arange(len(again))  # behind the old rows come the new ones
         arrays = [
             pa.concat_arrays([table[name].combine_chunks(), output.columns[name]]).take(pa.array(source))
-            for name in spec.schema.names
+            for name in spec.adds.names
         ]
         live_in = self.collection.live("list", part)
         self.collection.commit(
             spec.name,
             spec.version,
             part,
-            pa.Table.from_arrays(
-                [*arrays, *verdict_columns(live_in, drops)], names=[*spec.schema.names, *VERDICT.names]
-            ),
+            pa.Table.from_arrays([*arrays, *verdict_columns(live_in, drops)], names=[*spec.adds.names, *VERDICT.names]),
             digest=footer.digest,
             live_in=int(live_in.sum()),
             seconds=footer.ledger.seconds + time.monotonic() - started,

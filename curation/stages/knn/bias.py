@@ -7,22 +7,24 @@ the similarity of two images is, half the weighted biases of each are taken off.
 is a matter of the vectors alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from curation.config import NormaliseConfig
+from curation.arrays import Float32Array
+from curation.config import Config, NormaliseConfig
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.fit import SAMPLE, note_sample, sample_parts
+from curation.engine.graph import Site
 from curation.errors import UserError
-from curation.run.artifacts import Artifact
+from curation.run.artifacts import Arrays, Artifact
 from curation.run.parts import Collection, digest_of
 from curation.search.knn import Searcher
 from curation.search.lists import Lists
+from curation.search.worker_group import WorkerGroup
 from curation.stages.knn.vectors import VECTOR, gather_vectors, halves_of, live_counts, part_states
 
 __all__ = ["BIAS", "Bias", "FitBackground", "Offsets"]
@@ -30,11 +32,11 @@ __all__ = ["BIAS", "Bias", "FitBackground", "Offsets"]
 BIAS = "bias"
 """The stage, and its column: float32, null at rows that are not live."""
 
-Floats = npt.NDArray[np.float32]
-
 
 class FitBackground:
-    """The step that keeps the copy descriptors of a sample of the pool, and where each comes from."""
+    """The fit that keeps the copy descriptors of a sample of the pool, and where each comes from."""
+
+    scratch: Sequence[Artifact] = ()
 
     def __init__(self, pool: Collection, settings: NormaliseConfig) -> None:
         self._pool = pool
@@ -44,10 +46,14 @@ class FitBackground:
         state = [[part, states[part]] for part in self._parts if part in states]
         self.artifact = Artifact(pool.store, "background", digest_of(["background", SAMPLE, state]))
 
+    @classmethod
+    def at(cls, site: Site) -> "FitBackground":
+        return cls(site.pool, site.config.dedup.normalise)
+
     def is_current(self) -> bool:
         return self.artifact.load() is not None and self._is_enough(self.artifact.rows()["part"])
 
-    def run(self) -> None:
+    def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises UserError where the sample has too few images for the ranks that are set."""
         counts = live_counts(self._pool, "copy_descriptors")
         result = gather_vectors(
@@ -63,16 +69,15 @@ class FitBackground:
                 f"an image is no neighbour of itself; set last to {max(1, images - 1)} or less, or weight to 0"
             )
         note_sample(self._pool, self._parts)
-        self.artifact.save(
-            {"vectors": result.halves[:SAMPLE], "part": result.part[:SAMPLE], "row": result.row[:SAMPLE]}
-        )
+        return {"vectors": result.halves[:SAMPLE], "part": result.part[:SAMPLE], "row": result.row[:SAMPLE]}
 
     def _is_enough(self, images: int) -> bool:
         return images > self._settings.last
 
 
 class Bias:
-    """The stage `bias`: mean similarity of each image to those of the background from rank `first` to `last`.
+    """The stage `bias`: the mean similarity of each image to those of the background from rank `first` to `last`, which
+    is taken off its similarities.
 
     Args:
         background: what `FitBackground` stores.
@@ -84,6 +89,15 @@ class Bias:
         self._first, self._last = settings.first, settings.last
         self._own = own
 
+    @classmethod
+    def at(cls, site: Site) -> "Bias":
+        fit = FitBackground.at(site)
+        return cls(fit.artifact, site.config.dedup.normalise, own=site.path == "pool")
+
+    @staticmethod
+    def is_on(config: Config, path: str) -> bool:
+        return config.dedup.normalise.weight > 0
+
     @property
     def spec(self) -> StageSpec:
         return StageSpec(
@@ -91,7 +105,7 @@ class Bias:
             version=1,
             after="copy_descriptors",
             reads={"copy_descriptors": [VECTOR]},
-            schema=pa.schema([(BIAS, pa.float32())]),
+            adds=pa.schema([(BIAS, pa.float32())]),
             settings={"background": self._background.digest, "ranks": [self._first, self._last], "own": self._own},
         )
 
@@ -138,12 +152,12 @@ class Offsets:
         """What similarities depend on, for digests."""
         return {"weight": float(self._half), "pool": digest_of(self._pool.state(BIAS))}
 
-    def of_part(self, collection: Collection, part: int) -> Floats:
+    def of_part(self, collection: Collection, part: int) -> Float32Array:
         """Those of the images of a part that have a copy descriptor, in order."""
         column = collection.read(BIAS, part, [BIAS])[BIAS].filter(pa.array(collection.live("copy_descriptors", part)))
         return np.asarray(self._half * column.to_numpy(), np.float32)
 
-    def of_collection(self, collection: Collection) -> Floats:
+    def of_collection(self, collection: Collection) -> Float32Array:
         """The same, of all parts."""
         parts = [self.of_part(collection, part) for part in collection.parts("copy_descriptors")]
         return np.concatenate([np.empty(0, np.float32), *parts])
@@ -153,7 +167,7 @@ class Offsets:
         parts = [np.zeros(1, np.float32), *self._of_pool.values()]
         return np.float32(np.nanmin(np.concatenate(parts)))
 
-    def lowered(self, lists: Lists, own: Floats) -> Lists:
+    def lowered(self, lists: Lists, own: Float32Array) -> Lists:
         """Lists of neighbours by normalised similarity.
 
         Args:
@@ -168,7 +182,7 @@ class Offsets:
         return Lists.of(len(lists.lengths), image, lists.similarity - (own[image] + theirs), lists.place)
 
     @cached_property
-    def _of_pool(self) -> Mapping[int, Floats]:
+    def _of_pool(self) -> Mapping[int, Float32Array]:
         """Of each part of the pool all rows: four bytes an image."""
         result = {}
         for part in self._pool.parts(BIAS):

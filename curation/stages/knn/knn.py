@@ -21,16 +21,16 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from curation.engine.contract import Output, StageSpec, commit_output, expected_digest, is_current
+from curation.arrays import Float16Array, Float32Array, Int64Array
+from curation.engine.contract import Output, Place, StageSpec, commit_output, expected_digest, is_current
 from curation.errors import RunError
 from curation.run.parts import Collection, random_for
-from curation.search.knn import Floats, Ints
 from curation.search.lists import COLUMNS, Lists, places_of
 from curation.stages.knn.bias import BIAS, Offsets
 from curation.stages.knn.pool_index import Opened, PoolIndex
-from curation.stages.knn.vectors import VECTOR, Halves, read_vectors
+from curation.stages.knn.vectors import read_vectors
 
-__all__ = ["COPY_KNN", "EMBEDDING_KNN", "SEED_KNN", "KnnStage", "KnnWork", "SearchPass"]
+__all__ = ["COPY_KNN", "EMBEDDING_KNN", "SEED_KNN", "Knn", "KnnKind", "SearchPass"]
 
 CHECKED = 32
 """Images of each part whose neighbours are searched exactly as well, where there is an index."""
@@ -48,7 +48,7 @@ ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class KnnStage:
+class KnnKind:
     """One of these stages: its name and version."""
 
     name: str
@@ -65,9 +65,9 @@ class KnnStage:
         )
 
 
-COPY_KNN = KnnStage("copy_knn", 2)
-EMBEDDING_KNN = KnnStage("embedding_knn", 2)
-SEED_KNN = KnnStage("seed_knn", 3)
+COPY_KNN = KnnKind("copy_knn", 2)
+EMBEDDING_KNN = KnnKind("embedding_knn", 2)
+SEED_KNN = KnnKind("seed_knn", 3)
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Found:
         return cls(Lists.joined([some.result for some in several]), Lists.joined([some.true for some in several]))
 
 
-class KnnWork:
-    """Nearest pool images of each image of a collection, by part.
+class Knn:
+    """A stage: the nearest pool images of each image of a collection.
 
     Args:
         collection: the pool itself, whose images are no neighbours of themselves, or another.
@@ -98,7 +98,7 @@ class KnnWork:
 
     def __init__(
         self,
-        stage: KnnStage,
+        kind: KnnKind,
         collection: Collection,
         index: PoolIndex,
         *,
@@ -108,22 +108,21 @@ class KnnWork:
         offsets: Offsets | None = None,
     ) -> None:
         self.collection = collection
-        self.stages = [stage.name]
         self.index = index
-        self._stage = stage
+        self._kind = kind
         self._after = after
         self._own = collection.path == index.collection.path
         self._neighbours = neighbours
         self._copies_above = copies_above
         self._offsets = offsets
-        self._limits: tuple[int, Floats] | None = None
+        self._limits: tuple[int, Float32Array] | None = None
         assert not self._own or after == index.after
         self.spec = StageSpec(
-            name=stage.name,
-            version=stage.version,
+            name=kind.name,
+            version=kind.version,
             after=after,
-            reads={index.stage: [VECTOR], **({} if offsets is None else {BIAS: [BIAS]})},
-            schema=stage.schema,
+            reads={index.stage: [], **({} if offsets is None else {BIAS: []})},
+            adds=kind.schema,
             settings={
                 "neighbours": neighbours,
                 "copies_above": copies_above,
@@ -152,14 +151,9 @@ class KnnWork:
         if not self.lanes:
             self.index.open()
 
-    def is_current(self, part: int) -> bool:
-        return is_current(self.spec, self.collection, part)
-
-    def run(self, part: int) -> None:
+    def process(self, rows: pa.Table, place: Place) -> Output:
         """Raises RunError where vectors are damaged, or of another dimension than the pool's."""
-        if self.is_current(part):
-            return
-        started = time.monotonic()
+        part = place.part
         if self.lanes:
             last = [SearchPass(self, len(self.index.partitions) - 1 - lane) for lane in range(self.lanes)]
             result = Found.joined([work.read(part) for work in last])
@@ -171,18 +165,15 @@ class KnnWork:
             **reported.columns(NEIGHBOUR),
             f"{NEIGHBOUR}_recall": pa.array(self._recall(lists, true, part), pa.float32()),
         }
-        live = self.collection.live(self._after, part)
-        commit_output(self.spec, self.collection, part, live, Output(columns), seconds=time.monotonic() - started)
-        for lane in range(self.lanes):
-            self.collection.remove(self.lane(lane), part)
+        return Output(columns)
 
     def lane(self, number: int) -> str:
         """The folder of what was found in a lane so far, as a stage."""
-        return f"{self._stage.name}/lane-{number:05d}"
+        return f"{self._kind.name}/lane-{number:05d}"
 
     def forget_lanes(self) -> None:
         """Remove what a killed command left of lanes, once all parts are done."""
-        store, folder = self.collection.store, f"{self.collection.path}/{self._stage.name}"
+        store, folder = self.collection.store, f"{self.collection.path}/{self._kind.name}"
         for lane in store.folders(folder):
             store.remove_folder(f"{folder}/{lane}")
 
@@ -192,7 +183,7 @@ class KnnWork:
         return Found(*(lists.cut(self._longest(lists, part)) for lists in (joined.result, joined.true)))
 
     def search(self, partition: int, part: int) -> Found:
-        """The nearest images of one partition. Raises as `run`."""
+        """The nearest images of one partition. Raises as `process`."""
         queries = read_vectors(self.collection, part, self.index.stage, self._after)
         nobody = np.empty(0, np.int64)
         if not len(queries):
@@ -210,7 +201,9 @@ class KnnWork:
         true = self._search(opened, queries, checked, part, exact=True)
         return Found(result, true)
 
-    def _search(self, opened: Opened, queries: Halves, images: Ints, part: int, *, exact: bool = False) -> Lists:
+    def _search(
+        self, opened: Opened, queries: Float16Array, images: Int64Array, part: int, *, exact: bool = False
+    ) -> Lists:
         """The nearest images of one partition for some of a part's; the lists of the others are empty."""
         most = len(opened.searcher)
         wanted = min(self._neighbours + self._own, most)
@@ -222,7 +215,7 @@ class KnnWork:
                 result = result.replaced(self._once(opened, queries, images, part, wanted, exact))
         return result.cut(self._longest(result, part))
 
-    def _once(self, opened: Opened, queries: Halves, images: Ints, part: int, k: int, exact: bool) -> Lists:
+    def _once(self, opened: Opened, queries: Float16Array, images: Int64Array, part: int, k: int, exact: bool) -> Lists:
         similar, rows = opened.searcher.search(queries[images], k, exact=exact)
         vectors = opened.vectors
         place = places_of(vectors.part[rows], vectors.row[rows])
@@ -233,7 +226,7 @@ class KnnWork:
         image = np.repeat(images, rows.shape[1]).reshape(rows.shape)[chosen]
         return Lists.of(len(queries), image, similar[chosen], place[chosen])
 
-    def _longest(self, result: Lists, part: int) -> Ints:
+    def _longest(self, result: Lists, part: int) -> Int64Array:
         """How long each list must be in one partition, so that `_cut` has what it needs of all of them together."""
         if self._copies_above is None:
             return np.full(len(result.lengths), self._neighbours)
@@ -249,7 +242,7 @@ class KnnWork:
             longest += np.where(copies < self._neighbours, 0, copies)
         return result.cut(longest)
 
-    def _may_be_copies(self, part: int) -> float | Floats:
+    def _may_be_copies(self, part: int) -> float | Float32Array:
         """From which similarity of vectors on an image may be a copy; with offsets, of each of a part's images."""
         assert self._copies_above is not None
         if self._offsets is None:
@@ -259,15 +252,15 @@ class KnnWork:
             self._limits = part, lowest - ROUNDED
         return self._limits[1]
 
-    def _offsets_of(self, part: int) -> Floats:
+    def _offsets_of(self, part: int) -> Float32Array:
         assert self._offsets is not None
         return self._offsets.of_part(self.collection, part)
 
-    def _checked(self, count: int, part: int) -> Ints:
+    def _checked(self, count: int, part: int) -> Int64Array:
         """The images of a part whose recall is measured: some, where there is an index."""
         if not self.index.is_needed:
             return np.empty(0, np.int64)
-        rng = random_for(self.index.seed, self._stage.name, self.collection.path, part)
+        rng = random_for(self.index.seed, self._kind.name, self.collection.path, part)
         return np.sort(rng.choice(count, min(CHECKED, count), replace=False))
 
     def _recall(self, result: Lists, true: Lists, part: int) -> list[float | None]:
@@ -280,9 +273,9 @@ class KnnWork:
 
 
 class SearchPass:
-    """One pass: the nearest images of one partition, laid over those of the partitions before it in its lane."""
+    """One pass: the nearest images of one partition, merged with those of the partitions before it in its lane."""
 
-    def __init__(self, near: KnnWork, partition: int) -> None:
+    def __init__(self, near: Knn, partition: int) -> None:
         self.collection = near.collection
         self._near = near
         self.partition = partition
@@ -293,14 +286,14 @@ class SearchPass:
         pass
 
     def is_current(self, part: int) -> bool:
-        if self._near.is_current(part):
+        if is_current(self._near.spec, self.collection, part):
             return True
         footer = self.collection.footer(self.stages[0], part)
         later = range(self.partition, len(self._near.index.partitions), self._near.lanes)
         return footer is not None and any(footer.digest == self._digest(partition, part) for partition in later)
 
     def run(self, part: int) -> None:
-        """Raises as `NearWork.run`."""
+        """Raises as `Knn.process`."""
         if self.is_current(part):
             return
         started = time.monotonic()
@@ -319,7 +312,7 @@ class SearchPass:
         assert footer is not None
         assert footer.digest == self._digest(self.partition, part), "a pass was left out"
         live = self.collection.live(self.stages[0], part)
-        table = self.collection.read(self.stages[0], part, self._spec(self.partition).schema.names)
+        table = self.collection.read(self.stages[0], part, self._spec(self.partition).adds.names)
         table = table.filter(pa.array(live))
         return Found(Lists.read(table, FOUND), Lists.read(table, TRUE))
 
@@ -335,9 +328,7 @@ class SearchPass:
             version=near.spec.version,
             after=near.spec.after,
             reads=near.spec.reads,
-            schema=pa.schema(
-                [(f"{prefix}_{name}", kind) for prefix in (FOUND, TRUE) for name, kind in COLUMNS.items()]
-            ),
+            adds=pa.schema([(f"{prefix}_{name}", kind) for prefix in (FOUND, TRUE) for name, kind in COLUMNS.items()]),
             settings={
                 **{
                     name: near.spec.settings[name]

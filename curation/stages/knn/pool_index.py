@@ -16,6 +16,7 @@ import faiss
 from curation.errors import RunError
 from curation.run.parts import Collection, digest_of
 from curation.search.knn import Searcher, build_index
+from curation.search.worker_group import WorkerGroup
 from curation.stages.knn.vectors import Vectors, gather_vectors, live_counts, part_states
 
 __all__ = ["BuildPartition", "IndexPartition", "Opened", "PoolIndex", "SearchSettings"]
@@ -128,7 +129,7 @@ class PoolIndex:
     def is_current(self) -> bool:
         return all(map(self.is_built, range(len(self.partitions))))
 
-    def run(self) -> None:
+    def run(self, group: WorkerGroup | None = None) -> None:
         """Build what is missing here, one partition after the other. Raises RunError where vectors are damaged."""
         self.forget_others()
         for number in range(len(self.partitions)):
@@ -140,6 +141,10 @@ class PoolIndex:
         for name in store.names(self.folder):
             if f"{self.folder}/{name}" not in files:
                 store.remove(f"{self.folder}/{name}")
+
+    def work(self) -> "BuildPartition":
+        """The work of building several at once."""
+        return BuildPartition(self)
 
     def build(self, number: int, threads: int) -> None:
         """Build and store a partition's index. Raises RunError where vectors are damaged."""
@@ -217,7 +222,7 @@ class BuildPartition:
 
 
 class _Files(Collection):
-    """A collection whose files are indexes, for those who ask what a part of the work is called."""
+    """A collection whose files are indexes, which have no footer, for those who ask what a part is called."""
 
     def __init__(self, index: PoolIndex) -> None:
         super().__init__(index.collection.store, index.collection.path)
@@ -225,6 +230,9 @@ class _Files(Collection):
 
     def file(self, stage: str, part: int) -> str:
         return self._index.file(part)
+
+    def footer(self, stage: str, part: int) -> None:
+        return None
 
 
 def _runs(counts: Mapping[int, int], most: int) -> list[dict[int, int]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import Float16Array, Int32Array
 from curation.errors import RunError
 from curation.run.parts import Collection
 
@@ -24,7 +24,6 @@ __all__ = [
     "vectors_state",
 ]
 
-Halves = npt.NDArray[np.float16]
 
 VECTOR = "vector"
 """The column: a fixed-size list of fp16, L2-normalised."""
@@ -39,9 +38,9 @@ class Vectors:
         part, row: (N,) where each comes from.
     """
 
-    halves: Halves
-    part: npt.NDArray[np.int32]
-    row: npt.NDArray[np.int32]
+    halves: Float16Array
+    part: Int32Array
+    row: Int32Array
 
     def __len__(self) -> int:
         return len(self.halves)
@@ -57,7 +56,7 @@ def gather_vectors(collection: Collection, stage: str, after: str, counts: Mappi
         RunError: some are not finite, or parts differ in their dimension.
     """
     counts = live_counts(collection, after) if counts is None else counts
-    halves: Halves | None = None
+    halves: Float16Array | None = None
     start = 0
     parts, rows = [np.empty(0, np.int32)], [np.empty(0, np.int32)]  # so that there is something to join
     for part in counts:
@@ -77,7 +76,9 @@ def gather_vectors(collection: Collection, stage: str, after: str, counts: Mappi
     return Vectors(empty if halves is None else halves, np.concatenate(parts), np.concatenate(rows))
 
 
-def read_vectors(collection: Collection, part: int, stage: str = "embeddings", after: str | None = None) -> Halves:
+def read_vectors(
+    collection: Collection, part: int, stage: str = "embeddings", after: str | None = None
+) -> Float16Array:
     """The vectors of a part's images that are live after a stage (by default the one that made them), (N, D) fp16;
     RunError where they are not finite."""
     live = pa.array(collection.live(after or stage, part))
@@ -85,10 +86,10 @@ def read_vectors(collection: Collection, part: int, stage: str = "embeddings", a
     return halves_of(vectors, collection.store.url(collection.file(stage, part)))
 
 
-def halves_of(column: pa.ChunkedArray, file: str) -> Halves:
+def halves_of(column: pa.ChunkedArray, file: str) -> Float16Array:
     """A column of vectors as an (N, D) fp16 array; RunError, which names the file, where they are not finite."""
     array = column.combine_chunks()
-    vectors: Halves = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+    vectors: Float16Array = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise RunError(

@@ -3,24 +3,21 @@
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from curation.arrays import Float16Array, Float32Array, Int32Array, Int64Array
 from curation.engine.gather import Gathered
 from curation.run.parts import Collection
 from curation.search.knn import similarities_of
 from curation.search.partition import single
-from curation.stages.knn.vectors import Halves, read_vectors
+from curation.stages.knn.vectors import read_vectors
 
 __all__ = ["members_of", "nearest_in_cluster", "nearest_seeds"]
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-
 
 def nearest_seeds(
-    pool: Collection, images: Gathered, positions: Ints, seeds: Collection, seed_images: Gathered
-) -> tuple[Ints, Floats]:
+    pool: Collection, images: Gathered, positions: Int64Array, seeds: Collection, seed_images: Gathered
+) -> tuple[Int64Array, Float32Array]:
     """For each pick the position of the nearest seed image in its cluster, the first of equal ones, and the similarity.
 
     Args:
@@ -42,7 +39,7 @@ def nearest_seeds(
     return nearest, similar
 
 
-def members_of(clusters: npt.NDArray[np.int32]) -> dict[int, Ints]:
+def members_of(clusters: Int32Array) -> dict[int, Int64Array]:
     """Positions of the images of each cluster."""
     order = np.argsort(clusters, kind="stable")
     result, first = np.unique(clusters[order], return_index=True)
@@ -50,8 +47,8 @@ def members_of(clusters: npt.NDArray[np.int32]) -> dict[int, Ints]:
 
 
 def nearest_in_cluster(
-    halves: Halves, clusters: npt.NDArray[np.int32], vectors: Halves, members: Mapping[int, Ints]
-) -> Ints:
+    halves: Float16Array, clusters: Int32Array, vectors: Float16Array, members: Mapping[int, Int64Array]
+) -> Int64Array:
     """For each pick the position of the most similar seed image in its cluster, the first of equal ones.
 
     Args:

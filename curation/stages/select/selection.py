@@ -13,80 +13,43 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from curation.config import BALANCED, OTHERS, Config, SeedConfig, SelectionConfig
-from curation.engine.contract import Output, StageSpec, commit_output
+from curation.arrays import Int64Array
+from curation.config import OTHERS, SelectionConfig
+from curation.engine.contract import Output, StageSpec
 from curation.engine.gather import Gathered, gather
+from curation.engine.graph import Site
+from curation.engine.locations import PLACE
 from curation.errors import RunError, UserError
 from curation.run.directory import Run
 from curation.run.parts import digest_of, random_for
-from curation.search.balanced import balanced
 from curation.stages.concepts.hierarchy import PATH
-from curation.stages.select.nearest_seed import nearest_seeds
+from curation.stages.ingest.fetch import SCHEMA as FETCHED
+from curation.stages.select.picks import Pick, all_picks
 
-__all__ = ["SELECTION", "Compose", "CompositionRow", "Pick", "picks_by_cluster", "read_composition"]
+__all__ = ["SELECTION", "CompositionRow", "Selection", "read_composition"]
 
-SAMPLE_COLUMNS = ("id", "url", "page_url", "alt", "label", "path", "sha256", "width", "height", "format")
-PLACE_COLUMNS = ("tar", "offset", "length")
-SELECTION = StageSpec(
-    name="selection",
-    version=2,
-    after=None,
-    reads={},
-    schema=pa.schema(
-        [
-            ("collection", pa.string()),
-            ("part", pa.int32()),
-            ("row", pa.int32()),
-            ("how", pa.string()),
-            ("seed_set", pa.string()),
-            ("seed_id", pa.binary(16)),
-            ("similarity", pa.float32()),
-            ("rank", pa.int32()),
-            ("picks", pa.int32()),
-            ("cluster", pa.int32()),
-            (PATH, pa.list_(pa.int32())),
-            ("id", pa.binary(16)),
-            ("url", pa.string()),
-            ("page_url", pa.string()),
-            ("alt", pa.string()),
-            ("label", pa.string()),
-            ("path", pa.string()),
-            ("sha256", pa.binary(32)),
-            ("width", pa.int64()),
-            ("height", pa.int64()),
-            ("format", pa.string()),
-            ("tar", pa.string()),
-            ("offset", pa.int64()),
-            ("length", pa.int64()),
-        ]
-    ),
-    settings={},
+SAMPLE_COLUMNS = ("id", "url", "page_url", "alt", "label", "path", "sha256", "width", "height", "format", *PLACE)
+CHOSEN_BY = ("how", "seed_set", "seed_id", "similarity", "rank")
+SCHEMA = pa.schema(
+    [
+        ("collection", pa.string()),
+        ("part", pa.int32()),
+        ("row", pa.int32()),
+        ("how", pa.string()),
+        ("seed_set", pa.string()),
+        ("seed_id", pa.binary(16)),
+        ("similarity", pa.float32()),
+        ("rank", pa.int32()),
+        ("picks", pa.int32()),
+        ("cluster", pa.int32()),
+        (PATH, pa.list_(pa.int32())),
+        *(FETCHED.field(name) for name in SAMPLE_COLUMNS),
+    ]
 )
+SELECTION = StageSpec(name="selection", version=2, after=None, reads={}, adds=SCHEMA, settings={})
 COMPOSITION = "selection/composition.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """One image, and what chose it.
-
-    Attributes:
-        source: path of the collection that the image is in, `pool` or `seeds/<name>`.
-        at: the image's position among that collection's live images.
-        seed_id: of the seed image that it is a neighbour of, or in cluster mode of the nearest in its cluster.
-        similarity: to that seed image.
-        rank: 0 for the nearest neighbour of its seed image, and so on; -1 outside of sample mode.
-    """
-
-    source: str
-    at: int
-    how: str
-    seed_set: str
-    seed_id: bytes | None = None
-    similarity: float = 1.0
-    rank: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +74,14 @@ class CompositionRow:
         return asdict(self)
 
 
-class Compose:
-    """The stage `selection`: its parts, one for each shard, and the composition table."""
+class Selection:
+    """The stage `selection`: seeds as they are, sample mode, cluster mode, and shares of the hierarchy choose images,
+    in this order of priority; the list is shuffled, and each part becomes a shard.
+
+    With it comes the composition table.
+    """
+
+    spec = SELECTION
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -129,37 +98,36 @@ class Compose:
         shards = run.config.export.samples_per_shard
         self._digest = digest_of(["selection", SELECTION.version, settings, run.config.seed, shards, inputs])
 
-    def is_current(self) -> bool:
-        """The composition table is written last, so it vouches for all parts."""
-        if not self._run.store.exists(COMPOSITION):
-            return False
-        digest, parts, _ = _stored_composition(self._run)
-        state = self._run.selection.state(SELECTION.name)
-        expected = [digest_of([self._digest, part]) for part in range(parts)]
-        return digest == self._digest and [digest for digest, _ in state] == expected
+    @classmethod
+    def at(cls, site: Site) -> "Selection":
+        return cls(site.run)
 
-    def run(self) -> None:
-        """Raises UserError where nothing is selected."""
+    def setup(self) -> None:
+        pass
+
+    def expected(self) -> dict[int, str]:
+        """The composition table is written last, so it vouches for all parts; without it none is finished."""
+        if not self._run.store.exists(COMPOSITION):
+            return {0: "unfinished"}
+        digest, parts, _ = _stored_composition(self._run)
+        surplus = set(self._run.selection.parts(SELECTION.name)) - set(range(parts))
+        if digest != self._digest or surplus:
+            return {0: "unfinished"}
+        return {part: digest_of([digest, part]) for part in range(parts)}
+
+    def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        """All parts, as each can change when one does. Raises UserError where nothing is selected."""
         run = self._run
         live = {path: _live_images(run, path) for path in self._paths}
         chosen: dict[tuple[str, int], Pick] = {}
         times: Counter[tuple[str, int]] = Counter()
         table: list[CompositionRow] = []
-        for how, seed in _ways(run.config):
-            picks, retrieved = _picks(run, seed, how, live)
+        for name, how, images, retrieved, picks in all_picks(run, live):
             before = len(chosen)
             for pick in picks:
                 chosen.setdefault((pick.source, pick.at), pick)
                 times[pick.source, pick.at] += 1
-            images = len(live[f"seeds/{seed.name}"])
-            table.append(CompositionRow(seed.name, how, images, retrieved, len(picks), len(chosen) - before))
-        if run.config.selection.balances:
-            before, shares = len(chosen), list(_shares(run, live["pool"]))
-            for pick in shares:
-                chosen.setdefault((pick.source, pick.at), pick)
-                times[pick.source, pick.at] += 1
-            count = len(shares)
-            table.append(CompositionRow("", BALANCED, len(live["pool"]), count, count, len(chosen) - before))
+            table.append(CompositionRow(name, how, images, retrieved, len(picks), len(chosen) - before))
         if not chosen:
             raise UserError(
                 "selection: no image was chosen, as no seed set is taken as it is and none retrieved anything; "
@@ -167,25 +135,14 @@ class Compose:
             )
         picks = [chosen[key] for key in sorted(chosen)]
         _check_weighted(run.config.selection, picks)
-        _write(run, self._digest, picks, times, live)
-        fields = {
-            "digest": self._digest,
-            "parts": len(run.selection.parts(SELECTION.name)),
-            "rows": [asdict(row) for row in table],
-        }
-        text = json.dumps(fields, indent=1)
-        run.store.write_bytes(COMPOSITION, text.encode())
-
-
-def _ways(config: Config) -> Iterator[tuple[str, SeedConfig]]:
-    """Ways in and seed sets by priority: an image chosen twice counts for the first."""
-    for seed in config.seeds:
-        if seed.as_is:
-            yield "as_is", seed
-    for how in ("sample", "cluster"):
-        for seed in config.seeds:
-            if seed.retrieve == how and config.selection.retrieves:
-                yield how, seed
+        count = 0
+        for count, rows in enumerate(_parts(run, picks, times, live), 1):
+            yield count - 1, Output(_columns(rows), digest=digest_of([self._digest, count - 1]))
+        for part in run.selection.parts(SELECTION.name):
+            if part >= count:
+                run.selection.remove(SELECTION.name, part)  # of a longer selection
+        fields = {"digest": self._digest, "parts": count, "rows": [asdict(row) for row in table]}
+        run.store.write_bytes(COMPOSITION, json.dumps(fields, indent=1).encode())
 
 
 def read_composition(run: Run) -> list[CompositionRow]:
@@ -194,7 +151,7 @@ def read_composition(run: Run) -> list[CompositionRow]:
 
 
 def _stored_composition(run: Run) -> tuple[str, int, list[CompositionRow]]:
-    """What `Compose` wrote last: its digest, the number of parts, and the table. RunError if it is damaged."""
+    """What `Selection` wrote last: its digest, the number of parts, and the table. RunError if it is damaged."""
     try:
         fields = json.loads(run.store.read_bytes(COMPOSITION))
         return str(fields["digest"]), int(fields["parts"]), [CompositionRow(**row) for row in fields["rows"]]
@@ -205,97 +162,8 @@ def _stored_composition(run: Run) -> tuple[str, int, list[CompositionRow]]:
         ) from error
 
 
-def picks_by_cluster(
-    seed_clusters: npt.NDArray[np.int32],
-    pool_clusters: npt.NDArray[np.int32],
-    settings: SeedConfig,
-    rng: np.random.Generator,
-    similarities: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Cluster mode: members of each cluster that more than `min_seed_images` seed images fall into.
-
-    Args:
-        seed_clusters: (S,) cluster of each seed image.
-        pool_clusters: (N,) cluster of each pool image.
-        similarities: (N,) to the centroid of that cluster; looked at with `picks: nearest`, where the first of equally
-            near ones are taken. Which picks stay under the cap is left to chance either way.
-
-    Returns:
-        Positions of the picked pool images, at most `cap` of them, and how many there were before the cap.
-    """
-    clusters, seeds = np.unique(seed_clusters, return_counts=True)
-    picked = [np.empty(0, dtype=np.int64)]
-    for cluster in clusters[seeds > settings.min_seed_images]:
-        members = np.flatnonzero(pool_clusters == cluster)
-        if settings.picks == "nearest":
-            order = np.argsort(-similarities[members], kind="stable")
-            picked.append(np.sort(members[order[: settings.per_cluster]]))
-        else:
-            picked.append(_at_most(members, settings.per_cluster, rng))
-    together = np.concatenate(picked)
-    return _at_most(together, settings.cap, rng), len(together)
-
-
-def _at_most(members: npt.NDArray[np.int64], limit: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    return members if len(members) <= limit else np.sort(rng.choice(members, limit, replace=False))
-
-
-def _picks(run: Run, seed: SeedConfig, how: str, live: Mapping[str, Gathered]) -> tuple[list[Pick], int]:
-    """What one seed set picks in one way, and how many picks there were before the cap."""
-    path = f"seeds/{seed.name}"
-    seeds, pool = live[path], live["pool"]
-    if how == "as_is":
-        ids = seeds.table["id"].to_pylist()
-        return [Pick(path, at, how, seed.name, key) for at, key in enumerate(ids)], len(seeds)
-    if how == "sample":
-        picks = list(_neighbours(run, seed, pool))
-        return picks, len(picks)
-    rng = random_for(run.config.seed, "selection", seed.name)
-    clusters = pool.table["cluster"].to_numpy()
-    seed_clusters = seeds.table["cluster"].to_numpy()
-    _check_seed_images(seed_clusters, seed)
-    near = pool.table["cluster_similarity"].to_numpy()
-    positions, retrieved = picks_by_cluster(seed_clusters, clusters, seed, rng, near)
-    nearest, similar = nearest_seeds(run.pool, pool, positions, run.seeds(seed.name), seeds)
-    ids = seeds.table["id"].take(pa.array(nearest)).to_pylist()
-    chosen = zip(positions.tolist(), ids, similar.tolist(), strict=True)
-    return [Pick("pool", at, how, seed.name, key, result) for at, key, result in chosen], retrieved
-
-
-def _check_seed_images(clusters: npt.NDArray[np.int32], seed: SeedConfig) -> None:
-    """A set that can retrieve nothing, whatever the pool holds, is a mistake."""
-    fullest = int(np.bincount(clusters).max())
-    if fullest <= seed.min_seed_images:
-        raise UserError(
-            f"seeds/{seed.name}: no cluster holds more than {seed.min_seed_images} of its {len(clusters)} images, the "
-            f"fullest {fullest}, so it retrieves nothing; set its min_seed_images to {fullest - 1} or less, make fewer "
-            "clusters (clusters.count), or use retrieve: sample"
-        )
-
-
-def _neighbours(run: Run, seed: SeedConfig, pool: Gathered) -> Iterator[Pick]:
-    position = {key: at for at, key in enumerate(zip(pool.part.tolist(), pool.row.tolist(), strict=True))}
-    columns = {"fetch": ["id"], "seed_knn": ["neighbour_part", "neighbour_row", "neighbour_similarity"]}
-    for row in gather(run.seeds(seed.name), "seed_knn", columns).table.to_pylist():
-        places = zip(row["neighbour_part"], row["neighbour_row"], row["neighbour_similarity"], strict=True)
-        for rank, (part, number, similarity) in enumerate(places):
-            yield Pick("pool", position[part, number], "sample", seed.name, row["id"], similarity, rank)
-
-
-def _shares(run: Run, pool: Gathered) -> Iterator[Pick]:
-    """What the hierarchy of clusters gives."""
-    size, rng = run.config.selection.size, random_for(run.config.seed, "selection", "balanced picks")
-    assert size is not None, "the config has seen to that"
-    similarities = pool.table["leaf_similarity"].to_numpy()
-    near = similarities if run.config.selection.picks == "nearest" else None
-    column = pool.table[PATH].combine_chunks()
-    paths = column.flatten().to_numpy().reshape(len(column), -1) if len(column) else np.empty((0, 0), np.int32)
-    for at in balanced(paths, size, rng, near).tolist():
-        yield Pick("pool", at, BALANCED, "", None, float(similarities[at]))
-
-
 def _live_images(run: Run, path: str) -> Gathered:
-    columns = {"fetch": [*SAMPLE_COLUMNS, *PLACE_COLUMNS], "clusters": ["cluster", "cluster_similarity"]}
+    columns = {"fetch": SAMPLE_COLUMNS, "clusters": ["cluster", "cluster_similarity"]}
     if path == "pool" and run.config.selection.balances:
         columns["hierarchy"] = [PATH, "leaf_similarity"]
     return gather(run.collection(path), "clusters", columns)
@@ -316,9 +184,7 @@ def _check_weighted(settings: SelectionConfig, picks: Sequence[Pick]) -> None:
         )
 
 
-def _shards(
-    settings: SelectionConfig, picks: Sequence[Pick], order: npt.NDArray[np.int64], per_shard: int
-) -> list[npt.NDArray[np.int64]]:
+def _shards(settings: SelectionConfig, picks: Sequence[Pick], order: Int64Array, per_shard: int) -> list[Int64Array]:
     """Positions of picks by shard, in the given order: all of them mixed, or with weights source after source."""
     lines = [order]
     if settings.weights is not None:
@@ -327,33 +193,30 @@ def _shards(
     return [line[start : start + per_shard] for line in lines for start in range(0, len(line), per_shard)]
 
 
-def _write(
+def _parts(
     run: Run,
-    digest: str,
     picks: Sequence[Pick],
     times: Mapping[tuple[str, int], int],
     live: Mapping[str, Gathered],
-) -> None:
-    """Shuffle all picks and write them, a part for each shard; parts and shards of a longer selection are removed."""
+) -> Iterator[list[dict[str, Any]]]:
+    """All picks, shuffled: the rows of each shard."""
     order = random_for(run.config.seed, "shuffle").permutation(len(picks))
     rows_of = {
         path: _chosen_rows(images, [pick.at for pick in picks if pick.source == path]) for path, images in live.items()
     }
-    parts = _shards(run.config.selection, picks, order, run.config.export.samples_per_shard)
-    for part, positions in enumerate(parts):
+    for positions in _shards(run.config.selection, picks, order, run.config.export.samples_per_shard):
         rows = []
         for pick in (picks[at] for at in positions):
             images = live[pick.source]
             place = {"part": int(images.part[pick.at]), "row": int(images.row[pick.at])}
-            chosen_by = {name: getattr(pick, name) for name in ("how", "seed_set", "seed_id", "similarity", "rank")}
+            chosen_by = {name: getattr(pick, name) for name in CHOSEN_BY}
             repeats = times[pick.source, pick.at]
             rows.append(
                 {**rows_of[pick.source][pick.at], **place, **chosen_by, "collection": pick.source, "picks": repeats}
             )
-        table = pa.Table.from_pylist(rows, schema=SELECTION.schema)
-        columns = {name: table[name].combine_chunks() for name in SELECTION.schema.names}
-        every = np.ones(len(rows), dtype=bool)
-        commit_output(SELECTION, run.selection, part, every, Output(columns), digest=digest_of([digest, part]))
-    for part in run.selection.parts(SELECTION.name):
-        if part >= len(parts):
-            run.selection.remove(SELECTION.name, part)
+        yield rows
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    table = pa.Table.from_pylist(rows, schema=SELECTION.adds)
+    return {name: table[name].combine_chunks() for name in SELECTION.adds.names}

@@ -2,9 +2,10 @@
 
     python -m tests.dinov2.golden.make CHECKOUT > tests/dinov2/golden/official.json
 
-needs torch, omegaconf and fvcore. The checkout runs as it is, on the CPU in float32, one process. What it expects and a
-CPU does not have is stood in for here: xFormers' block-diagonal attention by one attention call per group of equal
-lengths, FSDP's clipping and parameter lists by the plain ones, `.cuda()` by nothing.
+needs torch, omegaconf and fvcore. The checkout runs as it is, on the CPU in float64, one process: float32 would write
+the order in which this CPU adds into the file. What it expects and a CPU does not have is stood in for here: xFormers'
+block-diagonal attention by one attention call per group of equal lengths, FSDP's clipping and parameter lists by the
+plain ones, `.cuda()` by nothing.
 """
 
 import json
@@ -244,10 +245,13 @@ def main(checkout: str) -> None:
     sys.path.insert(0, checkout)
     torch.manual_seed(0)
     stand_in()
+    with problem.precision(torch.float64):
+        steps = {case.name: run(case) for case in problem.CASES}
+        found = {case.name: features(case) for case in problem.CASES}
     result = {
         "made_by": "tests/dinov2/golden/make.py, official code at commit b8931f7, torch " + torch.__version__,
-        "steps": {case.name: run(case) for case in problem.CASES},
-        "features": {case.name: features(case) for case in problem.CASES},
+        "steps": steps,
+        "features": found,
         "masks": seeded_masks(),
         "schedules": schedules(),
     }

@@ -4,7 +4,10 @@ Numbers are bits of the PCG64 stream scaled to [-1, 1): numpy guarantees that st
 """
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -47,6 +50,21 @@ DINO_HEAD = {"prototypes": 96, "hidden": 48, "bottleneck": 24, "layers": 3}
 IBOT_HEAD = {"prototypes": 80, "hidden": 40, "bottleneck": 32, "layers": 3}
 
 
+@contextmanager
+def precision(dtype: torch.dtype) -> Iterator[None]:
+    """All within is computed in `dtype`; where either code says `.float()`, that is `dtype` too.
+
+    In float64 what is left between two right codes is 1e-12 or so, whatever order a CPU adds in.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with patch.object(Tensor, "float", lambda x: x.to(dtype)):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def noise(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """float64 in [-1, 1), a function of `key` alone."""
     bits = np.random.PCG64(zlib.crc32(key.encode())).random_raw(int(np.prod(shape)))
@@ -64,7 +82,7 @@ def weight(owner: str, name: str, like: Tensor) -> Tensor:
         values = 0.1 * values
     else:
         values = values * 1.7 / np.sqrt(np.prod(like.shape[1:]))
-    return torch.from_numpy(values).float()
+    return torch.from_numpy(values).to(torch.get_default_dtype())
 
 
 def crops(step: int) -> tuple[Tensor, Tensor]:
@@ -73,7 +91,8 @@ def crops(step: int) -> tuple[Tensor, Tensor]:
     views = [image + 0.5 * noise(f"{step}/global{v}", image.shape) for v in range(2)]
     small = image[:, :, :LOCAL, :LOCAL]
     parts = [small + 0.5 * noise(f"{step}/local{v}", small.shape) for v in range(LOCAL_VIEWS)]
-    return torch.from_numpy(np.concatenate(views)).float(), torch.from_numpy(np.concatenate(parts)).float()
+    dtype = torch.get_default_dtype()
+    return torch.from_numpy(np.concatenate(views)).to(dtype), torch.from_numpy(np.concatenate(parts)).to(dtype)
 
 
 def masks(step: int) -> Tensor:

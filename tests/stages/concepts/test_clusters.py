@@ -1,4 +1,4 @@
-"""k-means over a pool's parts: the same centroids for any gang, continued after a stop, and damage named."""
+"""k-means over a pool's parts: the same centroids for any worker group, continued after a stop, and damage named."""
 
 import sys
 
@@ -9,11 +9,12 @@ import pytest
 from curation.config import ClusterConfig, RunnerConfig
 from curation.engine.contract import Output, Place, StageSpec, commit_output
 from curation.engine.runner import open_runner
+from curation.engine.work import FitWork
 from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
-from curation.search.worker_group import LocalGroup
 from curation.stages.concepts.clusters import Clusters, FitCentroids
+from tests.engine.running import run_fit
 
 
 def commit(pool, part, vectors, live=None):
@@ -41,8 +42,7 @@ def pool(tmp_path):
 
 
 def centroids(pool, partitions=1, settings=ClusterConfig(count=12, iterations=6)):  # noqa: B008, as it never changes
-    fit = FitCentroids(pool, settings, 0)
-    fit.run(LocalGroup(fit.partitions(partitions), 1))
+    fit = run_fit(FitCentroids(pool, settings, 0), partitions)
     arrays = fit.artifact.need()
     pool.store.remove(fit.artifact.file)
     return {name: array.tobytes() for name, array in arrays.items()}
@@ -50,7 +50,7 @@ def centroids(pool, partitions=1, settings=ClusterConfig(count=12, iterations=6)
 
 @pytest.mark.parametrize("init", ["random", "k-means++"])
 @pytest.mark.parametrize("sample", [256, 8])
-def test_one_two_and_four_members_give_the_same_centroids(pool, init, sample):
+def test_one_two_and_four_partitions_give_the_same_centroids(pool, init, sample):
     settings = ClusterConfig(count=12, iterations=6, init=init, sample_per_cluster=sample)
     one = centroids(pool, 1, settings)
     assert centroids(pool, 2, settings) == one
@@ -76,13 +76,13 @@ def test_a_stop_after_any_iteration_is_continued_to_the_same_centroids(pool, mon
 
     monkeypatch.setattr(fit, "_save_progress", stop)
     with pytest.raises(Stopped):
-        fit.run(LocalGroup(fit.partitions(2), 1))
+        run_fit(fit, 2)
     assert pool.store.names("artifacts") == ["centroids_so_far.safetensors"]
     assert not fit.is_current()
     reported = []
     again = FitCentroids(pool, settings, 0)
     monkeypatch.setattr(again, "_save_progress", lambda progress: reported.append(len(progress.objectives)))
-    again.run(LocalGroup(again.partitions(4), 1))
+    run_fit(again, 4)
     assert reported[0] == after + 1
     assert pool.store.names("artifacts") == ["centroids.safetensors"]
     assert {name: array.tobytes() for name, array in again.artifact.need().items()} == undisturbed
@@ -97,8 +97,7 @@ def test_what_was_begun_with_other_settings_is_not_continued(pool):
 
 
 def test_every_image_is_given_its_nearest_centroid(pool):
-    fit = FitCentroids(pool, ClusterConfig(count=12, iterations=6), 0)
-    fit.run(LocalGroup(fit.partitions(1), 1))
+    fit = run_fit(FitCentroids(pool, ClusterConfig(count=12, iterations=6), 0))
     stage = Clusters(fit.artifact)
     stage.setup()
     table = pool.read("embeddings", 0, ["vector", "live"])
@@ -126,13 +125,12 @@ def test_vectors_that_are_not_finite_are_named_with_their_file(pool):
     with pytest.raises(
         RunError, match=r"part-00002\.parquet: 2 of 50 vectors hold NaN or infinity, the first at live im"
     ):
-        fit.run(LocalGroup(fit.partitions(2), 1))
+        run_fit(fit, 2)
     assert pool.store.names("artifacts") == []
 
 
 def test_vectors_of_another_dimension_are_named_with_their_file(pool):
-    fit = FitCentroids(pool, ClusterConfig(count=5), 0)
-    fit.run(LocalGroup(fit.partitions(1), 1))
+    fit = run_fit(FitCentroids(pool, ClusterConfig(count=5), 0))
     damaged(pool, 2, lambda vectors: vectors[:, :8])
     stage = Clusters(fit.artifact)
     stage.setup()
@@ -140,7 +138,7 @@ def test_vectors_of_another_dimension_are_named_with_their_file(pool):
         stage.process(pool.read("embeddings", 2, ["vector"]), Place(pool, 2, 0))
     again = FitCentroids(pool, ClusterConfig(count=5), 0)
     with pytest.raises(RunError, match=r"part-00002\.parquet: vectors of 8 dimensions, those of other parts have 16; "):
-        again.run(LocalGroup(again.partitions(1), 1))
+        run_fit(again)
 
 
 def test_more_clusters_than_images_is_one_line(pool):
@@ -153,15 +151,15 @@ def test_more_clusters_than_images_is_one_line(pool):
 
 
 @pytest.mark.slow
-def test_a_gang_on_ray_gives_the_same_centroids_and_a_users_error_comes_through(pool, tmp_path):
+def test_a_worker_group_on_ray_gives_the_same_centroids_and_a_users_error_comes_through(pool, tmp_path):
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     one = centroids(pool)
     fit = FitCentroids(pool, ClusterConfig(count=12, iterations=6), 0)
     with open_runner(RunnerConfig(kind="ray", workers=3)) as runner:
-        runner.run_group(fit)
+        runner.run_group(FitWork(fit))
         assert {name: array.tobytes() for name, array in fit.artifact.need().items()} == one
         damaged(pool, 1, lambda vectors: vectors * np.nan)
         with pytest.raises(RunError, match="50 of 50 vectors hold NaN"):
-            runner.run_group(FitCentroids(pool, ClusterConfig(count=12), 0))
+            runner.run_group(FitWork(FitCentroids(pool, ClusterConfig(count=12), 0)))

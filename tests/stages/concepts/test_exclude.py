@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from curation.config import ExcludeConfig
+from curation.engine.contract import is_current
 from curation.errors import RunError
-from curation.stages.concepts.exclude import ExcludeWork
+from curation.stages.concepts.exclude import Exclude
+from tests.engine.running import run_parts
 
 
 def sets(**thresholds):
@@ -13,12 +15,9 @@ def sets(**thresholds):
 
 
 def done(pool, examples, settings):
-    work = ExcludeWork(pool, examples, settings)
-    work.setup()
-    for part in pool.parts("embeddings"):
-        assert not work.is_current(part)
-        work.run(part)
-        assert work.is_current(part)
+    stage = Exclude(examples, settings)
+    assert not any(is_current(stage.spec, pool, part) for part in pool.parts("embeddings"))
+    run_parts(pool, stage)
     return [row for part in pool.parts("exclude") for row in pool.read("exclude", part).to_pylist()]
 
 
@@ -86,11 +85,11 @@ def test_a_part_is_redone_when_a_set_or_its_threshold_changes_and_only_then(embe
     pool = embedded("pool", [clustered(20)])
     one, two = embedded("excludes/one", [clustered(3, seed=5)]), embedded("excludes/two", [clustered(3, seed=6)])
     done(pool, [one], sets(one=0.9))
-    assert ExcludeWork(pool, [one], sets(one=0.9)).is_current(0)
-    assert not ExcludeWork(pool, [one], sets(one=0.91)).is_current(0)
-    assert not ExcludeWork(pool, [one, two], sets(one=0.9, two=0.9)).is_current(0)
+    assert is_current(Exclude([one], sets(one=0.9)).spec, pool, 0)
+    assert not is_current(Exclude([one], sets(one=0.91)).spec, pool, 0)
+    assert not is_current(Exclude([one, two], sets(one=0.9, two=0.9)).spec, pool, 0)
     again = embedded("excludes/one", [clustered(4, seed=7)])
-    assert not ExcludeWork(pool, [again], sets(one=0.9)).is_current(0)
+    assert not is_current(Exclude([again], sets(one=0.9)).spec, pool, 0)
 
 
 def test_examples_of_another_dimension_are_named(embedded, clustered):
@@ -101,7 +100,7 @@ def test_examples_of_another_dimension_are_named(embedded, clustered):
     assert pool.parts("exclude") == []
 
 
-@pytest.mark.parametrize("where", ["pool", "exclude"])
+@pytest.mark.parametrize("where", ["pool", "excludes"])
 def test_vectors_that_are_not_finite_are_named(embedded, clustered, where):
     bad = clustered(20)
     bad[3, 1] = np.inf

@@ -1,4 +1,4 @@
-"""The hierarchy over a pool's parts: the same for any gang, continued after a stop, paths that follow it."""
+"""The hierarchy over a pool's parts: the same for any worker group, continued after a stop, paths that follow it."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +9,9 @@ from curation.engine.contract import Output, Place, StageSpec, commit_output
 from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
-from curation.search.worker_group import LocalGroup
-from curation.stages.concepts import hierarchy as tree_module
+from curation.stages.concepts import hierarchy as hierarchy_module
 from curation.stages.concepts.hierarchy import FitHierarchy, Hierarchy
+from tests.engine.running import run_fit
 
 CLUSTERS = ClusterConfig(count=24, iterations=4)
 
@@ -39,9 +39,7 @@ def pool(tmp_path):
 
 
 def artifact(pool, partitions=1, settings=HierarchyConfig(levels=[24, 6, 2], resamplings=2), clusters=CLUSTERS):  # noqa: B008
-    fit = FitHierarchy(pool, settings, clusters, 0)
-    fit.run(LocalGroup(fit.partitions(partitions), 1))
-    return fit
+    return run_fit(FitHierarchy(pool, settings, clusters, 0), partitions)
 
 
 def as_bytes(fit):
@@ -49,7 +47,7 @@ def as_bytes(fit):
 
 
 @pytest.mark.parametrize("sample", [256, 8])
-def test_one_two_and_four_members_give_the_same_hierarchy(pool, sample):
+def test_one_two_and_four_partitions_give_the_same_hierarchy(pool, sample):
     clusters = CLUSTERS.model_copy(update={"sample_per_cluster": sample})
     result = []
     for partitions in (1, 2, 4):
@@ -68,10 +66,10 @@ def test_levels_that_are_not_named_have_a_tenth_of_those_below_down_to_the_last_
 
 def test_the_lowest_level_begins_with_the_centroids_of_the_clusters_where_it_is_the_same(pool):
     artifact(pool)
-    assert pool.store.names("artifacts") == ["centroids.safetensors", "tree.safetensors"]
+    assert pool.store.names("artifacts") == ["centroids.safetensors", "hierarchy.safetensors"]
     pool.store.remove("artifacts/centroids.safetensors")
     artifact(pool, settings=HierarchyConfig(levels=[30, 5], resamplings=1))
-    assert pool.store.names("artifacts") == ["tree.safetensors"]  # and what it began with instead is gone again
+    assert pool.store.names("artifacts") == ["hierarchy.safetensors"]  # and what it began with instead is gone again
 
 
 def test_the_path_of_an_image_is_its_nearest_cluster_and_what_that_is_in(pool):
@@ -100,7 +98,7 @@ class Stopped(Exception):  # noqa: N818, as it is no error
 @pytest.mark.parametrize("after", [1, 3, 6])
 def test_a_stop_is_continued_from_the_last_round_to_the_same_hierarchy(pool, monkeypatch, after):
     undisturbed = as_bytes(artifact(pool))
-    pool.store.remove("artifacts/tree.safetensors")
+    pool.store.remove("artifacts/hierarchy.safetensors")
     save, saved = FitHierarchy._save, []
 
     def stopping(self, growth):
@@ -113,9 +111,9 @@ def test_a_stop_is_continued_from_the_last_round_to_the_same_hierarchy(pool, mon
     with pytest.raises(Stopped):
         artifact(pool)
     begun = []
-    grow = tree_module.grow
+    grow = hierarchy_module.grow
     monkeypatch.setattr(
-        tree_module,
+        hierarchy_module,
         "grow",
         lambda group, rows, growth, *a, **b: grow(group, rows, begun.append(growth) or growth, *a, **b),
     )
@@ -130,7 +128,7 @@ def test_a_stop_is_continued_from_the_last_round_to_the_same_hierarchy(pool, mon
 
 def test_a_damaged_record_of_progress_is_made_again(pool):
     undisturbed = as_bytes(artifact(pool))
-    pool.store.remove("artifacts/tree.safetensors")
+    pool.store.remove("artifacts/hierarchy.safetensors")
     pool.store.write_bytes("artifacts/tree_so_far.safetensors", b"\xff" * 100)
     assert as_bytes(artifact(pool)) == undisturbed
 

@@ -4,29 +4,30 @@ import numpy as np
 import pytest
 
 from curation.config import RetrievalConfig, SemanticDedupConfig
+from curation.engine.work import GlobalWork
 from curation.stages.concepts.semantic_dedup import SemanticDedup
-from curation.stages.knn.knn import EMBEDDING_KNN, KnnWork
+from curation.stages.knn.knn import EMBEDDING_KNN, Knn
 from curation.stages.knn.pool_index import PoolIndex
+from tests.engine.running import searched
+
+
+def work_of(pool, config):
+    return GlobalWork(pool, SemanticDedup(pool, config, "embeddings"))
 
 
 def done(pool, neighbours=64, retrieval=None, **settings):
-    """The rows of `semantic`, of live images."""
+    """The rows of `semantic_dedup`, of live images."""
     config = SemanticDedupConfig(enabled=True, neighbours=neighbours, **settings)
     index = PoolIndex(pool, "embeddings", retrieval or RetrievalConfig(), 0, folder="artifacts/embedding_knn")
-    if not index.is_current():
-        index.run()
-    work = KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=config.neighbours)
-    work.setup()
-    for part in pool.parts("embeddings"):
-        work.run(part)
-    step = SemanticDedup(pool, config, "embeddings")
-    step.run()
-    assert step.is_current()
+    searched(Knn(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=config.neighbours))
+    work = work_of(pool, config)
+    work.run()
+    assert work.is_current()
     rows = []
     for part in pool.parts("semantic_dedup"):
         ids = pool.read("fetch", part, ["id"])["id"].to_pylist()
         for key, row in zip(ids, pool.read("semantic_dedup", part).to_pylist(), strict=True):
-            if row["component"] is not None:
+            if row["representative"] is not None:
                 rows.append(row | {"id": key})
     return rows
 
@@ -64,7 +65,7 @@ def test_one_of_each_component_is_kept_across_parts_and_it_is_the_largest(embedd
         # Images are the larger the higher their row number in these collections; of equal ones the smallest id counts.
         best = min(group, key=lambda at: (-place[at][1], rows[at]["id"]))
         for at in group:
-            assert rows[at]["component"] == rows[best]["id"]
+            assert rows[at]["representative"] == rows[best]["id"]
             similarity = float(known[at] @ known[best])
             assert rows[at]["similarity"] == pytest.approx(similarity, abs=1e-6)
             assert rows[at]["live"] == (at == best)
@@ -77,7 +78,7 @@ def test_an_index_gives_the_same_verdicts_where_its_recall_is_full(embedded, clu
     vectors = [clustered(150, centres=40, spread=0.2, seed=part) for part in range(2)]
     exact = done(embedded("pool", vectors), threshold=0.93)
     result = done(embedded("pool", vectors), threshold=0.93, retrieval=RetrievalConfig(exact_up_to=10, probes=10_000))
-    assert [row["component"] for row in result] == [row["component"] for row in exact]
+    assert [row["representative"] for row in result] == [row["representative"] for row in exact]
 
 
 CHAIN = [[np.cos(angle), np.sin(angle)] for angle in (0.0, 0.3, 0.6, 0.9)]
@@ -89,19 +90,19 @@ def test_a_chain_is_one_component_unless_it_is_ended(embedded):
     assert [row["live"] for row in rows] == [False, False, False, True]
     rows = done(embedded("pool", [CHAIN]), threshold=0.95, min_similarity_to_kept=0.8)
     assert [row["live"] for row in rows] == [True, False, False, True]
-    assert rows[0]["component"] == rows[0]["id"]
+    assert rows[0]["representative"] == rows[0]["id"]
     assert rows[0]["similarity"] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_nothing_above_the_threshold_drops_nothing(embedded, clustered):
     rows = done(embedded("pool", [clustered(30)]), threshold=1.0)
-    assert all(row["live"] and row["component"] == row["id"] for row in rows)
+    assert all(row["live"] and row["representative"] == row["id"] for row in rows)
 
 
 def test_a_changed_threshold_leaves_the_neighbours_alone(embedded, clustered):
     pool = embedded("pool", [clustered(30)])
     done(pool, threshold=0.95)
     before = pool.footer("embedding_knn", 0)
-    assert not SemanticDedup(pool, SemanticDedupConfig(enabled=True, threshold=0.9), "embeddings").is_current()
+    assert not work_of(pool, SemanticDedupConfig(enabled=True, threshold=0.9)).is_current()
     done(pool, threshold=0.9)
     assert pool.footer("embedding_knn", 0) == before

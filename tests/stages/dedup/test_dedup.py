@@ -1,11 +1,20 @@
 """Which duplicates go, which image stays, and that nothing near a reference image does."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from curation.config import DedupConfig
+from curation.config import DedupConfig, HashConfig, ReferenceConfig
 from curation.drops import DropReason
-from curation.stages.dedup.dedup import duplicates_in
+from curation.engine.contract import Output, StageSpec, commit_output
+from curation.engine.work import GlobalWork
+from curation.run.parts import Collection
+from curation.search.links import nearest, similarity_links
+from curation.stages.dedup.dedup import Dedup, decide
+from curation.stages.dedup.edges import Edges
+from curation.stages.knn.knn import COPY_KNN, Knn
+from curation.stages.knn.pool_index import PoolIndex
+from tests.engine.running import searched
 
 NONE = np.empty((0, 8), np.float32)
 
@@ -28,33 +37,49 @@ def settle(vectors, references=NONE, hashes=None, rank=None, radius=0, **setting
     hashes = np.arange(count, dtype=np.uint8)[:, None] if hashes is None else np.array(hashes, np.uint8)[:, None]
     config = DedupConfig.model_validate({"self": {"threshold": 0.6}, "relative": {"threshold": 0.45}} | settings)
     rank = np.arange(count) if rank is None else np.array(rank)
-    return duplicates_in(hashes, vectors, references, rank, config, radius)
+    return decide(
+        hashes, np.concatenate([vectors, references]), *links_of(vectors, references, config), rank, config, radius
+    )
+
+
+def links_of(vectors, references, config):
+    """Links by similarity alone, the paper's rule: between images, and those that lead to references."""
+    between, wider = (
+        Edges.similar(*similarity_links(vectors, config.neighbours, threshold))
+        for threshold in (config.self_.threshold, config.relative.threshold)
+    )
+    if not len(references):
+        return between, wider
+    similarity, rows = nearest(vectors, references, config.neighbours)
+    image, column = np.nonzero(similarity > config.relative.threshold)
+    pairs = np.stack([len(vectors) + rows[image, column], image], axis=1)
+    return between, Edges.joined([wider, Edges.similar(pairs, similarity[image, column])])
 
 
 def test_images_unlike_each_other_all_stay():
     verdicts = settle(at_angles(0, 60, 120, 180))
     assert verdicts.reason == [None] * 4
-    assert verdicts.component.tolist() == [0, 1, 2, 3]
+    assert verdicts.representative.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(verdicts.similarity, 1, atol=1e-6)
 
 
 def test_of_a_chain_of_copies_one_is_kept_though_its_ends_are_unlike():
     verdicts = settle(at_angles(0, 40, 80, 120, 240))
     assert verdicts.reason == [None, *[DropReason.COPY] * 3, None]
-    assert verdicts.component.tolist() == [0, 0, 0, 0, 4]
+    assert verdicts.representative.tolist() == [0, 0, 0, 0, 4]
     np.testing.assert_allclose(verdicts.similarity[3], np.cos(np.deg2rad(120)), atol=1e-6)
 
 
 def test_the_one_with_the_smallest_rank_is_kept():
     verdicts = settle(at_angles(0, 20, 40), rank=[2, 1, 0])
     assert verdicts.reason == [DropReason.COPY, DropReason.COPY, None]
-    assert verdicts.component.tolist() == [2, 2, 2]
+    assert verdicts.representative.tolist() == [2, 2, 2]
 
 
 def test_equal_hashes_are_dropped_before_anything_else():
     verdicts = settle(at_angles(0, 180, 90), hashes=[7, 7, 1], rank=[1, 0, 2])
     assert verdicts.reason == [DropReason.HASH_DUPLICATE, None, None]
-    assert verdicts.component.tolist() == [1, 1, 2]
+    assert verdicts.representative.tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize(("radius", "dropped"), [(0, 0), (1, 1), (2, 2)])
@@ -69,14 +94,14 @@ def test_a_whole_component_goes_with_the_reference_that_it_leads_to():
     """0 is like 1, 1 like the reference; 0 itself is not."""
     verdicts = settle(at_angles(0, 50, 200), references=at_angles(100))
     assert verdicts.reason == [DropReason.REFERENCE_LEAK, DropReason.REFERENCE_LEAK, None]
-    assert verdicts.component.tolist() == [3, 3, 2]
+    assert verdicts.representative.tolist() == [3, 3, 2]
     np.testing.assert_allclose(verdicts.similarity[:2], np.cos(np.deg2rad([100, 50])), atol=1e-6)
 
 
 def test_a_leak_leads_to_the_reference_that_it_resembles_most():
     verdicts = settle(at_angles(0, 180), references=at_angles(30, 10, 20))
     assert verdicts.reason == [DropReason.REFERENCE_LEAK, None]
-    assert verdicts.component.tolist() == [3, 1]
+    assert verdicts.representative.tolist() == [3, 1]
 
 
 def test_references_join_components_through_each_other():
@@ -99,7 +124,7 @@ def test_self_dedup_can_be_left_out():
 def test_a_hash_duplicate_of_a_leak_says_which_image_stood_for_it():
     verdicts = settle(at_angles(0, 0, 180), references=at_angles(5), hashes=[3, 3, 4])
     assert verdicts.reason == [DropReason.REFERENCE_LEAK, DropReason.HASH_DUPLICATE, None]
-    assert verdicts.component.tolist() == [3, 0, 2]
+    assert verdicts.representative.tolist() == [3, 0, 2]
 
 
 def test_the_kept_set_does_not_depend_on_the_order_of_the_images():
@@ -122,3 +147,55 @@ def test_a_group_larger_than_k_keeps_one():
     crowd = np.repeat(at_angles(0), 30, axis=0)
     verdicts = settle(np.concatenate([crowd, at_angles(90)]), neighbours=2)
     assert verdicts.reason.count(None) == 2
+
+
+def commit_images(collection, part, vectors, hashes):
+    """A part that is done up to `copy_descriptors`; every image has more pixels than those before it."""
+    count = len(vectors)
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).ravel()), vectors.shape[1])
+    sizes = pa.array([100 * part + row + 1 for row in range(count)], pa.int64())
+    stages = {
+        "fetch": {
+            "id": pa.array([name_of(collection, part, row) for row in range(count)], pa.binary(16)),
+            **{"width": sizes, "height": sizes, "length": sizes},
+        },
+        "hashes": {"hash": pa.array([bytes([value]) for value in hashes], pa.binary(1))},
+        "copy_descriptors": {"vector": flat},
+    }
+    for stage, columns in stages.items():
+        schema = pa.schema([(name, array.type) for name, array in columns.items()])
+        spec = StageSpec(stage, 1, None, {}, schema, {})
+        commit_output(spec, collection, part, np.ones(count, bool), Output(columns), digest=f"{stage} {part}")
+
+
+def name_of(collection, part, row):
+    return f"{collection.path} {part} {row}".encode().ljust(16)
+
+
+@pytest.mark.parametrize("partition", [2, 1000], ids=["partitions", "one partition"])
+def test_the_stage_joins_images_of_all_parts_and_says_which_image_or_reference_stands_for_each(store, partition):
+    pool, reference = Collection(store, "pool"), Collection(store, "references/t")
+    commit_images(pool, 0, at_angles(0, 90, 200), hashes=[1, 2, 3])
+    commit_images(pool, 1, at_angles(10, 180, 0), hashes=[4, 5, 1])
+    commit_images(reference, 0, at_angles(100), hashes=[9])
+    config = DedupConfig.model_validate({"self": {"threshold": 0.6}, "relative": {"threshold": 0.6}})
+    index = PoolIndex(pool, "copy_descriptors", config.model_copy(update={"partition": partition}), 0)
+    for collection, above in ((pool, None), (reference, 0.6)):
+        searched(Knn(COPY_KNN, collection, index, after="copy_descriptors", neighbours=2, copies_above=above))
+    sets = [ReferenceConfig(name="t", data="d", threshold=0.6)]
+    work = GlobalWork(pool, Dedup(pool, [reference], sets, config, HashConfig(radius=0)))
+    assert not work.is_current()
+    work.run()
+    assert work.is_current()
+    rows = [row for part in (0, 1) for row in pool.read("dedup", part).to_pylist()]
+    kept, other, leak = name_of(pool, 1, 2), name_of(pool, 1, 1), name_of(reference, 0, 0)
+    assert [(row["drop_reason"], row["representative"], row["reference"]) for row in rows] == [
+        ("hash_duplicate", kept, None),
+        ("reference_leak", leak, "t"),
+        ("copy", other, None),
+        ("copy", kept, None),
+        (None, other, None),
+        (None, kept, None),
+    ]
+    assert [row["drop_detail"] for row in rows[:4]] == [name.hex() for name in (kept, leak, other, kept)]
+    assert [pool.footer("dedup", part).ledger.live_out for part in (0, 1)] == [0, 2]

@@ -30,7 +30,7 @@ def output_of(images, settings=None):
     stage = Quality(settings or QualityConfig(), "decode", 256)
     stage.setup()
     pixels = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in images]
-    return stage.process_sources(pixels, images)
+    return stage.process(pixels, images)
 
 
 BAD = [

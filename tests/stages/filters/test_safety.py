@@ -10,7 +10,6 @@ from PIL import Image
 
 from curation.config import ImageConfig, SafetyConfig
 from curation.drops import DropReason
-from curation.engine.contract import SourceStage
 from curation.engine.locations import STORED
 from curation.errors import ModelError
 from curation.imaging.decode import decode
@@ -37,13 +36,12 @@ def stage_of(role="pool", side=480, **settings):
 
 
 def run(stage, sources, side=480):
-    return stage.process_sources([decode(source, LIMITS, side) for source in sources], sources)
+    return stage.process([decode(source, LIMITS, side) for source in sources], sources)
 
 
-def test_it_is_a_stage_that_looks_at_bytes_and_stores_images():
+def test_it_has_the_columns_of_a_stage_that_stores_images():
     stage = stage_of(**OFF)
-    assert isinstance(stage, SourceStage)
-    assert set(STORED.names) <= set(stage.spec.schema.names)
+    assert set(STORED.names) <= set(stage.spec.adds.names)
 
 
 def test_a_face_is_blurred_where_it_is_and_the_rest_stays():
@@ -101,11 +99,11 @@ def test_faces_can_be_dropped():
     ("settings", "role", "active"),
     [
         ({}, "pool", True),
-        ({}, "seeds", True),
-        ({"faces": "keep"}, "seeds", False),
-        ({"faces": "keep", "nsfw_on": ["pool", "seeds"]}, "seeds", True),
+        ({}, "seed", True),
+        ({"faces": "keep"}, "seed", False),
+        ({"faces": "keep", "nsfw_on": ["pool", "seed"]}, "seed", True),
         ({"faces": "keep", "nsfw": "off"}, "pool", False),
-        ({"faces_on": ["pool"]}, "references", False),
+        ({"faces_on": ["pool"]}, "reference", False),
     ],
 )
 def test_where_there_is_anything_to_do(settings, role, active):
@@ -113,7 +111,7 @@ def test_where_there_is_anything_to_do(settings, role, active):
 
 
 def test_seeds_are_blurred_and_not_judged():
-    output = run(stage_of("seeds"), [jpeg(PHOTO)])
+    output = run(stage_of("seed"), [jpeg(PHOTO)])
     assert output.columns["nsfw"].to_pylist() == [None]
     assert output.columns["blurred"].to_pylist() == [1]
 
@@ -207,7 +205,7 @@ def test_the_pass_decodes_for_the_larger_of_its_detectors():
 
 def test_a_changed_threshold_is_another_digest_and_other_roles_settings_are_not():
     def settings(**changes):
-        return dict(Safety(SafetyConfig(**changes), LIMITS, "seeds", "decode", 480).spec.settings)
+        return dict(Safety(SafetyConfig(**changes), LIMITS, "seed", "decode", 480).spec.settings)
 
     assert settings(face_threshold=0.5) != settings()
     assert settings(nsfw="off") == settings()

@@ -8,10 +8,11 @@ import pytest
 
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, commit_output
+from curation.engine.work import GlobalWork
 from curation.run.parts import Collection
 from curation.run.store import Store
 from curation.search.buckets import MEMORY, Buckets
-from curation.stages.ingest.dedup_urls import find_repeats
+from curation.stages.ingest.dedup_urls import DedupUrls
 from curation.stages.ingest.extract_urls import EXTRACT_URLS, url_key
 
 
@@ -21,12 +22,18 @@ def collection(tmp_path):
 
 
 def commit(collection, part, urls, refused=()):
-    columns = {name: pa.nulls(len(urls), EXTRACT_URLS.schema.field(name).type) for name in EXTRACT_URLS.schema.names}
+    columns = {name: pa.nulls(len(urls), EXTRACT_URLS.adds.field(name).type) for name in EXTRACT_URLS.adds.names}
     columns["url"] = pa.array(urls, pa.string())
     columns["key"] = pa.array([url_key(url) for url in urls], pa.binary(16))
     drops = {at: Dropped(DropReason.BLOCKED_URL) for at in refused}
     digest = f"{part}: {urls} {refused}"
     commit_output(EXTRACT_URLS, collection, part, np.ones(len(urls), dtype=bool), Output(columns, drops), digest=digest)
+
+
+def find_repeats(collection):
+    work = GlobalWork(collection, DedupUrls(collection))
+    work.run()
+    assert work.is_current()
 
 
 def kept(collection):

@@ -5,16 +5,17 @@ import pyarrow as pa
 import pytest
 
 from curation.config import NormaliseConfig, RetrievalConfig
-from curation.engine.contract import Output, StageSpec, commit_output
-from curation.engine.execute import ColumnWork
+from curation.engine.contract import Output, StageSpec, commit_output, is_current
 from curation.engine.fit import SAMPLE_FILE
+from curation.engine.work import GlobalWork
 from curation.errors import UserError
 from curation.run.parts import Collection
 from curation.stages.dedup.reference_knn import ReferenceKnn
 from curation.stages.knn.bias import BIAS, Bias, FitBackground, Offsets
-from curation.stages.knn.knn import COPY_KNN, KnnWork
+from curation.stages.knn.knn import COPY_KNN, Knn
 from curation.stages.knn.pool_index import PoolIndex
 from curation.stages.knn.vectors import VECTOR
+from tests.engine.running import run_fit, run_parts, searched
 
 SIZES = (50, 30, 40)
 SETTINGS = NormaliseConfig(weight=0.8, first=2, last=5)
@@ -22,7 +23,7 @@ K = 6
 
 
 def described(store, path, parts):
-    """A collection with the stages `samples` and `copies`; every seventh image has no descriptor."""
+    """A collection with the stages `fetch` and `copy_descriptors`; every seventh image has no descriptor."""
     collection = Collection(store, path)
     for part, vectors in enumerate(parts):
         live = np.arange(len(vectors)) % 7 != 3
@@ -65,15 +66,9 @@ def of(collection):
 
 
 def measured(pool, *others, settings=SETTINGS):
-    fit = FitBackground(pool, settings)
-    if not fit.is_current():
-        fit.run()
+    fit = run_fit(FitBackground(pool, settings))
     for collection in (pool, *others):
-        work = ColumnWork(collection, Bias(fit.artifact, settings, own=collection is pool), 0)
-        work.setup()
-        for part in collection.parts("copy_descriptors"):
-            work.run(part)
-            assert work.is_current(part)
+        run_parts(collection, Bias(fit.artifact, settings, own=collection is pool))
     return Offsets.of(pool, settings)
 
 
@@ -124,22 +119,13 @@ def test_a_rank_that_the_background_does_not_have_is_one_line(pool):
     measured(pool, settings=NormaliseConfig(weight=1, last=images - 1))
 
 
-def done(work):
-    if not work.index.is_current():
-        work.index.run()
-    for each in [*(one for some in work.passes() for one in some), work]:
-        each.setup()
-        for part in work.collection.parts("copy_descriptors"):
-            each.run(part)
-            assert each.is_current(part)
-    return work.collection
+def knn(collection, index, offsets, above=None):
+    return Knn(COPY_KNN, collection, index, after="copy_descriptors", neighbours=K, copies_above=above, offsets=offsets)
 
 
 def near(collection, index, offsets, above=None):
-    work = KnnWork(
-        COPY_KNN, collection, index, after="copy_descriptors", neighbours=K, copies_above=above, offsets=offsets
-    )
-    return lists(done(work))
+    searched(knn(collection, index, offsets, above))
+    return lists(collection)
 
 
 def lists(collection):
@@ -171,7 +157,7 @@ def test_neighbours_are_the_nearest_by_their_vectors_in_the_order_of_normalised_
 
 
 @pytest.mark.parametrize("most", [30, 60], ids=["three partitions", "two"])
-def test_shards_and_lanes_change_no_normalised_similarity(pool, references, most):
+def test_partitions_and_lanes_change_no_normalised_similarity(pool, references, most):
     offsets = measured(pool, references)
     whole, cut = (PoolIndex(pool, "copy_descriptors", RetrievalConfig(partition=size), 0) for size in (1000, most))
     assert len(whole.partitions) == 1 < len(cut.partitions)
@@ -204,17 +190,17 @@ def test_another_weight_redoes_neighbours_and_no_bias(pool):
     state = pool.state(BIAS)
     other = measured(pool, settings=SETTINGS.model_copy(update={"weight": 0.4}))
     assert pool.state(BIAS) == state
-    assert not KnnWork(COPY_KNN, pool, index, after="copy_descriptors", neighbours=K, offsets=other).is_current(0)
+    assert not is_current(knn(pool, index, other).spec, pool, 0)
 
 
 def test_the_nearest_images_of_references_are_those_by_normalised_similarity(pool, references):
     offsets = measured(pool, references)
-    ReferenceKnn(pool, [references], 3, offsets).run()
+    GlobalWork(references, ReferenceKnn(references, pool, 3, offsets)).run()
     places, base = of(pool)
     _, queries = of(references)
     halves = 0.4 * plainly(queries, base, own=False), 0.4 * plainly(base, base, own=True)
     similar = queries @ base.T - halves[0][:, None] - halves[1]
-    rows = [row for part in range(2) for row in references.read("matches", part).to_pylist() if row["live"]]
+    rows = [row for part in range(2) for row in references.read("reference_knn", part).to_pylist() if row["live"]]
     for own, row in zip(similar, rows, strict=True):
         np.testing.assert_allclose(row["neighbour_similarity"], np.sort(own)[::-1][:3], atol=1e-5)
         at = [places.index(place) for place in zip(row["neighbour_part"], row["neighbour_row"], strict=True)]

@@ -3,12 +3,16 @@
 import pickle
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from curation.config import RetrievalConfig
+from curation.drops import Dropped, DropReason
+from curation.engine.contract import Output, StageSpec, commit_output
 from curation.errors import RunError
-from curation.stages.knn.knn import EMBEDDING_KNN, SEED_KNN, KnnWork
+from curation.stages.knn.knn import EMBEDDING_KNN, SEED_KNN, Knn
 from curation.stages.knn.pool_index import PoolIndex
+from tests.engine.running import run_parts, searched
 
 EXACT = RetrievalConfig()
 INDEXED = RetrievalConfig(exact_up_to=100, probes=8)
@@ -27,15 +31,6 @@ def pool(embedded, clustered):
 @pytest.fixture
 def seeds(embedded, clustered):
     return embedded("seeds/s", [clustered(30, seed=50), clustered(9, seed=51)], also=["clusters"])
-
-
-def searched(work, index):
-    if not index.is_current():
-        index.run()
-    work.setup()
-    for part in work.collection.parts("fetch"):
-        work.run(part)
-        assert work.is_current(part)
 
 
 def everything(collection):
@@ -64,7 +59,7 @@ def lists(collection, stage):
 def test_the_neighbours_of_seeds_are_the_nearest_live_images_of_the_pool(pool, seeds):
     index = PoolIndex(pool, "embeddings", EXACT, 0)
     assert not index.is_needed
-    searched(KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=4), index)
+    searched(Knn(SEED_KNN, seeds, index, after="clusters", neighbours=4))
     places, base = everything(pool)
     _, queries = everything(seeds)
     scores = queries @ base.T
@@ -79,7 +74,7 @@ def test_an_image_of_the_pool_is_no_neighbour_of_itself_even_where_it_has_a_twin
     vectors = clustered(40, seed=3)
     pool = embedded("pool", [vectors, vectors[::-1]])
     index = PoolIndex(pool, "embeddings", EXACT, 0)
-    searched(KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=2), index)
+    searched(Knn(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=2))
     result = lists(pool, "embedding_knn")
     for at, (near, similar) in enumerate(result):
         part, row = divmod(at, 40)
@@ -91,11 +86,11 @@ def test_an_image_of_the_pool_is_no_neighbour_of_itself_even_where_it_has_a_twin
 @pytest.mark.parametrize(("settings", "least"), [(INDEXED, 0.95), (CODES, 0.85)], ids=["lists", "codes"])
 def test_an_index_finds_nearly_all_and_says_how_many(pool, seeds, settings, least):
     exact = PoolIndex(pool, "embeddings", EXACT, 0)
-    searched(KnnWork(SEED_KNN, seeds, exact, after="clusters", neighbours=4), exact)
+    searched(Knn(SEED_KNN, seeds, exact, after="clusters", neighbours=4))
     truth = lists(seeds, "seed_knn")
     index = PoolIndex(pool, "embeddings", settings, 0, folder="artifacts/seed_knn")
     assert index.is_needed
-    searched(KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=4), index)
+    searched(Knn(SEED_KNN, seeds, index, after="clusters", neighbours=4))
     result = lists(seeds, "seed_knn")
     hits = [len(set(near) & set(true)) / 4 for (near, _), (true, _) in zip(result, truth, strict=True)]
     assert np.mean(hits) >= least
@@ -109,11 +104,11 @@ def test_an_index_finds_nearly_all_and_says_how_many(pool, seeds, settings, leas
     assert np.mean(recall) == pytest.approx(np.mean(hits), abs=1e-6)
 
 
-def test_a_recall_under_one_is_told_as_it_is(embedded, clustered):
+def test_a_recall_under_one_is_reported_unchanged(embedded, clustered):
     """One probe of many lists misses neighbours: the stored recall is that of a plain comparison."""
     pool = embedded("pool", [clustered(900, dim=32, centres=1, spread=1.0)])
     index = PoolIndex(pool, "embeddings", RetrievalConfig(exact_up_to=10, probes=1), 0)
-    searched(KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=10), index)
+    searched(Knn(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=10))
     places, base = everything(pool)
     scores = base @ base.T
     np.fill_diagonal(scores, -2)
@@ -132,30 +127,25 @@ def test_only_images_that_are_live_after_the_last_filter_are_found(embedded, clu
     pool = embedded("pool", vectors, also=["exclude"])
     whole = PoolIndex(pool, "embeddings", EXACT, 0, after="exclude")
     assert whole.state == PoolIndex(pool, "embeddings", EXACT, 0).state, "nothing was dropped, so nothing is redone"
-    import pyarrow as pa
-
-    from curation.drops import Dropped, DropReason
-    from curation.engine.contract import Output, StageSpec, commit_output
-
     spec = StageSpec("exclude", 1, "embeddings", {}, pa.schema([]), {})
     drops = {row: Dropped(DropReason.UNWANTED) for row in range(30)}
     commit_output(spec, pool, 0, np.ones(60, bool), Output({}, drops))
     index = PoolIndex(pool, "embeddings", EXACT, 0, after="exclude")
     assert index.state != whole.state
-    searched(KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=30), index)
+    searched(Knn(SEED_KNN, seeds, index, after="clusters", neighbours=30))
     assert {place for near, _ in lists(seeds, "seed_knn") for place in near} == {(0, row) for row in range(30, 60)}
 
 
-def test_work_that_shares_an_index_opens_it_once_and_sends_nothing_of_it(pool, seeds, embedded, clustered):
+def test_stages_that_share_an_index_open_it_once_and_send_nothing_of_it(pool, seeds, embedded, clustered):
     other = embedded("seeds/t", [clustered(5, seed=60)], also=["clusters"])
     index = PoolIndex(pool, "embeddings", INDEXED, 0, folder="artifacts/seed_knn")
     index.run()
-    works = [KnnWork(SEED_KNN, each, index, after="clusters", neighbours=4) for each in (seeds, other)]
-    before = len(pickle.dumps(works))
-    for work in works:
-        work.setup()
-    assert works[0].index.open() is works[1].index.open()
-    one, two = pickle.loads(pickle.dumps([work.index for work in works]))
+    stages = [Knn(SEED_KNN, each, index, after="clusters", neighbours=4) for each in (seeds, other)]
+    before = len(pickle.dumps(stages))
+    for stage in stages:
+        stage.setup()
+    assert stages[0].index.open() is stages[1].index.open()
+    one, two = pickle.loads(pickle.dumps([stage.index for stage in stages]))
     assert one is two
     assert one._opened is None
     assert before < 20_000
@@ -168,23 +158,22 @@ def test_an_index_of_other_vectors_is_named_and_nothing_is_written(pool, seeds, 
     )
     other.run()
     pool.store.write_bytes(index.file(0), pool.store.read_bytes(other.file(0)))
-    work = KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=4)
+    stage = Knn(SEED_KNN, seeds, index, after="clusters", neighbours=4)
     message = r"\.faiss: is an index of 300 vectors of 8 dimensions, this part of pool has 274 of 16; delete this file"
     with pytest.raises(RunError, match=message):
-        work.setup()
+        stage.setup()
     assert seeds.parts("seed_knn") == []
 
 
 def test_seeds_of_another_dimension_than_the_pool_are_named(pool, embedded, clustered):
     seeds = embedded("seeds/s", [clustered(5, dim=8)], also=["clusters"])
     index = PoolIndex(pool, "embeddings", EXACT, 0)
-    work = KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=4)
-    work.setup()
+    stage = Knn(SEED_KNN, seeds, index, after="clusters", neighbours=4)
     message = (
         r"seeds/s/embeddings/part-00000\.parquet: vectors of 8 dimensions, those of pool have 16; they are of diff"
     )
     with pytest.raises(RunError, match=message):
-        work.run(0)
+        run_parts(seeds, stage)
     assert seeds.parts("seed_knn") == []
 
 
@@ -197,7 +186,7 @@ def test_vectors_that_are_not_finite_are_named(embedded, clustered, where):
     index = PoolIndex(pool, "embeddings", EXACT, 0)
     message = rf"{where}.*part-00000\.parquet: 1 of 50 vectors hold NaN or infinity, the first at live image 7; delete"
     with pytest.raises(RunError, match=message):
-        searched(KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=4), index)
+        searched(Knn(SEED_KNN, seeds, index, after="clusters", neighbours=4))
     assert seeds.parts("seed_knn") == []
 
 
@@ -208,4 +197,4 @@ def test_a_damaged_index_is_named(pool, seeds):
     data[-5] ^= 1
     pool.store.write_bytes(index.file(0), bytes(data))
     with pytest.raises(RunError, match=r"\.faiss: is damaged; delete this file and run the same command again"):
-        KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=4).setup()
+        Knn(SEED_KNN, seeds, index, after="clusters", neighbours=4).setup()

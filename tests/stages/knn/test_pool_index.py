@@ -7,10 +7,11 @@ from curation.config import RetrievalConfig
 from curation.engine.runner.contract import Task
 from curation.engine.runner.worker import Worker, with_retries
 from curation.errors import PartsFailed, RunError
-from curation.stages.knn import knn as near_module
+from curation.stages.knn import knn as knn_module
 from curation.stages.knn import pool_index as pool_index_module
-from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnWork
+from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, Knn
 from curation.stages.knn.pool_index import BuildPartition, PoolIndex
+from tests.engine.running import searched, searches
 
 SIZES = (70, 40, 3, 60, 25)
 K = 6
@@ -45,33 +46,21 @@ def settings(**values):
     return RetrievalConfig(**{"probes": 4, **values})
 
 
-def works_of(index, pool, references):
+def stages_of(index, pool, references):
     return [
-        KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K),
-        KnnWork(COPY_KNN, references, index, after="embeddings", neighbours=K, copies_above=ABOVE),
+        Knn(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K),
+        Knn(COPY_KNN, references, index, after="embeddings", neighbours=K, copies_above=ABOVE),
     ]
 
 
-def searches(work):
-    """All that there is to do, in order: (work, part)."""
-    parts = work.collection.parts("embeddings")
-    return [(each, part) for some in [*work.passes(), [work]] for each in some for part in parts]
+def done(stage):
+    searched(stage).forget_lanes()
+    return tables(stage)
 
 
-def done(work):
-    if not work.index.is_current():
-        work.index.run()
-    for each, part in searches(work):
-        each.setup()
-        each.run(part)
-        assert each.is_current(part)
-    return tables(work)
-
-
-def tables(work):
-    name = work.stages[0]
-    parts = work.collection.parts(name)
-    return [(work.collection.footer(name, part).digest, work.collection.read(name, part)) for part in parts]
+def tables(stage):
+    name, collection = stage.spec.name, stage.collection
+    return [(collection.footer(name, part).digest, collection.read(name, part)) for part in collection.parts(name)]
 
 
 def brute(base, places, queries, own, above=None):
@@ -106,26 +95,29 @@ def lists(collection, stage):
     ids=["one lane", "two lanes and more", "a lane for each partition", "two partitions"],
 )
 def test_exact_search_finds_the_same_to_the_bit_however_the_pool_is_cut(pool, references, monkeypatch, most, at_once):
-    monkeypatch.setattr(near_module, "AT_ONCE", at_once)
+    monkeypatch.setattr(knn_module, "AT_ONCE", at_once)
     whole, cut = (
         PoolIndex(pool, "embeddings", settings(), 0),
         PoolIndex(pool, "embeddings", settings(partition=most), 0),
     )
     assert (len(whole.partitions), len(cut.partitions)) == (1, {30: 4, 75: 3, 100: 2}[most])
-    expected = [done(work) for work in works_of(whole, pool, references)]
-    for work in works_of(whole, pool, references):
-        for part in work.collection.parts(work.stages[0]):
-            work.collection.remove(work.stages[0], part)
-    assert [done(work) for work in works_of(cut, pool, references)] == expected
+    expected = [done(stage) for stage in stages_of(whole, pool, references)]
+    for collection, name in ((pool, "embedding_knn"), (references, "copy_knn")):
+        for part in collection.parts(name):
+            collection.remove(name, part)
+    stages = [searched(stage) for stage in stages_of(cut, pool, references)]
+    assert [tables(stage) for stage in stages] == expected
     assert pool.store.folders("pool/embedding_knn"), "what was found in each partition was kept in lanes"
-    assert not any(pool.store.names(f"pool/embedding_knn/{lane}") for lane in pool.store.folders("pool/embedding_knn"))
+    for stage in stages:
+        stage.forget_lanes()
+    assert [tables(stage) for stage in stages] == expected
+    assert pool.store.folders("pool/embedding_knn") == references.store.folders("references/r/copy_knn") == []
 
 
 @pytest.mark.parametrize("most", [30, 5_000_000])
 def test_neighbours_are_those_of_a_plain_comparison_and_of_references_all_copies(pool, references, most):
-    works = works_of(PoolIndex(pool, "embeddings", settings(partition=most), 0), pool, references)
-    for work in works:
-        done(work)
+    for stage in stages_of(PoolIndex(pool, "embeddings", settings(partition=most), 0), pool, references):
+        done(stage)
     base, places = live_of(pool)
     queries, _ = live_of(references)
     assert lists(pool, "embedding_knn") == brute(base, places, base, places)
@@ -136,14 +128,14 @@ def test_neighbours_are_those_of_a_plain_comparison_and_of_references_all_copies
 
 
 @pytest.mark.parametrize("compressed_from", [20_000_000, 100], ids=["lists", "codes"])
-def test_indexes_of_shards_find_nearly_all_and_tell_their_recall_as_it_is(
+def test_indexes_of_partitions_find_nearly_all_and_report_their_recall_unchanged(
     embedded, clustered, monkeypatch, compressed_from
 ):
     pool = embedded("pool", [clustered(400, dim=32, centres=3, spread=1.0, seed=part) for part in range(3)])
     limits = settings(exact_up_to=10, compressed_from=compressed_from, partition=800, probes=3)
     index = PoolIndex(pool, "embeddings", limits, 0)
     assert [len(partition) for partition in index.partitions] == [800, 400]
-    done(KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K))
+    done(Knn(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K))
     base, places = live_of(pool)
     truth, result = brute(base, places, base, places), lists(pool, "embedding_knn")
     hits = [len(set(true) & set(near)) / K for true, near in zip(truth, result, strict=True)]
@@ -158,7 +150,9 @@ def test_indexes_of_shards_find_nearly_all_and_tell_their_recall_as_it_is(
     assert 0.5 < np.mean(hits) < 1.0
 
 
-def test_an_index_is_built_for_each_shard_by_any_worker_and_stays_for_a_part_that_is_added(embedded, clustered, store):
+def test_an_index_is_built_for_each_partition_by_any_worker_and_stays_for_a_part_that_is_added(
+    embedded, clustered, store
+):
     parts = [clustered(100, seed=part) for part in range(4)]
     pool = embedded("pool", parts[:3])
     limits = settings(exact_up_to=10, partition=200)
@@ -169,7 +163,7 @@ def test_an_index_is_built_for_each_shard_by_any_worker_and_stays_for_a_part_tha
     assert index.is_current()
     before = {name: store.read_bytes(f"artifacts/copy_knn/{name}") for name in store.names("artifacts/copy_knn")}
     assert len(before) == 2
-    done(KnnWork(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K))
+    done(Knn(EMBEDDING_KNN, pool, index, after="embeddings", neighbours=K))
 
     pool = embedded("pool", parts)
     grown = PoolIndex(pool, "embeddings", limits, 0)
@@ -177,7 +171,7 @@ def test_an_index_is_built_for_each_shard_by_any_worker_and_stays_for_a_part_tha
     stayed = grown.file(0).rsplit("/", 1)[1]
     assert index.file(0) == grown.file(0)
     assert index.file(1) != grown.file(1)
-    after = done(KnnWork(EMBEDDING_KNN, pool, grown, after="embeddings", neighbours=K))
+    after = done(Knn(EMBEDDING_KNN, pool, grown, after="embeddings", neighbours=K))
     assert store.read_bytes(grown.file(0)) == before[stayed]
     assert len(store.names("artifacts/copy_knn")) == 2, "the index of what is no partition any more is gone"
 
@@ -185,7 +179,7 @@ def test_an_index_is_built_for_each_shard_by_any_worker_and_stays_for_a_part_tha
         store.remove(f"artifacts/copy_knn/{name}")
     for part in range(4):
         pool.remove("embedding_knn", part)
-    anew = KnnWork(EMBEDDING_KNN, pool, PoolIndex(pool, "embeddings", limits, 0), after="embeddings", neighbours=K)
+    anew = Knn(EMBEDDING_KNN, pool, PoolIndex(pool, "embeddings", limits, 0), after="embeddings", neighbours=K)
     assert done(anew) == after
 
 
@@ -194,7 +188,7 @@ def attempts(works, todo):
     return ((key, worker.attempt(*key)) for key in todo)
 
 
-def test_a_shard_that_cannot_be_built_is_named_by_its_file(embedded, clustered, monkeypatch):
+def test_a_partition_that_cannot_be_built_is_named_by_its_file(embedded, clustered, monkeypatch):
     index = PoolIndex(
         embedded("pool", [clustered(100), clustered(90)]), "embeddings", settings(exact_up_to=10, partition=100), 0
     )
@@ -212,36 +206,35 @@ def test_a_shard_that_cannot_be_built_is_named_by_its_file(embedded, clustered, 
 
 
 @pytest.mark.parametrize("at_once", [1, 256])
-def test_a_search_that_is_stopped_goes_on_with_the_shard_and_part_that_it_was_at(
+def test_a_search_that_is_stopped_goes_on_with_the_partition_and_part_that_it_was_at(
     pool, references, monkeypatch, at_once
 ):
-    monkeypatch.setattr(near_module, "AT_ONCE", at_once)
+    monkeypatch.setattr(knn_module, "AT_ONCE", at_once)
     limits = settings(partition=75)
-    expected = done(works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1])
-    todo = len(searches(works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]))
+    expected = done(stages_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1])
+    todo = len(searches(stages_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]))
     assert todo == (3 + 1) * 2
     for stop in range(todo):
         for part in references.parts("copy_knn"):
             references.remove("copy_knn", part)
-        work = works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]
-        for each, part in searches(work)[:stop]:
-            each.run(part)
-        again = works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]
-        assert [each.is_current(part) for each, part in searches(again)[:stop]] == [True] * stop
-        assert not any(each.is_current(part) for each, part in searches(again)[stop:])
+        stage = stages_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]
+        for work, part in searches(stage)[:stop]:
+            work.run(part)
+        again = stages_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1]
+        assert [work.is_current(part) for work, part in searches(again)[:stop]] == [True] * stop
+        assert not any(work.is_current(part) for work, part in searches(again)[stop:])
         assert done(again) == expected
-        again.forget_lanes()
         assert references.store.folders("references/r/copy_knn") == []
 
 
 def test_what_a_stopped_search_found_is_not_used_for_another(pool, references):
     limits = settings(partition=75)
-    for each, part in searches(works_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1])[:6]:
-        each.run(part)
+    for work, part in searches(stages_of(PoolIndex(pool, "embeddings", limits, 0), pool, references)[1])[:6]:
+        work.run(part)
     index = PoolIndex(pool, "embeddings", limits, 0)
-    other = KnnWork(COPY_KNN, references, index, after="embeddings", neighbours=K + 1, copies_above=ABOVE)
-    assert not any(each.is_current(part) for each, part in searches(other))
-    whole = KnnWork(
+    other = Knn(COPY_KNN, references, index, after="embeddings", neighbours=K + 1, copies_above=ABOVE)
+    assert not any(work.is_current(part) for work, part in searches(other))
+    whole = Knn(
         COPY_KNN, references, PoolIndex(pool, "embeddings", settings(), 0), after="embeddings", neighbours=K + 1,
         copies_above=ABOVE,
     )  # fmt: skip
@@ -251,27 +244,27 @@ def test_what_a_stopped_search_found_is_not_used_for_another(pool, references):
     assert done(whole) == result
 
 
-def test_a_worker_holds_one_shard_at_a_time_and_no_more_than_it_may(pool, references):
+def test_a_worker_holds_one_partition_at_a_time_and_no_more_than_it_may(pool, references):
     index = PoolIndex(pool, "embeddings", settings(partition=75), 0)
-    for work in works_of(index, pool, references):
-        for each, part in searches(work):
-            each.setup()
-            each.run(part)
+    for stage in stages_of(index, pool, references):
+        for work, part in searches(stage):
+            work.setup()
+            work.run(part)
             number, opened = index._opened
             assert len(opened.vectors) == len(index.partitions[number]) <= 75
     assert sum(map(len, index.partitions)) == len(live_of(pool)[0])
 
 
-def test_a_part_larger_than_a_shard_is_one(embedded, clustered):
+def test_a_part_larger_than_a_partition_is_one(embedded, clustered):
     pool = embedded("pool", [clustered(size, seed=size) for size in (5, 30, 5, 5)])
     index = PoolIndex(pool, "embeddings", settings(partition=10), 0)
     assert [list(partition.counts) for partition in index.partitions] == [[0], [1], [2, 3]]
 
 
-def test_shards_of_different_dimensions_are_named(embedded, clustered):
+def test_partitions_of_different_dimensions_are_named(embedded, clustered):
     pool = embedded("pool", [clustered(20), clustered(20, dim=8)])
     index = PoolIndex(pool, "embeddings", settings(partition=20), 0)
     seeds = embedded("seeds/s", [clustered(5, seed=9)], also=["clusters"])
     with pytest.raises(RunError, match=r"vectors of 16 dimensions, those of pool have 8; they are of different models"):
-        done(KnnWork(SEED_KNN, seeds, index, after="clusters", neighbours=2))
+        done(Knn(SEED_KNN, seeds, index, after="clusters", neighbours=2))
     assert seeds.parts("seed_knn") == []

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from curation.config import SeedConfig
+from curation.engine.work import GlobalWork
 from curation.formats.row import ListedRow, tables_of
 from curation.run.parts import Collection, random_for
 from curation.run.store import Store
-from curation.stages.ingest.list import append_parts
-from curation.stages.select.selection import picks_by_cluster
+from curation.stages.ingest.list import List
+from curation.stages.select.picks import picks_by_cluster
 
 
 def pick(seeds, pool, similarities=None, **settings):
@@ -37,7 +38,7 @@ def test_a_cluster_gives_what_it_has_and_no_more_than_its_share():
     assert len(set(positions.tolist())) == 17
 
 
-def test_the_cap_holds_over_all_clusters_and_counts_before_it_are_told():
+def test_the_cap_holds_over_all_clusters_and_counts_before_it_are_reported():
     pool = np.repeat(np.arange(5), 20)
     positions, retrieved = pick(np.repeat(np.arange(5), 4), pool, per_cluster=10, cap=12)
     assert (len(positions), retrieved) == (12, 50)
@@ -73,6 +74,10 @@ def collection(tmp_path):
     return Collection(Store(str(tmp_path)), "pool")
 
 
+def append_parts(collection, tables, most, seed):
+    GlobalWork(collection, List(collection, tables, most, seed)).run()
+
+
 def keys(collection, part):
     return collection.read("list", part, ["key"])["key"].to_pylist()
 
@@ -97,7 +102,8 @@ def test_new_rows_come_behind_and_a_lost_part_is_made_again_in_its_place(collect
     append_parts(collection, rows(*names), 10, seed=0)
     lost = keys(collection, 1)
     collection.remove("list", 1)
-    assert append_parts(collection, rows(*names), 10, seed=0) == 10
+    append_parts(collection, rows(*names), 10, seed=0)
+    assert collection.parts("list") == [0, 1, 2]
     assert keys(collection, 1) == lost
     append_parts(collection, rows("x", "y"), 10, seed=0)
     assert collection.parts("list") == [0, 1, 2, 3]

@@ -1,6 +1,7 @@
 """The page of images around a threshold."""
 
 import base64
+import dataclasses
 import io
 import re
 
@@ -8,16 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.report.gallery import BLURRED_SIDE, write_gallery
 from curation.report.thresholds import read_scores
+from curation.report.thresholds_page import BLURRED_SIDE, thresholds_page
 from pipelines.curate import curate
+from tests.pages import HOSTILE, assert_harmless
 
 QUALITY = {"on": ["pool"], "min_side": None, "min_entropy": 7.0, "max_uniform": None, "min_sharpness": None}
 
 
 @pytest.fixture(scope="module")
 def run(configure, tmp_path_factory):
-    return curate(configure(quality=QUALITY), str(tmp_path_factory.mktemp("gallery") / "run"), until="quality")
+    return curate(configure(quality=QUALITY), str(tmp_path_factory.mktemp("thresholds") / "run"), until="quality")
 
 
 def pictures(page: str) -> list[Image.Image]:
@@ -27,8 +29,7 @@ def pictures(page: str) -> list[Image.Image]:
 
 def test_it_shows_the_nearest_images_on_both_sides_of_the_threshold(run):
     scores = read_scores(run, "entropy")
-    write_gallery(run, scores, "entropy", blur=False)
-    page = run.store.read_bytes("report/thresholds-entropy.html").decode()
+    page = thresholds_page(run, scores, "entropy", blur=False)
     (item,) = scores
     assert f"narrowly dropped: {item.dropped(7.0)} images" in page
     assert f"narrowly kept: {len(item.values) - item.dropped(7.0)} images" in page
@@ -38,8 +39,7 @@ def test_it_shows_the_nearest_images_on_both_sides_of_the_threshold(run):
 
 
 def test_blurred_thumbnails_hold_no_more_than_a_few_cells(run):
-    write_gallery(run, read_scores(run, "entropy"), "entropy", blur=True)
-    page = run.store.read_bytes("report/thresholds-entropy.html").decode()
+    page = thresholds_page(run, read_scores(run, "entropy"), "entropy", blur=True)
     for picture in pictures(page):
         cells = picture.resize((BLURRED_SIDE, BLURRED_SIDE), Image.Resampling.BOX)
         smooth = cells.resize(picture.size, Image.Resampling.BILINEAR)
@@ -47,9 +47,8 @@ def test_blurred_thumbnails_hold_no_more_than_a_few_cells(run):
 
 
 def test_a_name_from_outside_is_escaped(run):
-    write_gallery(run, read_scores(run, "entropy"), "<script>", blur=True)
-    page = run.store.read_bytes("report/thresholds-<script>.html").decode()
-    assert "<script>" not in page
+    scores = [dataclasses.replace(item, name=HOSTILE) for item in read_scores(run, "entropy")]
+    assert_harmless(thresholds_page(run, scores, HOSTILE, blur=True), times=5)  # title, h1, histogram, table, h2
 
 
 def test_the_command_prints_the_histogram_and_where_the_page_is(run, lvd):
@@ -57,6 +56,8 @@ def test_the_command_prints_the_histogram_and_where_the_page_is(run, lvd):
     assert answer.code == 0
     assert "<- as set" in answer.out
     assert answer.out.rstrip().endswith("report/thresholds-entropy.html")
+    page = run.store.read_bytes("report/thresholds-entropy.html").decode()
+    assert page == thresholds_page(run, read_scores(run, "entropy"), "entropy", blur=False)
     refused = lvd("thresholds", run.store.root, "--filter", "nonsense")
     assert refused.code == 2
     assert refused.err.startswith("lvd: --filter nonsense: no such filter; the filters are nsfw, faces")

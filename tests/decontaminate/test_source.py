@@ -1,11 +1,8 @@
 """Names of files in a clean dataset."""
 
-import hashlib
-import io
-
 import pytest
 
-from curation.decontaminate.target import Hashing, checked_name, open_source
+from curation.decontaminate.source import checked_name, open_source
 from curation.errors import DatasetError
 
 
@@ -29,13 +26,3 @@ def test_shards_are_named_from_the_folder_that_they_share(tmp_path):
     assert open_source(str(tmp_path / "x/a/1.tar")).names == ("1.tar",)
     with pytest.raises(DatasetError, match=r"0.tar: is named twice by"):
         open_source(str(tmp_path / "x/a/{0,0}.tar"))
-
-
-def test_what_passes_through_is_hashed():
-    buffer = io.BytesIO()
-    file = Hashing(buffer)
-    for piece in (b"ab", memoryview(b"cd"), b""):
-        file.write(piece)
-    file.close()
-    assert (file.size, file.tell(), buffer.getvalue()) == (4, 4, b"abcd")
-    assert file.sha256 == hashlib.sha256(b"abcd").hexdigest()

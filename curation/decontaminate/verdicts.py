@@ -1,6 +1,6 @@
 """Settles what becomes of each image of a dataset, file by file, in the order that the dataset has.
 
-The images of a run lie shuffled in the parts of its pool. Here they are put back: the collection `clean` has one part
+The parts of a run's pool hold its images shuffled. Here they are put back in order: the collection `clean` has one part
 for each shard or Parquet file, or for 10,000 files of a folder, and its stage `verdicts` says of each image whether it
 stays.
 """
@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.decontaminate.target import Source
+from curation.arrays import BoolArray
+from curation.decontaminate.source import Source
 from curation.decontaminate.webdataset import mates_of
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
@@ -22,12 +22,12 @@ from curation.formats.dataset import Kind
 from curation.run.parts import Collection, digest_of
 from curation.run.store import filesystem
 
-__all__ = ["LEAK", "VERDICTS", "Unreadable", "ordered_rows", "settle"]
+__all__ = ["LEAK", "VERDICTS", "Unreadable", "mask_of", "ordered_rows", "settle"]
 
 Unreadable = Literal["keep", "drop"]
 
 LEAK = (
-    ("component", pa.binary(16)),  # the id of the reference image
+    ("representative", pa.binary(16)),  # the id of the reference image
     ("reference", pa.string()),  # the name of its set
     ("similarity", pa.float32()),
     ("link", pa.string()),
@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
         *LEAK,
     ]
 )
-VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, schema=SCHEMA, settings={})
+VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, adds=SCHEMA, settings={})
 LISTED = ("tar", "path", "offset", "length", "row")
 BEFORE_DEDUP = ("fetch", "decode", "hashes", "copy_descriptors")
 FOLDER_ROWS = 10_000
@@ -95,12 +95,12 @@ def settle(
 def _refuse(clean: Collection, is_replaced: bool) -> None:
     if is_replaced:
         raise RunError(
-            f"{clean.store.root}: has rewritten shards for other settings or references; choose another --out"
+            f"{clean.store.root}: has rewritten shards for other settings or references; choose another `out`"
         )
 
 
 def ordered_rows(pool: Collection) -> pa.Table:
-    """Every image of a collection, in the order of its dataset: a table of `VERDICTS.schema`."""
+    """Every image of a collection, in the order of its dataset: a table of `VERDICTS.adds`."""
     tables = []
     for part in pool.parts("list"):
         listing = pool.read("list", part, LISTED)
@@ -155,7 +155,7 @@ def _by_file(rows: pa.Table, source: Source) -> Iterator[tuple[int, str, pa.Tabl
     slices = _slices(rows["tar"])
     if gone := sorted(set(slices) - set(source.files)):
         raise DatasetError(
-            f"{gone[0]}: was read by this run and is no longer part of {source.data}; choose another --out"
+            f"{gone[0]}: was read by this run and is no longer part of {source.data}; choose another `out`"
         )
     for part, file in enumerate(source.files):
         yield part, file, rows.slice(*slices.get(file, (0, 0)))
@@ -175,20 +175,20 @@ def _slices(files: pa.ChunkedArray) -> Mapping[str, tuple[int, int]]:
 
 
 def _drops(rows: pa.Table, unreadable: Unreadable) -> dict[int, Dropped]:
-    """What is not kept of one part for what it is, by position."""
+    """Images of one part that are dropped as leaks or as unreadable, by position."""
     drops: dict[int, Dropped] = {}
     if unreadable == "drop":
         reasons, details = rows["unreadable"].to_pylist(), rows["detail"].to_pylist()
         drops = {
             at: Dropped(DropReason.named(reason), details[at] or "") for at, reason in enumerate(reasons) if reason
         }
-    for at in np.flatnonzero(_mask(rows["is_leak"])).tolist():
+    for at in np.flatnonzero(mask_of(rows["is_leak"])).tolist():
         drops[at] = Dropped(DropReason.REFERENCE_LEAK)
     return drops
 
 
 def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int, Dropped]:
-    """Images that go because they share a sample with one that does."""
+    """Images that are dropped because their sample holds an image that is."""
     offsets = rows["offset"].to_pylist()
     position = {offset: at for at, offset in enumerate(offsets)}
     fs, inner = filesystem(file)
@@ -202,12 +202,13 @@ def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int,
     }
 
 
-def _mask(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def mask_of(column: pa.ChunkedArray) -> BoolArray:
+    """A column of booleans without nulls, as (rows,) bool."""
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _plain(rows: pa.Table) -> list[list[Any]]:
-    """What the clean file, and what is said of it, depend on, as JSON values."""
+    """What the clean file and its entry in the certificate depend on, as JSON values."""
     ids = [value.hex() if value else None for value in rows["sha256"].to_pylist()]
     leaks = rows.filter(rows["is_leak"]).select([name for name, _ in LEAK]).to_pylist()
     said = [[value.hex() if isinstance(value, bytes) else value for value in leak.values()] for leak in leaks]

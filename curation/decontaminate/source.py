@@ -1,15 +1,13 @@
-"""The files of a dataset, what each is called in its clean copy, and the hash of what is written."""
+"""The files of a dataset, and what each is called in its clean copy."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from curation.errors import DatasetError
 from curation.formats.dataset import Kind, dataset_files, detect
 from curation.run.store import filesystem, is_url
 
-__all__ = ["Hashing", "Source", "checked_name", "open_source"]
+__all__ = ["Source", "checked_name", "open_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +15,7 @@ class Source:
     """A dataset that is to be written again.
 
     Attributes:
-        files: its shards or Parquet files, in order, as `tar` in a listing calls them; its one folder.
+        files: its shards or Parquet files, in order, as the column `tar` of stage `list` has them; its one folder.
         names: the path of each file within the clean dataset: what lies below the folder that all files share.
     """
 
@@ -61,43 +59,3 @@ def checked_name(name: str) -> str:
     if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
         raise DatasetError(f"{name!r}: is no path that can be written below a folder; rename or leave out this file")
     return name
-
-
-class Hashing:
-    """Passes bytes on to a file, and knows their SHA-256 and number. Cannot be sought in."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        self.size = 0
-        self.closed = False
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
-
-    def write(self, data: bytes) -> int:
-        self._file.write(data)
-        self._sha256.update(data)
-        view = memoryview(data)
-        self.size += view.nbytes
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        """Leave the file open: it belongs to whoever opened it."""
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False

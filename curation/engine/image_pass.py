@@ -1,7 +1,6 @@
-"""Runs stages over one part: the work that a runner hands to its workers.
+"""One pass over the images of a part: consecutive image stages, fused over one decode of each image.
 
-Both kinds of work decide for themselves, from the files alone, which stages of a part are out of date, so a part may
-be given to them at any time and as often as one likes.
+Like every work it decides for itself, from the files alone, which of its stages are out of date.
 """
 
 import time
@@ -9,117 +8,43 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from curation.arrays import BoolArray, Int64Array
 from curation.config import ImageConfig
 from curation.drops import Dropped
-from curation.engine.contract import (
-    BatchedStage,
-    GpuStage,
-    Output,
-    PixelStage,
-    Place,
-    SourceStage,
-    Stage,
-    commit_output,
-    is_current,
-)
-from curation.engine.locations import CHANGED_BY, PLACE, STORED, ImageStore, read_samples
+from curation.engine.contract import Batched, GpuStage, ImageStage, Output, commit_output, is_current
+from curation.engine.locations import CHANGED_BY, PLACE, SAMPLES, STORED, ImageStore, read_samples
 from curation.errors import RunError
 from curation.imaging.decode import Pixels, decode, read_image
 from curation.run.parts import Collection
 
-__all__ = ["ColumnWork", "GpuWork", "PartWork", "PixelWork"]
+__all__ = ["ImageWork"]
 
-Mask = npt.NDArray[np.bool_]
 
 Decoded = tuple[bytes, Pixels | Dropped]
 
 
-class PartWork(Protocol):
-    """Work on parts of one collection: what a runner spreads over its workers. Must pickle before `setup`."""
-
-    @property
-    def collection(self) -> Collection:
-        """The collection whose parts these are."""
-
-    @property
-    def stages(self) -> Sequence[str]:
-        """The stages whose files it makes, in order."""
-
-    def setup(self) -> None:
-        """Load models and the like, once per worker."""
-
-    def is_current(self, part: int) -> bool:
-        """Tell whether a part needs no work."""
-
-    def run(self, part: int) -> None:
-        """Bring one part up to date and commit it."""
-
-
-@runtime_checkable
-class GpuWork(Protocol):
-    """Work that may be faster on a worker with a GPU of its own."""
-
-    @property
-    def wants_gpu(self) -> bool:
-        """Whether it is."""
-        ...
-
-    def decode_with(self, threads: int) -> None:
-        """What the worker has beside its GPU, from the next part on."""
-
-
-class ColumnWork:
-    """One stage that works from columns."""
-
-    def __init__(self, collection: Collection, stage: Stage, seed: int) -> None:
-        self.collection = collection
-        self.stages = [stage.spec.name]
-        self._stage = stage
-        self._seed = seed
-
-    def setup(self) -> None:
-        self._stage.setup()
-
-    def is_current(self, part: int) -> bool:
-        return is_current(self._stage.spec, self.collection, part)
-
-    def run(self, part: int) -> None:
-        spec = self._stage.spec
-        assert spec.after is not None
-        if self.is_current(part):
-            return
-        started = time.monotonic()
-        live = self.collection.live(spec.after, part)
-        rows = _gather(self.collection, part, spec.reads).filter(pa.array(live))
-        output = self._stage.process(rows, Place(self.collection, part, self._seed))
-        commit_output(spec, self.collection, part, live, output, seconds=time.monotonic() - started)
-
-
-class PixelWork:
+class ImageWork:
     """Consecutive stages that look at pixels, fused over one decode of each image.
 
     Args:
-        stages: in order; where the first is the decode check (`check_first`), images that do not decode are its drops.
+        stages: in order. Images that do not decode are drops of the stage that takes samples as they came.
         side: every image is decoded for a shorter side of this many pixels. One value for all collections of a run,
             so that a stage sees the same pixels whether it runs fused or alone.
-        batch: images handed to the stages at once, and read ahead; more to a stage that wants more (`BatchedStage`).
+        batch: images handed to the stages at once, and read ahead; more to a stage that wants more (`Batched`).
         threads: threads that read and decode, ahead of the stages.
     """
 
     def __init__(
         self,
         collection: Collection,
-        stages: Sequence[PixelStage | SourceStage],
+        stages: Sequence[ImageStage],
         limits: ImageConfig,
         *,
         side: int,
-        check_first: bool,
         batch: int = 64,
         threads: int = 1,
     ) -> None:
@@ -128,7 +53,7 @@ class PixelWork:
         self._stages = list(stages)
         self._limits = limits
         self._side = side
-        self._check_first = check_first
+        self._check_first = stages[0].spec.after == SAMPLES
         self._batch = batch
         self._threads = threads
 
@@ -144,9 +69,9 @@ class PixelWork:
     def decode_with(self, threads: int) -> None:
         self._threads = threads
 
-    def _at_once(self, stage: PixelStage | SourceStage) -> int:
+    def _at_once(self, stage: ImageStage) -> int:
         """A matter of the stage alone, so that its batches are the same whatever runs beside it."""
-        return max(self._batch, stage.at_once) if isinstance(stage, BatchedStage) else self._batch
+        return max(self._batch, stage.at_once) if isinstance(stage, Batched) else self._batch
 
     def is_current(self, part: int) -> bool:
         return not self._due(part)
@@ -156,7 +81,7 @@ class PixelWork:
         while due := self._due(part):
             self._pass(part, due)
 
-    def _due(self, part: int) -> list[PixelStage | SourceStage]:
+    def _due(self, part: int) -> list[ImageStage]:
         """The stages out of date that one pass can serve: all, if the one that changes images is among them, else
         only those that see the same images as the first."""
         due = [stage for stage in self._stages if not is_current(stage.spec, self.collection, part)]
@@ -164,7 +89,7 @@ class PixelWork:
             return due
         return [stage for stage in due if _sees_changed(stage) == _sees_changed(due[0])]
 
-    def _pass(self, part: int, due: Sequence[PixelStage | SourceStage]) -> None:
+    def _pass(self, part: int, due: Sequence[ImageStage]) -> None:
         started = time.monotonic()
         steps: list[_Step] = []
         for stage in reversed(due):
@@ -186,7 +111,7 @@ class PixelWork:
                 elif self._check_first and due[0] is self._stages[0]:
                     first.drop(row, image)
                 else:
-                    file = self.collection.file("fetch", part)
+                    file = self.collection.file(SAMPLES, part)
                     raise RunError(
                         f"{file}: row {row} decoded before and does not now ({image.detail}); "
                         "its file has changed, so bring it back or make a new run"
@@ -201,7 +126,7 @@ class PixelWork:
             live = step.live_out(live)
 
     def _decoded(
-        self, part: int, rows: npt.NDArray[np.int64], most: int, original: bool
+        self, part: int, rows: Int64Array, most: int, original: bool
     ) -> Iterator[tuple[int, bytes, Pixels | Dropped]]:
         """Rows with their bytes and images, read and decoded by threads at most so many ahead."""
         table = read_samples(self.collection, part, PLACE, original=original)
@@ -229,7 +154,7 @@ class PixelWork:
         return decode(data, self._limits, self._side)
 
 
-def _sees_changed(stage: PixelStage | SourceStage) -> bool:
+def _sees_changed(stage: ImageStage) -> bool:
     """Whether a stage works on images as the safety stage left them: those that read its columns do."""
     return CHANGED_BY in stage.spec.reads
 
@@ -248,7 +173,7 @@ class _Step:
 
     def __init__(
         self,
-        stage: PixelStage | SourceStage,
+        stage: ImageStage,
         batch: int,
         following: "_Step | None",
         decode_bytes: Callable[[bytes], Pixels | Dropped],
@@ -257,13 +182,13 @@ class _Step:
         self._batch = batch
         self._following = following
         self._decode_bytes = decode_bytes
-        self.mask: Mask | None = None
+        self.mask: BoolArray | None = None
         self.store: ImageStore | None = None
         self.spec = stage.spec
-        self.stores_images = set(STORED.names) <= set(self.spec.schema.names)
+        self.stores_images = set(STORED.names) <= set(self.spec.adds.names)
         self._buffer: list[tuple[int, bytes, Pixels]] = []
         self._rows: list[int] = []
-        self._columns: dict[str, list[pa.Array]] = {name: [] for name in self.spec.schema.names}
+        self._columns: dict[str, list[pa.Array]] = {name: [] for name in self.spec.adds.names}
         self._dropped: dict[int, Dropped] = {}
 
     def push(self, row: int, source: bytes, image: Pixels) -> None:
@@ -277,7 +202,7 @@ class _Step:
         if not self._buffer:
             return
         buffer, self._buffer = self._buffer, []
-        output = self._process([image for _, _, image in buffer], [source for _, source, _ in buffer])
+        output = self._stage.process([image for _, _, image in buffer], [source for _, source, _ in buffer])
         self._rows += [row for row, _, _ in buffer]
         columns = {**output.columns, **self._stored([row for row, _, _ in buffer], output.images)}
         for name, arrays in self._columns.items():
@@ -287,11 +212,6 @@ class _Step:
                 self.drop(row, output.drops[at])
             elif self._following is not None:
                 self._following.push(row, *self._changed(output.images.get(at), source, image))
-
-    def _process(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
-        if isinstance(self._stage, SourceStage):
-            return self._stage.process_sources(images, sources)
-        return self._stage.process_images(images)
 
     def _stored(self, rows: Sequence[int], images: Mapping[int, bytes]) -> dict[str, pa.Array]:
         """Store changed images; the columns that say where."""
@@ -316,28 +236,19 @@ class _Step:
     def drop(self, row: int, drop: Dropped) -> None:
         self._dropped[row] = drop
 
-    def live_out(self, live_in: Mask) -> Mask:
+    def live_out(self, live_in: BoolArray) -> BoolArray:
         mask = live_in.copy()
         mask[list(self._dropped)] = False
         return mask
 
-    def output(self, live_in: Mask) -> Output:
+    def output(self, live_in: BoolArray) -> Output:
         """The answers for the live rows in order, with nulls where decoding had already failed."""
         live = np.flatnonzero(live_in).tolist()
         answered = {row: at for at, row in enumerate(self._rows)}
         indices = pa.array([answered.get(row) for row in live], pa.int64())
         columns = {
-            name: pa.chunked_array(arrays, self.spec.schema.field(name).type).combine_chunks().take(indices)
+            name: pa.chunked_array(arrays, self.spec.adds.field(name).type).combine_chunks().take(indices)
             for name, arrays in self._columns.items()
         }
         position = {row: at for at, row in enumerate(live)}
         return Output(columns, {position[row]: drop for row, drop in self._dropped.items()})
-
-
-def _gather(collection: Collection, part: int, reads: Mapping[str, Sequence[str]]) -> pa.Table:
-    """The columns that a stage reads, side by side."""
-    columns: dict[str, pa.ChunkedArray] = {}
-    for stage, names in reads.items():
-        table = collection.read(stage, part, names)
-        columns.update({name: table[name] for name in names})
-    return pa.table(columns)
