@@ -56,11 +56,11 @@ def image_column(file: str, column: str | None = None) -> str | None:
 
 def image_groups(file: str, column: str | None = None) -> tuple[str, list[int]]:
     """The column that holds image bytes, as `image_column` finds it, and the number of rows in each row group."""
-    found = image_column(file, column)
-    if found is None:
+    name = image_column(file, column)
+    if name is None:
         raise DatasetError(f"{file}: has a column of URLs and none of images; fetch them first, with `lvd curate`")
     metadata = _open(file).metadata
-    return found, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    return name, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
 def read_image_group(file: str, column: str, group: int) -> pa.Array:

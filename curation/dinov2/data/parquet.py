@@ -22,10 +22,10 @@ class ParquetSource:
         """(file, column, row group, its first row)"""
         self.sizes: list[int] = []
         for file in files:
-            found, counts = image_groups(file, column)
+            name, counts = image_groups(file, column)
             for group, count in enumerate(counts):
                 if count:
-                    self.groups.append((file, found, group, sum(counts[:group])))
+                    self.groups.append((file, name, group, sum(counts[:group])))
                     self.sizes.append(count)
         self._loaded: dict[int, pa.Array] = {}
 

@@ -67,7 +67,9 @@ def open_sources(config: SourceConfig, *, cache: str | None = None) -> list[Weig
         DatasetError: there is nothing at the path, nothing in it, its index is wrong, or it has no source of a name
             that is given a weight.
     """
-    path = config.path.rstrip("/").removesuffix("/manifest.json")
+    path = config.path.rstrip("/")
+    if path.rpartition("/")[2] == "manifest.json":
+        path = path.rpartition("/")[0] or "."
     with reaching(path):
         fs, root = filesystem(path)
         has_manifest = fs.exists(f"{root}/manifest.json")

@@ -9,10 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fsspec.implementations.local import LocalFileSystem
+
 from curation.errors import DatasetError
 from curation.formats.shards import tar_members
 from curation.formats.tars import IMAGE_ENDINGS, sample_key
-from curation.run.store import filesystem, is_url
+from curation.run.store import filesystem
 
 __all__ = ["TarSource", "count_images"]
 
@@ -101,9 +103,9 @@ def _images(where: str, local: str) -> list[tuple[str, int, int]]:
 
 def _local(where: str, cache: str | None) -> str:
     """A local path of the tar, which is copied there unless it has been before."""
-    if not is_url(where):
-        return where
     fs, path = filesystem(where)
+    if isinstance(fs, LocalFileSystem):
+        return path
     folder = Path(cache or tempfile.gettempdir()) / "lvd-shards"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{sha256(where.encode()).hexdigest()[:16]}-{Path(path).name}"

@@ -145,7 +145,7 @@ def test_other_images_of_the_same_names_are_not_resumed_on(tmp_path: Path) -> No
         open_loader(config(tmp_path / "images")).restore(state)
 
 
-def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+def test_what_is_passed_over_is_reported(tmp_path: Path) -> None:
     for number in range(8):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
     (tmp_path / "notes.txt").write_text("")

@@ -28,6 +28,7 @@ def contents(path: Path | str, **options: str) -> list[bytes]:
 def test_shards_give_their_images_by_unit_and_index(tmp_path: Path) -> None:
     assert contents(shards(tmp_path, [3, 2])) == [jpeg(n) for n in range(5)]
     assert contents(tmp_path / "manifest.json") == [jpeg(n) for n in range(5)]
+    assert contents(f"file://{tmp_path}") == [jpeg(n) for n in range(5)]
 
 
 def test_remote_shards_are_copied_once(tmp_path: Path) -> None:
@@ -39,6 +40,18 @@ def test_remote_shards_are_copied_once(tmp_path: Path) -> None:
     source = opened.source
     assert source.read(0, 1) == jpeg(1)
     assert len(list((tmp_path / "cache" / "lvd-shards").iterdir())) == 1
+
+
+def test_remote_tars_of_others_are_copied_to_be_counted(tmp_path: Path) -> None:
+    shards(tmp_path / "made", [2, 1])
+    memory = fsspec.filesystem("memory")
+    for file in (tmp_path / "made").glob("*.tar"):
+        memory.pipe(f"/others/{file.name}", file.read_bytes())
+    (opened,) = open_sources(SourceConfig(path="memory://others"), cache=str(tmp_path / "cache"))
+    assert opened.source.sizes == [2, 1]
+    assert opened.source.read(1, 0) == jpeg(2)
+    assert opened.source.name(1, 0) == "memory://others/shard-000001.tar/000000000.jpg"
+    assert len(list((tmp_path / "cache" / "lvd-shards").iterdir())) == 2
 
 
 def test_a_folder_gives_all_images_however_deep(tmp_path: Path) -> None:
