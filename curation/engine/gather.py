@@ -63,7 +63,7 @@ def gather(collection: Collection, after: str, columns: Mapping[str, Sequence[st
 
 
 def _read(collection: Collection, stage: str, part: int, names: Sequence[str]) -> pa.Table:
-    """Columns of a stage; of `samples`, where images are now."""
+    """Columns of a stage; of `fetch`, where images are now."""
     return read_samples(collection, part, names) if stage == "fetch" else collection.read(stage, part, names)
 
 

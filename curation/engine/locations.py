@@ -1,6 +1,6 @@
 """Where a sample's bytes are now: as they came, or as the safety stage changed them.
 
-`samples` says where each image was found. A stage that changes images has the columns of `STORED` besides its own:
+`fetch` says where each image was found. A stage that changes images has the columns of `STORED` besides its own:
 null where an image stays as it is, else where its new bytes are. This module is the one place that lays the second
 over the first; everything that reads an image asks it.
 """
@@ -38,7 +38,7 @@ IMAGES = {SAMPLES: PLACE}
 
 
 def read_samples(collection: Collection, part: int, columns: Sequence[str], *, original: bool = False) -> pa.Table:
-    """Columns of `samples`, those of `STORED` as they are after the safety stage where there is one.
+    """Columns of `fetch`, those of `STORED` as they are after the safety stage where there is one.
 
     Args:
         original: leave out what the safety stage changed.

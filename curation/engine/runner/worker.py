@@ -1,4 +1,4 @@
-"""What workers do, in whichever process they are: parts, steps, and a gang's calls."""
+"""What workers do, in whichever process they are: parts, steps, and a worker group's calls."""
 
 import logging
 import os

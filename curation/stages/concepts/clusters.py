@@ -104,7 +104,7 @@ class FitCentroids:
         return self.artifact.load() is not None
 
     def partitions(self, most: int) -> list["EmbeddingsPartition"]:
-        """Members of a gang, at most so many, that hold the sample.
+        """Partitions of the sample for a worker group, at most so many.
 
         Raises:
             ConfigError: more clusters are asked for than there are images.
@@ -171,7 +171,7 @@ class FitCentroids:
 
 
 class EmbeddingsPartition:
-    """A member of a gang: embeddings of some parts, in memory once.
+    """What one worker of a group holds: embeddings of some parts, in memory once.
 
     Args:
         chosen: for each part, which of its live images.

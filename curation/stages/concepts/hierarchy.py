@@ -1,6 +1,6 @@
 """The hierarchy of clusters that balanced selection draws from: k-means with resampling, level over level.
 
-The lowest level is made over a gang that holds the embeddings, as the centroids of `clusters` are; the levels above
+The lowest level is made over a worker group that holds the embeddings, as the centroids of `clusters` are; the levels above
 are k-means of centroids, few enough for one process.
 """
 
@@ -111,7 +111,7 @@ class FitHierarchy:
         return self.artifact.load() is not None
 
     def partitions(self, most: int) -> list["HierarchyPartition"]:
-        """Members of a gang, at most so many, that hold the sample.
+        """Partitions of the sample for a worker group, at most so many.
 
         Raises:
             ConfigError: the lowest level is to have more clusters than there are images.
@@ -174,7 +174,7 @@ def level_counts(lowest: int) -> list[int]:
 
 
 class HierarchyPartition:
-    """A member of a gang: the vectors of some parts, and what resampling asks of them.
+    """What one worker of a group holds: the vectors of some parts, and what resampling asks of them.
 
     Args:
         first: the number of the first of them among those of all members.

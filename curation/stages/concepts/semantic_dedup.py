@@ -34,7 +34,7 @@ class SemanticDedup:
     """The stage `semantic_dedup`: of images that show the same thing one is kept.
 
     Args:
-        after: the stage whose live rows it takes, those that `alike` was made for.
+        after: the stage whose live rows it takes, those that `embedding_knn` was made for.
     """
 
     def __init__(self, pool: Collection, settings: SemanticDedupConfig, after: str) -> None:

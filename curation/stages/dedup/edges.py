@@ -1,4 +1,4 @@
-"""Links between images, out of the files of `near` and `verified`: which are copies, and what is known of them."""
+"""Links between images, from the files of `copy_knn` and `verify_copies`: which are copies, and what is known of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

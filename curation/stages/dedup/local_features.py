@@ -1,4 +1,4 @@
-"""The stage `features`: local features of the pool images that occur in a pair to be looked at, once for each."""
+"""The stage `local_features`: local features of the pool images that occur in a pair to be looked at, once for each."""
 
 import functools
 from collections.abc import Mapping, Sequence

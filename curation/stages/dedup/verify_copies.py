@@ -1,6 +1,6 @@
-"""The stage `verified`: what geometry says of each pair of near images that may be copies.
+"""The stage `verify_copies`: what geometry says of each pair of near images that may be copies.
 
-Its lists run parallel to those of `near`. Of a pair that is in both images' lists, the one with the smaller (part, row)
+Its lists run parallel to those of `copy_knn`. Of a pair that is in both images' lists, the one with the smaller (part, row)
 is looked at, so none is looked at twice.
 """
 
