@@ -1,7 +1,7 @@
 """The hierarchy of clusters that balanced selection draws from: k-means with resampling, level over level.
 
-The lowest level is made over a worker group that holds the embeddings, as the centroids of `clusters` are; the levels above
-are k-means of centroids, few enough for one process.
+The lowest level is made over a worker group that holds the embeddings, as the centroids of `clusters` are; the levels
+above are k-means of centroids, few enough for one process.
 """
 
 import os

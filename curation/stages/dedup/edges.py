@@ -1,4 +1,4 @@
-"""Links between images, from the files of `copy_knn` and `verify_copies`: which are copies, and what is known of them."""
+"""Links between images, from the files of `copy_knn` and `verify_copies`: which are copies, and how."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

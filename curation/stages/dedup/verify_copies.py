@@ -1,7 +1,7 @@
 """The stage `verify_copies`: what geometry says of each pair of near images that may be copies.
 
-Its lists run parallel to those of `copy_knn`. Of a pair that is in both images' lists, the one with the smaller (part, row)
-is looked at, so none is looked at twice.
+Its lists run parallel to those of `copy_knn`. Of a pair that is in both images' lists, the one with the smaller
+(part, row) is looked at, so none is looked at twice.
 """
 
 from collections.abc import Mapping, Sequence
