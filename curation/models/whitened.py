@@ -40,36 +40,14 @@ class WhitenedEmbedder:
     def __init__(self, embedder: Embedder, whitening: Whitening | None = None) -> None:
         self._embedder = embedder
         self._whitening = whitening
-
-    @property
-    def name(self) -> str:
-        """The other's."""
-        return self._embedder.name
+        self.name = embedder.name
+        self.needs_fit = whitening is None
+        self.wants_gpu = isinstance(embedder, NetworkEmbedder) and embedder.wants_gpu
 
     @property
     def side(self) -> int:
         """The other's."""
         return self._embedder.side
-
-    @property
-    def dim(self) -> int:
-        """The other's."""
-        return self._embedder.dim
-
-    @property
-    def at_once(self) -> int:
-        """The other's."""
-        return self._embedder.at_once
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether `embed` still lacks the whitening."""
-        return self._whitening is None
-
-    @property
-    def wants_gpu(self) -> bool:
-        """The other's."""
-        return isinstance(self._embedder, NetworkEmbedder) and self._embedder.wants_gpu
 
     def with_whitening(self, whitening: Whitening) -> Embedder:
         """The same embedder, ready to embed once it is set up."""
@@ -82,6 +60,7 @@ class WhitenedEmbedder:
     def setup(self) -> None:
         """Sets the other up. Raises ModelError as that does."""
         self._embedder.setup()
+        self.dim, self.at_once = self._embedder.dim, self._embedder.at_once
 
     def fit(self, images: Iterable[UInt8Array]) -> Whitening:
         """The whitening for a run. Images without a finite vector are passed over.
