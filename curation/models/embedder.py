@@ -35,7 +35,6 @@ class Embedder(Protocol):
         Raises:
             ModelError: the weights, which say so, cannot be had.
         """
-        ...
 
     def fingerprint(self) -> str:
         """What its vectors depend on beside the pixels: name, version, sha256 of the weights. For digests.
@@ -43,7 +42,6 @@ class Embedder(Protocol):
         Raises:
             ModelError: the weights cannot be had, or are not those that were pinned.
         """
-        ...
 
     def setup(self) -> None:
         """Find, verify and load the weights; calling it again does nothing.
@@ -51,7 +49,6 @@ class Embedder(Protocol):
         Raises:
             ModelError: the weights cannot be had, are damaged, are not those that were pinned, or do not fit.
         """
-        ...
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Vectors of images, in order.
@@ -62,7 +59,6 @@ class Embedder(Protocol):
         Returns:
             (N, dim) float32 rows of length 1. A row without finite numbers is the caller's to drop.
         """
-        ...
 
 
 @runtime_checkable

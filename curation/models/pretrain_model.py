@@ -71,7 +71,6 @@ class PretrainEmbedder:
         self.dim, self.at_once = self._network.dim, self._network.at_once
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
-        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         return self._network.embed(images)
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
-import torch
 from timm.data.config import resolve_data_config
 from timm.models._pretrained import PretrainedCfg
 
@@ -72,7 +71,6 @@ class TimmEmbedder:
         self.dim, self.at_once = self._network.dim, self._network.at_once
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
-        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         return self._network.embed(images)
 
@@ -94,7 +92,7 @@ def _published(model: str) -> PretrainedCfg:
     raise ModelError(f"model {model!r}: {problem}; {hint}")
 
 
-def _load(model: str, path: str, published_classes: int) -> torch.nn.Module:
+def _load(model: str, path: str, published_classes: int) -> Any:
     """The model with the file's weights and no classifier; the file may have one, or not.
 
     Raises:
@@ -123,17 +121,12 @@ def _load(model: str, path: str, published_classes: int) -> torch.nn.Module:
                 ) from error
             misfits.append(cause)
         else:
-            return _headless(built, classes)
+            if classes > 0:
+                built.reset_classifier(0)
+            return built
     raise ModelError(f"model {model}: {path} is no checkpoint of this model ({misfits[0]}); give one that is")
 
 
 def _is_misfit(error: Exception) -> bool:
     """Whether tensors were read, but under names or with shapes that are not the model's."""
     return isinstance(error, (AttributeError, KeyError, TypeError)) or "loading state_dict" in str(error)
-
-
-def _headless(model: Any, classes: int) -> torch.nn.Module:
-    if classes > 0:
-        model.reset_classifier(0)
-    assert isinstance(model, torch.nn.Module)
-    return model

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from curation.arrays import Float32Array, UInt8Array
+from curation.models.classical import ClassicalDescriptor
 from curation.models.embedder import Embedder, NetworkEmbedder
 from curation.models.whitening import Whitening, fit_whitening
 
@@ -15,19 +15,6 @@ __all__ = ["Fittable", "WhitenedEmbedder"]
 VERSION = 1
 AT_ONCE = 64
 """Images of the sample that are held at a time."""
-
-
-@runtime_checkable
-class Fittable(Protocol):
-    """What an embedder has in addition that needs to be fitted to a run."""
-
-    def fit(self, images: Iterable[UInt8Array]) -> Whitening:
-        """The whitening for a run, out of a sample of its images, at least one."""
-        ...
-
-    def with_whitening(self, whitening: Whitening) -> Embedder:
-        """The same embedder, fitted."""
-        ...
 
 
 class WhitenedEmbedder:
@@ -49,7 +36,7 @@ class WhitenedEmbedder:
         """The other's."""
         return self._embedder.side
 
-    def with_whitening(self, whitening: Whitening) -> Embedder:
+    def with_whitening(self, whitening: Whitening) -> "WhitenedEmbedder":
         """The same embedder, ready to embed once it is set up."""
         return WhitenedEmbedder(self._embedder, whitening)
 
@@ -84,3 +71,7 @@ class WhitenedEmbedder:
         out = np.full(vectors.shape, np.nan, np.float32)
         out[finite] = self._whitening.apply(vectors[finite])
         return out
+
+
+Fittable = ClassicalDescriptor | WhitenedEmbedder
+"""What needs to be fitted: `fit` makes a whitening of a sample of a run, `with_whitening` the embedder that has it."""

@@ -128,7 +128,6 @@ class CopyDescriptor:
         self._network = network
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
-        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         out = np.empty((len(images), self.dim), np.float32)
         for part, vectors in self._batches.run(len(images), lambda part: self._vectors(images[part])):

@@ -131,8 +131,8 @@ class Classifier:
             config, architecture, arguments = find_config(place)
         except Exception as error:  # a missing file, no network, JSON that is none, keys that are missing
             raise ModelError(
-                f"model {name}: its config.json cannot be had ({cause_of(error, 160)}); connect to the network, or give "
-                "a folder that holds it and the weights as local-dir:<folder>"
+                f"model {name}: its config.json cannot be had ({cause_of(error, 160)}); connect to the network, or "
+                "give a folder that holds it and the weights as local-dir:<folder>"
             ) from error
         if "label_names" not in config and isinstance(config.get("labels"), list):
             config["label_names"] = config["labels"]
