@@ -9,9 +9,7 @@ import functools
 import io
 import logging
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -37,7 +35,6 @@ __all__ = [
 
 Pixels = UInt8Array
 """(H, W, 3) uint8, RGB."""
-Form = TypeVar("Form", Pixels, Image.Image)
 
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # its values that turn the picture by 90 degrees
@@ -96,18 +93,20 @@ def decode(data: bytes, limits: ImageConfig, side: int | None = None) -> Pixels 
     Returns:
         uint8 array of shape (H, W, 3), or why there is none.
     """
-    return _decoded(data, limits, side, np.asarray)
+    image = _decoded(data, limits, side)
+    return image if isinstance(image, Dropped) else np.asarray(image)
 
 
 def decode_image(data: bytes, limits: ImageConfig, side: int | None = None) -> Image.Image | Dropped:
     """As `decode`, giving a Pillow image of mode RGB that holds no metadata."""
-    return _decoded(data, limits, side, _pixels_alone)
+    image = _decoded(data, limits, side)
+    if isinstance(image, Dropped):
+        return image
+    return Image.frombuffer("RGB", image.size, image.tobytes(), "raw", "RGB", 0, 1)
 
 
-def _decoded(
-    data: bytes, limits: ImageConfig, side: int | None, formed: Callable[[Image.Image], Form]
-) -> Form | Dropped:
-    """What `formed` makes of the Pillow image of mode RGB, which holds metadata and all."""
+def _decoded(data: bytes, limits: ImageConfig, side: int | None) -> Image.Image | Dropped:
+    """The Pillow image of mode RGB, which holds metadata and all."""
     image = _open(data)
     if isinstance(image, Dropped):
         return image
@@ -121,7 +120,7 @@ def _decoded(
             image.draft(None, (side * width // min(width, height), side * height // min(width, height)))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        return formed(_in_rgb(image))
+        return _in_rgb(image)
     except Exception as error:  # decoders raise anything at all on hostile bytes
         return _refused(error)
 
@@ -230,10 +229,6 @@ def _refused(error: Exception) -> Dropped:
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _pixels_alone(rgb: Image.Image) -> Image.Image:
-    return Image.frombuffer("RGB", rgb.size, rgb.tobytes(), "raw", "RGB", 0, 1)
 
 
 def _in_rgb(image: Image.Image) -> Image.Image:

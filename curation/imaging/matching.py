@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 
 from curation.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
-from curation.imaging.decode import Pixels
-from curation.imaging.local_features import Features, extract
+from curation.imaging.local_features import Features
 
-__all__ = ["MATCHING_VERSION", "Match", "match", "reversed_transform", "verify_images"]
+__all__ = ["MATCHING_VERSION", "Match", "match", "reversed_transform"]
 
 MATCHING_VERSION = 2
 """Raised whenever the same features would give another match."""
@@ -75,11 +74,6 @@ class Match:
     def score(self) -> float:
         """Points and pixels together: agreement x ln(8 + inliers). Without points, blocks have to agree well."""
         return self.agreement * math.log(8 + self.inliers)
-
-
-def verify_images(first: Pixels, second: Pixels) -> Match:
-    """Compare two decoded images, uint8 (H, W, 3)."""
-    return match(extract(first), extract(second))
 
 
 def match(first: Features, second: Features) -> Match:

@@ -30,6 +30,8 @@ COLOUR_SIDE = 32
 LIGHTNESS_BINS, COLOUR_BINS, COLOUR_RANGE = 6, 12, 60.0
 EDGE_WEIGHT = 0.8
 LAYOUT_DIMS, CONTENT_DIMS = 320, 48
+"""Dimensions to keep. Measured on the demo's web: fewer let look-alikes of one photograph through as copies, more let
+slightly cropped copies escape; without a layout, more are noise to k-means."""
 MOST_ALTERED = 1000
 
 
@@ -40,9 +42,15 @@ class ClassicalDescriptor:
     can `embed`.
     """
 
+    at_once = 1  # images are looked at one by one
+
     def __init__(self, grid: int, whitening: Whitening | None = None) -> None:
         self.grid = grid
         self.whitening = whitening
+        self.name = f"classical/hog-colour-{grid}x{grid}"
+        self.side = SIDE
+        self.dim = (CONTENT_DIMS if grid == 1 else LAYOUT_DIMS) if whitening is None else whitening.projection.shape[1]
+        self.needs_fit = whitening is None
 
     @classmethod
     def from_settings(cls, settings: ModelConfig) -> Self:
@@ -60,37 +68,6 @@ class ClassicalDescriptor:
         if settings.weights is not None or settings.sha256 is not None:
             raise ModelError(f"model {settings.model!r}: has no weights; remove the weights and sha256 settings")
         return cls(int(match[1]))
-
-    @property
-    def name(self) -> str:
-        """`classical/hog-colour-<n>x<n>`."""
-        return f"classical/hog-colour-{self.grid}x{self.grid}"
-
-    @property
-    def side(self) -> int:
-        """128 pixels."""
-        return SIDE
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector; before fitting, what is aimed at: 320 with a layout, 48 without.
-
-        Measured on the demo's web: fewer dimensions let look-alikes of one photograph through as copies, more let
-        slightly cropped copies escape; without a layout, more dimensions are noise to k-means.
-        """
-        if self.whitening is not None:
-            return int(self.whitening.projection.shape[1])
-        return CONTENT_DIMS if self.grid == 1 else LAYOUT_DIMS
-
-    @property
-    def at_once(self) -> int:
-        """Any number: images are looked at one by one."""
-        return 1
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether `embed` still lacks its whitening."""
-        return self.whitening is None
 
     def with_whitening(self, whitening: Whitening) -> Self:
         """The same descriptor, ready to embed."""

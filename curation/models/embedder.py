@@ -15,32 +15,26 @@ class Embedder(Protocol):
     """Turns images into vectors whose dot product is a similarity.
 
     Life of one: constructed (no I/O), fitted where `needs_fit`, `setup()`, then any number of `embed` calls.
+
+    Attributes:
+        name: the name that `open_embedder` knows it by.
+        dim: length of a vector; there after `setup()`.
+        at_once: images that `embed` is best given at once; there after `setup()`.
+        needs_fit: whether it must first be fitted to a sample of the run: see `Fittable`.
     """
 
-    @property
-    def name(self) -> str:
-        """The name that `open_embedder` knows it by."""
-        ...
+    name: str
+    dim: int
+    at_once: int
+    needs_fit: bool
 
     @property
     def side(self) -> int:
-        """Shorter side in pixels that images should be decoded to; others are accepted and resized."""
-        ...
+        """Shorter side in pixels that images should be decoded to; others are accepted and resized.
 
-    @property
-    def dim(self) -> int:
-        """Length of a vector; known after `setup()`."""
-        ...
-
-    @property
-    def at_once(self) -> int:
-        """Images that `embed` is best given at once; known after `setup()`."""
-        ...
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether it must first be fitted to a sample of the run: see `Fittable`."""
-        ...
+        Raises:
+            ModelError: the weights, which say so, cannot be had.
+        """
 
     def fingerprint(self) -> str:
         """What its vectors depend on beside the pixels: name, version, sha256 of the weights. For digests.
@@ -48,7 +42,6 @@ class Embedder(Protocol):
         Raises:
             ModelError: the weights cannot be had, or are not those that were pinned.
         """
-        ...
 
     def setup(self) -> None:
         """Find, verify and load the weights; calling it again does nothing.
@@ -56,7 +49,6 @@ class Embedder(Protocol):
         Raises:
             ModelError: the weights cannot be had, are damaged, are not those that were pinned, or do not fit.
         """
-        ...
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
         """Vectors of images, in order.
@@ -67,17 +59,13 @@ class Embedder(Protocol):
         Returns:
             (N, dim) float32 rows of length 1. A row without finite numbers is the caller's to drop.
         """
-        ...
 
 
 @runtime_checkable
 class NetworkEmbedder(Protocol):
-    """An embedder that is a network, and large."""
+    """An embedder that is a network; `wants_gpu` where it is to have a GPU to itself, if there is one."""
 
-    @property
-    def wants_gpu(self) -> bool:
-        """Whether it is to have a GPU to itself, where there is one."""
-        ...
+    wants_gpu: bool
 
 
 def open_embedder(settings: ModelConfig) -> Embedder:

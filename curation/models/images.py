@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -59,14 +59,12 @@ def try_to_embed(images: Sequence[Image], settings: ModelConfig) -> tuple[Float3
     embedder = open_embedder(settings)
     bad: dict[int, Dropped] = {}
     if embedder.needs_fit:
-        readable = (
-            p for row in range(len(images)) if not isinstance(p := pixels_of(images, row, embedder.side), Dropped)
-        )
-        first = next(readable, None)
-        if first is None:
-            return np.zeros((len(images), 1), np.float32), dict(_unreadable(images, embedder.side))
         assert isinstance(embedder, Fittable)
-        embedder = embedder.with_whitening(embedder.fit(itertools.islice(itertools.chain([first], readable), SAMPLE)))
+        decoded = (pixels_of(images, row, embedder.side) for row in range(len(images)))
+        readable = (pixels for pixels in decoded if not isinstance(pixels, Dropped))
+        if (first := next(readable, None)) is not None:  # else there is nothing to embed either
+            sample = itertools.islice(itertools.chain([first], readable), SAMPLE)
+            embedder = embedder.with_whitening(embedder.fit(sample))
     embedder.setup()
     vectors = np.zeros((len(images), embedder.dim), np.float32)
     for start in range(0, len(images), AT_ONCE):
@@ -87,12 +85,6 @@ def _embed_batch(
             vectors[row] = vector
         else:
             bad[row] = Dropped(DropReason.NON_FINITE, f"{embedder.name} gave no direction")
-
-
-def _unreadable(images: Sequence[Image], side: int) -> Iterator[tuple[int, Dropped]]:
-    for row in range(len(images)):
-        if isinstance(why := pixels_of(images, row, side), Dropped):
-            yield row, why
 
 
 def _need_all(images: Sequence[Image], settings: ModelConfig) -> Float32Array:

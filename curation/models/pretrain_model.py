@@ -28,6 +28,8 @@ VERSION = 1
 class PretrainEmbedder:
     """`settings.model` is `lvd/pretrain`, `settings.weights` the checkpoint."""
 
+    needs_fit, wants_gpu = False, True
+
     def __init__(self, settings: EmbedConfig) -> None:
         """Nothing is read.
 
@@ -38,45 +40,15 @@ class PretrainEmbedder:
             raise ModelError(
                 f"model {settings.model}: set weights to a checkpoint, as in runs/pretrain/checkpoints/step-00125000.pt"
             )
+        self.name = settings.model
         self._settings = settings
         self._precision = precision_of(settings.precision)
         self._network: Network | None = None
 
     @property
-    def name(self) -> str:
-        """`lvd/pretrain`."""
-        return self._settings.model
-
-    @property
     def side(self) -> int:
-        """Side in pixels of the global crops.
-
-        Raises:
-            ModelError: the checkpoint cannot be read.
-        """
+        """Side in pixels of the global crops; ModelError where the checkpoint cannot be read."""
         return self._found[1]
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        assert self._network is not None, f"{self.name}: dim is known after setup()"
-        return self._network.dim
-
-    @property
-    def at_once(self) -> int:
-        """What memory was taken to hold when it was set up."""
-        assert self._network is not None, f"{self.name}: at_once is known after setup()"
-        return self._network.at_once
-
-    @property
-    def needs_fit(self) -> bool:
-        """Never: it was trained."""
-        return False
-
-    @property
-    def wants_gpu(self) -> bool:
-        """Always."""
-        return True
 
     def fingerprint(self) -> str:
         """Name, version, the file's sha256, and what the settings change. A file that is no checkpoint shows here,
@@ -96,9 +68,9 @@ class PretrainEmbedder:
         data = {"input_size": size, "interpolation": "bicubic", "mean": MEAN, "std": STD, "crop_pct": 1.0}
         model = BackboneVectors(backbone, self._settings.pool or "class")
         self._network = Network(self.name, model, Preprocessing(data), size, self._settings, self._precision)
+        self.dim, self.at_once = self._network.dim, self._network.at_once
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
-        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         return self._network.embed(images)
 

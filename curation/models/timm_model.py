@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
-import torch
 from timm.data.config import resolve_data_config
 from timm.models._pretrained import PretrainedCfg
 
@@ -30,7 +29,13 @@ VERSION = 2
 
 
 class TimmEmbedder:
-    """Pooled features of a timm model, on the GPU where there is one; `settings.model` is `timm/<name>`."""
+    """Pooled features of a timm model, on the GPU where there is one; `settings.model` is `timm/<name>`.
+
+    Attributes:
+        side: what timm resizes the shorter side to before its crop.
+    """
+
+    needs_fit, wants_gpu = False, True
 
     def __init__(self, settings: EmbedConfig) -> None:
         """Looks the name up; nothing is built or read.
@@ -38,46 +43,15 @@ class TimmEmbedder:
         Raises:
             ModelError: timm knows no such model, or it does not take RGB images.
         """
+        self.name = settings.model
         self._settings = settings
         self._published = _published(settings.model)
         self._input: dict[str, Any] = resolve_data_config(pretrained_cfg=self._published.to_dict())
         if self._input["input_size"][0] != 3:
             raise ModelError(f"model {settings.model}: takes no RGB images; name a model of 3 channels")
+        self.side = int(min(self._input["input_size"][1:]) / self._input["crop_pct"])
         self._precision = precision_of(settings.precision)
         self._network: Network | None = None
-
-    @property
-    def name(self) -> str:
-        """`timm/<name>`."""
-        return self._settings.model
-
-    @property
-    def side(self) -> int:
-        """What timm resizes the shorter side to before its crop."""
-        height, width = self._input["input_size"][1:]
-        return int(min(height, width) / self._input["crop_pct"])
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        assert self._network is not None, f"{self.name}: dim is known after setup()"
-        return self._network.dim
-
-    @property
-    def at_once(self) -> int:
-        """What memory was taken to hold when it was set up."""
-        assert self._network is not None, f"{self.name}: at_once is known after setup()"
-        return self._network.at_once
-
-    @property
-    def needs_fit(self) -> bool:
-        """Never: it was trained."""
-        return False
-
-    @property
-    def wants_gpu(self) -> bool:
-        """Always."""
-        return True
 
     def fingerprint(self) -> str:
         """Name, version, the weights' sha256, and what the settings change; downloads the weights if they are not here
@@ -94,9 +68,9 @@ class TimmEmbedder:
         model = pooled_timm_model(self.name, model, self._settings.pool)
         preprocess, size = Preprocessing(self._input), self._input["input_size"]
         self._network = Network(self.name, model, preprocess, size, self._settings, self._precision)
+        self.dim, self.at_once = self._network.dim, self._network.at_once
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
-        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
         return self._network.embed(images)
 
@@ -118,7 +92,7 @@ def _published(model: str) -> PretrainedCfg:
     raise ModelError(f"model {model!r}: {problem}; {hint}")
 
 
-def _load(model: str, path: str, published_classes: int) -> torch.nn.Module:
+def _load(model: str, path: str, published_classes: int) -> Any:
     """The model with the file's weights and no classifier; the file may have one, or not.
 
     Raises:
@@ -147,17 +121,12 @@ def _load(model: str, path: str, published_classes: int) -> torch.nn.Module:
                 ) from error
             misfits.append(cause)
         else:
-            return _headless(built, classes)
+            if classes > 0:
+                built.reset_classifier(0)
+            return built
     raise ModelError(f"model {model}: {path} is no checkpoint of this model ({misfits[0]}); give one that is")
 
 
 def _is_misfit(error: Exception) -> bool:
     """Whether tensors were read, but under names or with shapes that are not the model's."""
     return isinstance(error, (AttributeError, KeyError, TypeError)) or "loading state_dict" in str(error)
-
-
-def _headless(model: Any, classes: int) -> torch.nn.Module:
-    if classes > 0:
-        model.reset_classifier(0)
-    assert isinstance(model, torch.nn.Module)
-    return model

@@ -79,11 +79,9 @@ def _from_hub(model: str, hub_id: str, filename: str | None) -> Path:
         try:
             with _quiet("huggingface_hub.utils._http"):
                 return Path(hf_hub_download(repository, name, revision=revision or None))
-        except LocalEntryNotFoundError as error:
-            raise _no_download(model, f"https://huggingface.co/{repository}", error) from error
-        except EntryNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
+        except (EntryNotFoundError, OSError, ValueError) as error:
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                continue
             raise _no_download(model, f"https://huggingface.co/{repository}", error) from error
     raise ModelError(
         f"model {model}: https://huggingface.co/{repository} has neither of {', '.join(names)}; "
@@ -105,10 +103,9 @@ def _from_url(model: str, url: str | tuple[str, str]) -> Path:
 
 
 def _no_download(model: str, where: str, error: Exception) -> ModelError:
-    cause = cause_of(error, 160)
     return ModelError(
-        f"model {model}: its weights could not be downloaded from {where} ({cause}); connect to the network, or "
-        "download them elsewhere and give the file with the weights setting"
+        f"model {model}: its weights could not be downloaded from {where} ({cause_of(error, 160)}); connect to the "
+        "network, or download them elsewhere and give the file with the weights setting"
     )
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from curation.arrays import Float32Array, UInt8Array
+from curation.models.classical import ClassicalDescriptor
 from curation.models.embedder import Embedder, NetworkEmbedder
 from curation.models.whitening import Whitening, fit_whitening
 
@@ -15,19 +15,6 @@ __all__ = ["Fittable", "WhitenedEmbedder"]
 VERSION = 1
 AT_ONCE = 64
 """Images of the sample that are held at a time."""
-
-
-@runtime_checkable
-class Fittable(Protocol):
-    """What an embedder has in addition that needs to be fitted to a run."""
-
-    def fit(self, images: Iterable[UInt8Array]) -> Whitening:
-        """The whitening for a run, out of a sample of its images, at least one."""
-        ...
-
-    def with_whitening(self, whitening: Whitening) -> Embedder:
-        """The same embedder, fitted."""
-        ...
 
 
 class WhitenedEmbedder:
@@ -40,38 +27,16 @@ class WhitenedEmbedder:
     def __init__(self, embedder: Embedder, whitening: Whitening | None = None) -> None:
         self._embedder = embedder
         self._whitening = whitening
-
-    @property
-    def name(self) -> str:
-        """The other's."""
-        return self._embedder.name
+        self.name = embedder.name
+        self.needs_fit = whitening is None
+        self.wants_gpu = isinstance(embedder, NetworkEmbedder) and embedder.wants_gpu
 
     @property
     def side(self) -> int:
         """The other's."""
         return self._embedder.side
 
-    @property
-    def dim(self) -> int:
-        """The other's."""
-        return self._embedder.dim
-
-    @property
-    def at_once(self) -> int:
-        """The other's."""
-        return self._embedder.at_once
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether `embed` still lacks the whitening."""
-        return self._whitening is None
-
-    @property
-    def wants_gpu(self) -> bool:
-        """The other's."""
-        return isinstance(self._embedder, NetworkEmbedder) and self._embedder.wants_gpu
-
-    def with_whitening(self, whitening: Whitening) -> Embedder:
+    def with_whitening(self, whitening: Whitening) -> "WhitenedEmbedder":
         """The same embedder, ready to embed once it is set up."""
         return WhitenedEmbedder(self._embedder, whitening)
 
@@ -82,6 +47,7 @@ class WhitenedEmbedder:
     def setup(self) -> None:
         """Sets the other up. Raises ModelError as that does."""
         self._embedder.setup()
+        self.dim, self.at_once = self._embedder.dim, self._embedder.at_once
 
     def fit(self, images: Iterable[UInt8Array]) -> Whitening:
         """The whitening for a run. Images without a finite vector are passed over.
@@ -105,3 +71,7 @@ class WhitenedEmbedder:
         out = np.full(vectors.shape, np.nan, np.float32)
         out[finite] = self._whitening.apply(vectors[finite])
         return out
+
+
+Fittable = ClassicalDescriptor | WhitenedEmbedder
+"""What needs to be fitted: `fit` makes a whitening of a sample of a run, `with_whitening` the embedder that has it."""

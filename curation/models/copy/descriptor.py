@@ -74,7 +74,12 @@ class CopyDescriptor:
     """Vectors that are alike for a picture and its edited copies, and unlike for any two pictures.
 
     Images are scaled to a square without regard to their proportions, as the SSCD authors advise for batches.
+
+    Attributes:
+        side: side in pixels of the squares.
     """
+
+    needs_fit = False
 
     def __init__(self, settings: ModelConfig) -> None:
         """Looks the name up; nothing is built or read.
@@ -87,37 +92,11 @@ class CopyDescriptor:
             raise ModelError(
                 f"model {settings.model!r}: no such copy descriptor; name one of {', '.join(copy_models())}"
             )
+        self.name = settings.model
+        self.side = known.input
         self._known = known
         self._settings = settings
         self._network: nn.Module | None = None
-        self._device = torch.device("cpu")
-        self._dim = 0
-
-    @property
-    def name(self) -> str:
-        """As in the settings."""
-        return self._settings.model
-
-    @property
-    def side(self) -> int:
-        """Side in pixels of the squares that images are scaled to."""
-        return self._known.input
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        assert self._dim, f"{self.name}: dim is known after setup()"
-        return self._dim
-
-    @property
-    def at_once(self) -> int:
-        """What memory was taken to hold when it was set up."""
-        return self._batches.first
-
-    @property
-    def needs_fit(self) -> bool:
-        """Never: it was trained."""
-        return False
 
     def fingerprint(self) -> str:
         """Name, version and the weights' sha256; downloads the weights if they are not here yet."""
@@ -138,19 +117,19 @@ class CopyDescriptor:
         network = network.to(self._device)
         with torch.inference_mode():
             try:
-                output = network(torch.zeros(1, 3, self._known.input, self._known.input, device=self._device))
+                output = network(torch.zeros(1, 3, self.side, self.side, device=self._device))
             except RuntimeError as error:  # of a TorchScript file that takes something else than images
                 raise ModelError(f"model {self.name}: {path} takes no images ({cause_of(error)})") from error
         if not isinstance(output, Tensor) or output.ndim != 2:
             raise ModelError(f"model {self.name}: {path} gives no vector per image; get the published file")
-        self._dim = int(output.shape[1])
+        self.dim = int(output.shape[1])
         self._batches = Batches(self.name, self._settings.batch, self._device)
+        self.at_once = self._batches.first
         self._network = network
 
     def embed(self, images: Sequence[UInt8Array]) -> Float32Array:
-        """Vectors of N (H, W, 3) uint8 RGB images: (N, dim) float32 rows of length 1."""
         assert self._network is not None, f"{self.name}: setup() comes before embed()"
-        out = np.empty((len(images), self._dim), np.float32)
+        out = np.empty((len(images), self.dim), np.float32)
         for part, vectors in self._batches.run(len(images), lambda part: self._vectors(images[part])):
             out[part] = vectors
         return out
@@ -158,7 +137,7 @@ class CopyDescriptor:
     def _vectors(self, images: Sequence[UInt8Array]) -> Float32Array:
         """One batch: (N, dim) rows of length 1."""
         assert self._network is not None
-        squares = [_square(image, self._known.input) for image in images]
+        squares = [_square(image, self.side) for image in images]
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(squares)).to(self._device)
             vectors = self._said_of(pixels)

@@ -78,7 +78,12 @@ def _to_working_size(image: Image.Image, side: int) -> Image.Image:
     scale = min(1.0, SLACK * side / min(image.size), 2 * SLACK * side / max(image.size))
     if scale == 1.0:
         return image
-    width, height = (max(8, round(length * scale)) for length in image.size)
+    return _scaled(image, scale, 8)
+
+
+def _scaled(image: Image.Image, scale: float, least: int) -> Image.Image:
+    """The picture at a size of its own proportions, no side shorter than `least` pixels."""
+    width, height = (max(least, round(length * scale)) for length in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
@@ -104,8 +109,12 @@ def _cropped(image: Image.Image, rng: Generator) -> Image.Image:
 
 def _cropped_middle(image: Image.Image, rng: Generator) -> Image.Image:
     """The middle of the picture, as a centre crop of half its width and height and the like keep it."""
-    share = rng.uniform(0.4, 0.9)
-    width, height = (max(8, round(length * share)) for length in image.size)
+    return _middle(image, image.size, rng.uniform(0.4, 0.9))
+
+
+def _middle(image: Image.Image, size: tuple[int, int], share: float) -> Image.Image:
+    """The middle of a picture, as large as a share of a size."""
+    width, height = (max(8, round(length * share)) for length in size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
 
@@ -118,17 +127,13 @@ def _turned(image: Image.Image, rng: Generator) -> Image.Image:
     """Rotated: by quarters, or by any angle with corners filled, or so far that only a crop without corners is left."""
     kind = rng.random()
     if kind < 0.25:
-        return image.transpose(
-            (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)[int(rng.integers(3))]
-        )
+        return image.rotate((90, 180, 270)[int(rng.integers(3))], expand=True)
     angle = float(rng.uniform(3, 30)) * (1 if rng.random() < 0.5 else -1)
     turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=kind < 0.7, fillcolor=overlays.random_colour(rng))
     if kind < 0.7:
         return turned
     keep = 1.0 / (math.cos(math.radians(abs(angle))) + math.sin(math.radians(abs(angle))))
-    width, height = (max(8, round(length * keep)) for length in image.size)
-    left, top = (turned.width - width) // 2, (turned.height - height) // 2
-    return turned.crop((left, top, left + width, top + height))
+    return _middle(turned, image.size, keep)
 
 
 def _tilted(image: Image.Image, rng: Generator) -> Image.Image:
@@ -136,14 +141,8 @@ def _tilted(image: Image.Image, rng: Generator) -> Image.Image:
     width, height = image.size
     corners = np.array([[0, 0], [0, height], [width, height], [width, 0]], np.float64)
     moved = corners + rng.uniform(-1, 1, (4, 2)) * rng.uniform(0.05, 0.22) * np.array([width, height])
-    coefficients = _perspective(corners, moved)
-    return image.transform(
-        image.size,
-        Image.Transform.PERSPECTIVE,
-        coefficients,
-        Image.Resampling.BILINEAR,
-        fillcolor=overlays.random_colour(rng),
-    )
+    transform = Image.Transform.PERSPECTIVE, _perspective(corners, moved), Image.Resampling.BILINEAR
+    return image.transform(image.size, *transform, fillcolor=overlays.random_colour(rng))
 
 
 def _perspective(target: Float64Array, source: Float64Array) -> list[float]:
@@ -164,9 +163,7 @@ def _stretched(image: Image.Image, rng: Generator) -> Image.Image:
 
 
 def _shrunk(image: Image.Image, rng: Generator) -> Image.Image:
-    scale = math.exp(rng.uniform(math.log(0.15), math.log(0.6)))
-    width, height = (max(12, round(length * scale)) for length in image.size)
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    return _scaled(image, math.exp(rng.uniform(math.log(0.15), math.log(0.6))), 12)
 
 
 def _pixelated(image: Image.Image, rng: Generator) -> Image.Image:
@@ -190,13 +187,7 @@ def _tinted(image: Image.Image, rng: Generator) -> Image.Image:
         shift = int(rng.integers(256))
         return Image.merge("HSV", (hue.point(lambda level: (level + shift) % 256), saturation, value)).convert("RGB")
     gains = rng.uniform(0.5, 1.5, 3)
-    return Image.merge(
-        "RGB",
-        [
-            band.point(lambda level, gain=float(gain): min(255, int(level * gain)))
-            for band, gain in zip(image.split(), gains, strict=True)
-        ],
-    )
+    return image.point([min(255, int(level * gain)) for gain in gains.tolist() for level in range(256)])
 
 
 def _greyed(image: Image.Image, rng: Generator) -> Image.Image:

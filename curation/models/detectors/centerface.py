@@ -102,7 +102,6 @@ def _decoded(
     bottom = np.minimum(top + tall, height)
     corners = np.stack((left, top, right, bottom), axis=1).astype(np.float32)
     keep = suppressed(corners, scores, MAX_OVERLAP)
-    return [
-        Box(float(x1), float(y1), float(x2 - x1), float(y2 - y1), float(score), "face")
-        for (x1, y1, x2, y2), score in zip(corners[keep], scores[keep], strict=True)
-    ]
+    corner, far = np.split(corners[keep], 2, axis=1)
+    rows = np.column_stack((corner, far - corner, scores[keep])).tolist()
+    return [Box(x, y, wide, high, score, "face") for x, y, wide, high, score in rows]

@@ -33,7 +33,11 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class Classifier:
-    """A timm classifier, on the GPU where there is one; `labels` are known after `setup()`."""
+    """A timm classifier, on the GPU where there is one.
+
+    Attributes:
+        labels: its classes, by the names that were published with it, else `0`, `1`, ...; there after `setup()`.
+    """
 
     def __init__(self, settings: ModelConfig) -> None:
         """Nothing is read yet.
@@ -48,13 +52,6 @@ class Classifier:
             )
         self._settings = settings
         self._model: Any = None
-        self._labels: tuple[str, ...] = ()
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Its classes, by the names that were published with it, else `0`, `1`, ..."""
-        assert self._labels, f"{self._settings.model}: labels are known after setup()"
-        return self._labels
 
     @property
     def side(self) -> int:
@@ -86,10 +83,10 @@ class Classifier:
         data = resolve_data_config(pretrained_cfg=published.to_dict())
         self._transform = create_transform(**data)
         names = [str(name) for name in published.label_names or ()]
-        self._labels = tuple(names or (str(at) for at in range(model.num_classes)))
-        if len(self._labels) != model.num_classes:
+        self.labels = tuple(names or (str(at) for at in range(model.num_classes)))
+        if len(self.labels) != model.num_classes:
             raise ModelError(
-                f"model {settings.model}: names {len(self._labels)} labels for {model.num_classes} classes; "
+                f"model {settings.model}: names {len(self.labels)} labels for {model.num_classes} classes; "
                 "fix its config.json"
             )
         self._device = device()
@@ -103,7 +100,7 @@ class Classifier:
             images: N arrays of (H, W, 3) uint8 RGB, of any size.
         """
         assert self._model is not None, "setup() comes before scores()"
-        out = np.empty((len(images), len(self._labels)), np.float32)
+        out = np.empty((len(images), len(self.labels)), np.float32)
         for part, values in self._batches.run(len(images), lambda part: self._scores(images[part])):
             out[part] = values
         return out
@@ -130,14 +127,13 @@ class Classifier:
         _, _, place = name.partition(":")
         try:
             local = name.startswith("local-dir:")
-            loaded = load_model_config_from_path(place) if local else load_model_config_from_hf(place)
+            find_config = load_model_config_from_path if local else load_model_config_from_hf
+            config, architecture, arguments = find_config(place)
         except Exception as error:  # a missing file, no network, JSON that is none, keys that are missing
-            cause = " ".join(str(error).split())[:160]
             raise ModelError(
-                f"model {name}: its config.json cannot be had ({cause}); connect to the network, or give a folder "
-                "that holds it and the weights as local-dir:<folder>"
+                f"model {name}: its config.json cannot be had ({cause_of(error, 160)}); connect to the network, or "
+                "give a folder that holds it and the weights as local-dir:<folder>"
             ) from error
-        config, architecture, arguments = loaded
         if "label_names" not in config and isinstance(config.get("labels"), list):
             config["label_names"] = config["labels"]
         settings = self._settings

@@ -51,22 +51,18 @@ class NudeNet:
         threads: threads of one forward pass.
         floor: boxes with a lower score are not reported. The library's own is 0.25; since a box never suppresses one
             with a higher score, a lower floor adds boxes and changes none.
+
+    Attributes:
+        side: the longer side in pixels that images are resized to.
+        labels: the 18 classes.
     """
+
+    side, labels = SIDE, LABELS
 
     def __init__(self, threads: int = 1, floor: float = FLOOR) -> None:
         self._threads = threads
         self._floor = floor
         self._model: OnnxModel | None = None
-
-    @property
-    def side(self) -> int:
-        """The longer side in pixels that images are resized to."""
-        return SIDE
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The 18 classes."""
-        return LABELS
 
     def fingerprint(self) -> str:
         """Name, version and the weights' sha256; ModelError where they cannot be had."""
@@ -120,13 +116,11 @@ class NudeNet:
         scores = best[likely]
         labels = places[4:].argmax(axis=0)
         keep = suppressed(corners, scores, MAX_OVERLAP)
+        rows = np.stack((left, top, across, down, scores), axis=1)[keep].tolist()
         return [
-            Box(
-                float(left[at]), float(top[at]), float(across[at]), float(down[at]), float(scores[at]),
-                LABELS[labels[at]],
-            )
-            for at in keep
-        ]  # fmt: skip
+            Box(x, y, width, height, score, LABELS[label])
+            for (x, y, width, height, score), label in zip(rows, labels[keep], strict=True)
+        ]
 
 
 def _squared(image: Pixels) -> Pixels:

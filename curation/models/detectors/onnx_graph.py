@@ -37,8 +37,9 @@ def with_free_shapes(model: bytes, axes: Sequence[str | int]) -> bytes:
     outputs = [value.name for value in graph.output]
     for values in (graph.input, graph.output, graph.value_info):
         del values[:]
-    graph.input.extend(_float32(name, axes) for name in inputs)
-    graph.output.extend(_float32(name, None) for name in outputs)
+    value = onnx.helper.make_tensor_value_info
+    graph.input.extend(value(name, onnx.TensorProto.FLOAT, axes) for name in inputs)
+    graph.output.extend(value(name, onnx.TensorProto.FLOAT, None) for name in outputs)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -63,7 +64,3 @@ def _messages(message: Any) -> Iterator[Any]:
         if field.message_type is not None:
             for inner in value if field.is_repeated else (value,):
                 yield from _messages(inner)
-
-
-def _float32(name: str, shape: Sequence[str | int] | None) -> Any:
-    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from curation.arrays import Float32Array
-from curation.errors import ModelError
+from curation.errors import ModelError, cause_of
 from curation.models.detectors.onnx_graph import with_free_shapes
 
 __all__ = ["OnnxModel"]
@@ -46,7 +46,7 @@ class OnnxModel:
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
         except Exception as error:  # onnxruntime has an exception class for each of its status codes
-            cause = " ".join(str(error).split())[:160]
+            cause = cause_of(error, 160)
             raise ModelError(f"{path}: is no ONNX model of one image input ({cause}); get the file again") from error
         self.on_gpu = self._session.get_providers()[0] != "CPUExecutionProvider"
         self.batch = GPU_BATCH if self.on_gpu else CPU_BATCH
