@@ -26,8 +26,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.config import COPY_SMALL, ImageConfig, ModelConfig, SeedConfig
+from curation.config import ImageConfig, ModelConfig, SeedConfig
 from curation.config.concepts import CLASSICAL_CONCEPT
+from curation.config.dedup import COPY_SMALL
 from curation.drops import Dropped
 from curation.imaging.decode import Pixels, decode
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
