@@ -3,8 +3,8 @@
 As in SSCD (Pizzi et al. 2022, arXiv 2202.10261), with the biases of both images, so that a pair has one
 similarity whichever of the two is asked. Descriptors of a sample of the pool are the background. The stage `bias` gives
 each image its mean similarity to those of the background that resemble it most; where `copy_knn` and later steps say
-what the similarity of two images is, half the weighted biases of each are taken off. Which images are proposed as neighbours
-is a matter of the vectors alone.
+what the similarity of two images is, half the weighted biases of each are taken off. Which images are proposed as
+neighbours is a matter of the vectors alone.
 """
 
 from collections.abc import Mapping, Sequence
