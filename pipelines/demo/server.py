@@ -1,6 +1,7 @@
 """Serves the demo's web on a loopback port, for every host name at once."""
 
 import asyncio
+import contextlib
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ class WebServer:
         """`folder` is the `site` of a web."""
         self._site = Site.load(folder)
         self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name="demo-web", daemon=True)
         self.port = 0
 
@@ -42,7 +44,7 @@ class WebServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -52,6 +54,10 @@ class WebServer:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return runner
+
+    async def _stop(self) -> None:
+        self._closing.set()
+        await self._runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         route = self._site.routes.get(f"http://{request.headers.get('Host', '')}{request.raw_path}")
@@ -74,5 +80,6 @@ class WebServer:
         response.content_length = len(body)
         await response.prepare(request)
         await response.write(body[: len(body) // 2])
-        await asyncio.sleep(300)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), timeout=300)
         return response
