@@ -1,6 +1,5 @@
 """From crawl files to URLs, and from URLs to bytes.
 
-paths.py       lists of crawl files, as Common Crawl publishes them
 links.py       every image URL of a WARC, ARC or WAT file
 rules.py       URLs that are not asked for
 archived.py    pictures that a crawl file already holds, taken without a request

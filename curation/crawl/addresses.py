@@ -1,7 +1,7 @@
 """Which network addresses may be reached: the public ones, and others only where the settings say so."""
 
 import functools
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 __all__ = ["PrivateAddressError", "is_public", "literal_address"]
 
@@ -9,10 +9,9 @@ __all__ = ["PrivateAddressError", "is_public", "literal_address"]
 METADATA = frozenset({IPv4Address("168.63.129.16")})
 # Ranges for protocols, or that lead elsewhere than they say (tunnels, relays, local translation), whatever the
 # library's tables hold.
-REFUSED_V4 = tuple(IPv4Network(net) for net in ("192.0.0.0/24", "192.88.99.0/24"))
-REFUSED_V6 = tuple(
-    IPv6Network(net) for net in ("64:ff9b:1::/48", "2001::/23", "2002::/16", "5f00::/16", "100::/64", "3fff::/20")
-)
+REFUSED_V4 = ("192.0.0.0/24", "192.88.99.0/24")
+REFUSED_V6 = ("64:ff9b:1::/48", "2001::/23", "2002::/16", "5f00::/16", "100::/64", "3fff::/20")
+REFUSED = tuple(map(ip_network, REFUSED_V4 + REFUSED_V6))
 NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -27,13 +26,9 @@ def is_public(address: str) -> bool:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(ip, IPv6Address):
-        embedded = _embedded(ip)
-        if embedded is not None:
-            return is_public(str(embedded))
-        if any(ip in net for net in REFUSED_V6):
-            return False
-    elif any(ip in net for net in REFUSED_V4):
+    if isinstance(ip, IPv6Address) and (embedded := _embedded(ip)) is not None:
+        return is_public(str(embedded))
+    if any(ip in net for net in REFUSED):
         return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified) and ip not in METADATA
 

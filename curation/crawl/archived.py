@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from curation.config import CrawlConfig
 from curation.crawl.body import looks_like_image
-from curation.crawl.optout import opt_out
+from curation.crawl.optout import opt_out_of_page
 from curation.crawl.request import Fetched
 from curation.crawl.urls import canonical_url
 from curation.drops import Dropped, DropReason
@@ -57,8 +57,6 @@ def is_whole_picture(record: Record) -> bool:
 
 
 def _outcome(record: Record, url: str, settings: CrawlConfig) -> Fetched | Dropped:
-    if settings.respect_opt_outs:
-        robots = record.headers.get("x-robots-tag")
-        if said := opt_out([robots] if robots else [], record.headers.get("tdm-reservation")):
-            return Dropped(DropReason.OPTED_OUT, said)
+    if settings.respect_opt_outs and (said := opt_out_of_page((), record.headers.items())):
+        return Dropped(DropReason.OPTED_OUT, said)
     return Fetched(record.content, url, record.status, 0.0)

@@ -48,7 +48,7 @@ class Pace:
 
     def begin(self) -> None:
         """The answer begins."""
-        self._start = self.limit_time()
+        self._start = asyncio.get_running_loop().time()
         self.received(0)
 
     def received(self, total: int) -> None:
@@ -59,10 +59,6 @@ class Pace:
         """What it means that the limit was reached. The clock is not asked: a timer may fire a moment early."""
         when = self.limit.when()
         return DropReason.TOO_SLOW if when is not None and when < self.end else DropReason.TIMEOUT
-
-    @staticmethod
-    def limit_time() -> float:
-        return asyncio.get_running_loop().time()
 
 
 async def read_body(response: ClientResponse, settings: CrawlConfig, pace: Pace) -> bytes | Dropped:

@@ -8,6 +8,7 @@ resolve.py   names to checked addresses
 """
 
 import asyncio
+import contextlib
 import functools
 import queue
 import threading
@@ -55,8 +56,7 @@ def fetch_all(
     Raises:
         ConfigError: the user agent names no contact although a URL leads beyond loopback, or a setting is malformed.
     """
-    crawl = _Crawl(urls, settings, memory if memory is not None else RobotsMemory())
-    return crawl.outcomes()
+    return _Crawl(urls, settings, memory if memory is not None else RobotsMemory()).outcomes()
 
 
 class _Crawl:
@@ -105,12 +105,9 @@ class _Crawl:
             thread.join()
 
     def _wake_soon(self) -> None:
-        loop = self._loop
-        if loop is not None:
-            try:
-                loop.call_soon_threadsafe(self._look)
-            except RuntimeError:  # the loop has ended by itself
-                return
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._look)
 
     def _require_contact(self) -> None:
         if not self._anonymous:
@@ -134,10 +131,11 @@ class _Crawl:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with (
+                contextlib.suppress(asyncio.CancelledError),
+                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            ):
                 runner.run(self._crawl())
-        except asyncio.CancelledError:
-            pass
         except BaseException as error:
             self._out.put(error)
 
@@ -147,28 +145,24 @@ class _Crawl:
         if self._stopping:
             return
         settings = self._settings
-        resolver = GuardedResolver(self._targets, settings.allow_private_addresses)
         connector = aiohttp.TCPConnector(
             limit=0,
-            resolver=resolver,
+            resolver=GuardedResolver(self._targets, settings.allow_private_addresses),
             ttl_dns_cache=settings.dns_cache_seconds,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             socket_factory=functools.partial(guarded_socket, settings.allow_private_addresses),
         )
-        try:
-            async with aiohttp.ClientSession(
-                connector=connector,
-                headers={"User-Agent": settings.user_agent, **HEADERS},
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                max_line_size=settings.max_header_bytes,
-                max_field_size=settings.max_header_bytes,
-                max_headers=MAX_HEADERS,
-            ) as session:
-                await self._fetch_with(session)
-        finally:
-            await resolver.close()
+        async with aiohttp.ClientSession(
+            connector=connector,
+            headers={"User-Agent": settings.user_agent, **HEADERS},
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            max_line_size=settings.max_header_bytes,
+            max_field_size=settings.max_header_bytes,
+            max_headers=MAX_HEADERS,
+        ) as session:
+            await self._fetch_with(session)
 
     async def _fetch_with(self, session: aiohttp.ClientSession) -> None:
         settings = self._settings
@@ -184,16 +178,17 @@ class _Crawl:
         for index, url in enumerate(self._urls):
             if url is None:
                 self._emit(index, Dropped(DropReason.INVALID_URL))
-        crawl_delay = keeper.crawl_delay if settings.respect_robots else _no_delay
-        self._schedule = Schedule([url or "" for url in self._urls], indices, settings, crawl_delay, loop.time())
+        # Of a keeper that is never asked, no delay is known.
+        urls = [url or "" for url in self._urls]
+        self._schedule = Schedule(urls, indices, settings, keeper.crawl_delay, loop.time())
         try:
             await self._dispatch(loop)
         finally:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
-            await keeper.close()
-            await reservations.close()
+            await keeper.files.close()
+            await reservations.files.close()
 
     async def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start requests as long as there are any, as fast as hosts, settings and consumer allow."""
@@ -265,7 +260,3 @@ class _Crawl:
             self._main.cancel()
         else:
             self._changed.set()
-
-
-def _no_delay(url: str) -> float:
-    return 0.0

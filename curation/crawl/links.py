@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from curation.crawl.archived import is_whole_picture, may_be_picture
-from curation.crawl.optout import opt_out
+from curation.crawl.optout import opt_out_of_page
 from curation.crawl.page import Page, decode_html, read_page
 from curation.crawl.urls import canonical_url
 from curation.crawl.wat import is_wat, read_wat
@@ -39,7 +39,7 @@ def read_links(path: str, tally: Tally | None = None, held: dict[str, int] | Non
         DatasetError: the file cannot be opened or read, or is no crawl file.
     """
     tally = Tally() if tally is None else tally
-    for record in read_records(path, _wanted if held is None else _wanted_or_picture, tally):
+    for record in read_records(path, lambda kind: _wanted(kind) or (held is not None and may_be_picture(kind)), tally):
         if not _wanted(record.content_type):
             if held is not None and is_whole_picture(record):
                 held.setdefault(canonical_url(record.url) or "", record.position)
@@ -52,10 +52,6 @@ def read_links(path: str, tally: Tally | None = None, held: dict[str, int] | Non
 
 def _wanted(content_type: str) -> bool:
     return is_wat(content_type) or content_type.startswith(("text/html", "application/xhtml+xml"))
-
-
-def _wanted_or_picture(content_type: str) -> bool:
-    return _wanted(content_type) or may_be_picture(content_type)
 
 
 def _page(record: Record, tally: Tally) -> Page | None:
@@ -71,7 +67,7 @@ def _page(record: Record, tally: Tally) -> Page | None:
 def _links(record: Record, page: Page, tally: Tally) -> Iterator[Link]:
     page_url = canonical_url(record.url)
     base = (page.base and canonical_url(page.base, page_url)) or page_url
-    opted_out = page.opted_out or _reserved_by_header(record)
+    opted_out = page.opted_out or opt_out_of_page((), record.headers.items())
     for picture in page.pictures:
         url = canonical_url(picture.src, base)
         if url is None:
@@ -79,8 +75,3 @@ def _links(record: Record, page: Page, tally: Tally) -> Iterator[Link]:
             continue
         tally["links"] += 1
         yield Link(url, page_url or record.url, picture.alt, opted_out)
-
-
-def _reserved_by_header(record: Record) -> str:
-    robots = record.headers.get("x-robots-tag")
-    return opt_out([robots] if robots else [], record.headers.get("tdm-reservation"))

@@ -6,7 +6,7 @@ form of; `tdm-reservation: 1` reserves text and data mining (the TDM Reservation
 
 from collections.abc import Iterable
 
-__all__ = ["opt_out"]
+__all__ = ["opt_out", "opt_out_of_page"]
 
 REFUSALS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
 # Directives that take a value after a colon, so that a colon does not always follow the name of a robot.
@@ -33,3 +33,12 @@ def opt_out(robots: Iterable[str], tdm_reservation: str | None) -> str:
     if tdm_reservation is not None and tdm_reservation.strip() == "1":
         return "tdm-reservation"
     return ""
+
+
+def opt_out_of_page(metas: Iterable[tuple[str, str]], headers: Iterable[tuple[str, str]]) -> str:
+    """`opt_out` of a page by its `<meta>` tags and the headers that came with it, as (name, content)."""
+    metas, headers = ([(name.strip().lower(), content) for name, content in pairs] for pairs in (metas, headers))
+    robots = [content for name, content in metas if name in ("robots", OUR_NAME)]
+    robots += [content for name, content in headers if name == "x-robots-tag"]
+    reservations = [content for name, content in metas + headers if name == "tdm-reservation"]
+    return opt_out(robots, reservations[-1] if reservations else None)

@@ -5,13 +5,14 @@ placeholder) is one picture, and gives one URL: the largest.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from curation.crawl.optout import opt_out
+from curation.crawl.optout import opt_out_of_page
 
 __all__ = ["Page", "Picture", "decode_html", "is_placeholder", "largest_candidate", "one_line", "read_page"]
 
@@ -61,20 +62,9 @@ def read_page(html: str) -> Page:
         if src := _best_source(image, attributes):
             pictures.append(Picture(src, one_line(attributes.get("alt") or "")))
     bases = (base.attributes.get("href") for base in tree.tags("base"))
-    return Page(next(filter(None, bases), None), pictures, _opted_out(tree))
-
-
-def _opted_out(tree: LexborHTMLParser) -> str:
-    robots: list[str] = []
-    reservation: str | None = None
-    for meta in tree.tags("meta"):
-        attributes = meta.attributes
-        name = (attributes.get("name") or "").strip().lower()
-        if name in ("robots", "lvd"):
-            robots.append(attributes.get("content") or "")
-        elif name == "tdm-reservation":
-            reservation = attributes.get("content")
-    return opt_out(robots, reservation)
+    tags = (meta.attributes for meta in tree.tags("meta"))
+    metas = [(tag.get("name") or "", tag.get("content") or "") for tag in tags]
+    return Page(next(filter(None, bases), None), pictures, opt_out_of_page(metas, ()))
 
 
 def decode_html(body: bytes, content_type: str) -> str:
@@ -99,12 +89,12 @@ def largest_candidate(srcset: str) -> tuple[str, float]:
     Widths (`800w`) are in pixels; densities (`2x`) and plain URLs count as so many times one pixel, which puts them
     behind any width.
     """
-    best, best_size = "", 0.0
-    for url, descriptor in _candidates(srcset):
-        size = _declared_size(descriptor)
-        if size > best_size and not is_placeholder(url):
-            best, best_size = url, size
-    return best, best_size
+    return _largest((url, _declared_size(text)) for url, text in _candidates(srcset) if not is_placeholder(url))
+
+
+def _largest(offers: Iterable[tuple[str, float]]) -> tuple[str, float]:
+    """The first of the largest (URL, size), whose size must be above 0."""
+    return max((offer for offer in offers if offer[1] > 0), key=itemgetter(1), default=("", 0.0))
 
 
 def _candidates(srcset: str) -> Iterator[tuple[str, str]]:
@@ -135,30 +125,17 @@ def _declared_size(descriptor: str) -> float:
 
 def _best_source(img: LexborNode, attributes: dict[str, str | None]) -> str:
     """The largest of all that the tag, and the `<picture>` around it, offer; '' when all are placeholders."""
-    own = _offers(attributes)
-    parent = img.parent
+    offers, parent = _offers(attributes), img.parent
     if parent is not None and parent.tag == "picture":
-        for source in _sources(parent):
-            own.extend(_srcsets(source))
-    best, best_size = "", 0.0
-    for url, size in own:
-        if size > best_size:
-            best, best_size = url, size
-    return best
+        offers += (offer for source in _sources(parent) for offer in _srcsets(source))
+    return _largest(offers)[0]
 
 
 def _offers(attributes: dict[str, str | None]) -> list[tuple[str, float]]:
     """An `<img>`'s own (URL, size), in order of trust: a lazy attribute beats the `src` that holds its place."""
-    result = []
-    for name in LAZY_SRC:
-        value = attributes.get(name)
-        if value and not is_placeholder(value):
-            result.append((value, 1.0))
-    result.extend(_srcsets(attributes))
+    lazy = [(url, 1.0) for name in LAZY_SRC if (url := attributes.get(name)) and not is_placeholder(url)]
     src = attributes.get("src")
-    if src and not is_placeholder(src):
-        result.append((src, 1.0))
-    return result
+    return lazy + _srcsets(attributes) + ([(src, 1.0)] if src and not is_placeholder(src) else [])
 
 
 def _srcsets(attributes: dict[str, str | None]) -> list[tuple[str, float]]:

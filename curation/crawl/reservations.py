@@ -6,17 +6,14 @@ rule that matches it says so: where rules contradict each other, the cautious re
 be read, and none that can be had reserve nothing: the header and the meta tag still count, see `optout.py`.
 """
 
-import asyncio
 import json
-import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 
+from curation.crawl.origins import Load, OriginFiles, OriginMemory
 from curation.crawl.request import Answer, Fetched
 from curation.crawl.urls import origin_of
 from curation.drops import Dropped, DropReason
 
-__all__ = ["MAX_TDMREP_BYTES", "ReservationKeeper", "ReservationMemory", "reserved_paths"]
+__all__ = ["MAX_TDMREP_BYTES", "Patterns", "ReservationKeeper", "reserved_paths"]
 
 WHERE = "/.well-known/tdmrep.json"
 MAX_TDMREP_BYTES = 64 * 1024
@@ -24,76 +21,35 @@ MAX_TDMREP_BYTES = 64 * 1024
 MAX_RULES = 200
 MAX_PATTERN = 500
 """Rules that are kept of one file, and characters of a pattern: what the 20,000 origins remembered can take."""
-DAY = 24 * 3600.0
 
-Load = Callable[[str], Awaitable[Answer]]
 Patterns = tuple[str, ...]
 
 
-class ReservationMemory:
-    """What the origins last met reserve. One process, any number of loops."""
-
-    def __init__(self, size: int = 20_000) -> None:
-        self._size = size
-        self._patterns: OrderedDict[str, tuple[float, Patterns]] = OrderedDict()
-
-    def get(self, origin: str) -> Patterns | None:
-        known = self._patterns.get(origin)
-        return None if known is None or known[0] < time.monotonic() else known[1]
-
-    def put(self, origin: str, patterns: Patterns) -> None:
-        self._patterns[origin] = (time.monotonic() + DAY, patterns)
-        while len(self._patterns) > self._size:
-            self._patterns.popitem(last=False)
-
-
 class ReservationKeeper:
-    """Answers for one loop, asking each origin once, however many requests wait for the answer.
+    """What origins reserve, for one loop.
 
     Args:
         load: fetches a file by its URL.
     """
 
-    def __init__(self, load: Load, memory: ReservationMemory) -> None:
-        self._load = load
-        self._memory = memory
-        self._known: dict[str, Patterns] = {}
-        self._asking: dict[str, asyncio.Task[Patterns]] = {}
+    def __init__(self, load: Load, memory: OriginMemory[Patterns]) -> None:
+        self.files = OriginFiles(load, WHERE, _parse, memory)
 
     async def refusal(self, url: str) -> Dropped | None:
         """Whether a canonical URL is reserved."""
         origin = origin_of(url)
-        patterns = self._known.get(origin)
-        if patterns is None:
-            patterns = await self._ask(origin)
-        if not patterns:
-            return None
+        patterns = await self.files.of(origin)
         path = url[len(origin) :].partition("?")[0]
         match = next((pattern for pattern in patterns if _matches(pattern, path)), None)
         return None if match is None else Dropped(DropReason.OPTED_OUT, f"tdmrep.json: {match}")
 
-    async def close(self) -> None:
-        """Stop asking."""
-        for task in self._asking.values():
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
-    async def _ask(self, origin: str) -> Patterns:
-        task = self._asking.get(origin)
-        if task is None:
-            task = self._asking[origin] = asyncio.create_task(self._learn(origin))
-        return await asyncio.shield(task)
-
-    async def _learn(self, origin: str) -> Patterns:
-        patterns = self._memory.get(origin)
-        if patterns is None:
-            outcome = (await self._load(f"{origin}{WHERE}")).outcome
-            patterns = reserved_paths(outcome.body) if isinstance(outcome, Fetched) else ()
-            if isinstance(outcome, Fetched) or not outcome.reason.transient:
-                self._memory.put(origin, patterns)
-        self._known[origin] = patterns
-        self._asking.pop(origin, None)
-        return patterns
+def _parse(answer: Answer) -> tuple[Patterns, bool]:
+    """The patterns, which are worth remembering unless the file may come next time."""
+    outcome = answer.outcome
+    if isinstance(outcome, Fetched):
+        return reserved_paths(outcome.body), True
+    return (), not outcome.reason.transient
 
 
 def reserved_paths(body: bytes) -> Patterns:

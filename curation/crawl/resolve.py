@@ -6,10 +6,11 @@ addresses written in URLs, for which aiohttp asks no resolver.
 """
 
 import asyncio
-import queue
+import contextlib
 import socket
 import threading
 from collections.abc import Mapping
+from functools import partial
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -34,7 +35,7 @@ class GuardedResolver(AbstractResolver):  # type: ignore[misc, unused-ignore]
     def __init__(self, connect_to: Mapping[str, tuple[str, int]], allow_private: bool, threads: int = 32) -> None:
         self._connect_to = connect_to
         self._allow_private = allow_private
-        self._lookups = _Lookups(threads)
+        self._free_threads = asyncio.Semaphore(threads)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -50,7 +51,7 @@ class GuardedResolver(AbstractResolver):  # type: ignore[misc, unused-ignore]
             address, port = target
             result: Addresses = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address)]
         else:
-            result = await self._lookups.submit(host)
+            result = await self._look_up(host)
         for _, address in result:
             if not self._allow_private and not is_public(address):
                 raise PrivateAddressError(f"{host} is at {address}")
@@ -60,7 +61,30 @@ class GuardedResolver(AbstractResolver):  # type: ignore[misc, unused-ignore]
         ]
 
     async def close(self) -> None:
-        self._lookups.close()
+        pass
+
+    async def _look_up(self, host: str) -> Addresses:
+        """`getaddrinfo` in a daemon thread of its own: a name server that never answers must not keep the process, as
+        the threads of an executor would."""
+        await self._free_threads.acquire()
+        answer: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
+        threading.Thread(target=self._ask, args=(host, answer), name="lvd-dns", daemon=True).start()
+        return await answer
+
+    def _ask(self, host: str, answer: "asyncio.Future[Addresses]") -> None:
+        try:
+            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            settle = partial(answer.set_result, list(dict.fromkeys((info[0], str(info[4][0])) for info in infos)))
+        except (OSError, UnicodeError) as error:
+            settle = partial(answer.set_exception, error if isinstance(error, OSError) else OSError(str(error)))
+
+        def finish() -> None:
+            self._free_threads.release()
+            if not answer.done():
+                settle()
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed; nobody waits any more
+            answer.get_loop().call_soon_threadsafe(finish)
 
 
 def guarded_socket(allow_private: bool, info: AddressInfo) -> socket.socket:
@@ -94,55 +118,3 @@ def parse_targets(connect_to: Mapping[str, str]) -> dict[str, tuple[str, int]]:
             raise ConfigError(f"crawl.connect_to: {name}: expected ADDRESS:PORT, as in 127.0.0.1:8080, got {value!r}")
         targets[name.lower()] = (address, number)
     return targets
-
-
-class _Lookups:
-    """`getaddrinfo` on daemon threads of its own: a name server that never answers must not keep the process, as
-    the threads of an executor would."""
-
-    def __init__(self, threads: int) -> None:
-        self._limit = threads
-        self._jobs: queue.SimpleQueue[tuple[str, asyncio.Future[Addresses]] | None] = queue.SimpleQueue()
-        self._threads = 0
-        self._busy = 0
-
-    async def submit(self, host: str) -> Addresses:
-        future: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
-        self._busy += 1
-        if self._busy > self._threads < self._limit:
-            self._threads += 1
-            threading.Thread(target=self._work, name="lvd-dns", daemon=True).start()
-        self._jobs.put((host, future))
-        try:
-            return await future
-        finally:
-            self._busy -= 1
-
-    def close(self) -> None:
-        for _ in range(self._threads):
-            self._jobs.put(None)
-
-    def _work(self) -> None:
-        while job := self._jobs.get():
-            host, future = job
-            try:
-                answer = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-                result: Addresses = list(dict.fromkeys((info[0], str(info[4][0])) for info in answer))
-                _settle(future, result, None)
-            except (OSError, UnicodeError) as error:
-                _settle(future, [], error)
-
-
-def _settle(future: "asyncio.Future[Addresses]", result: Addresses, error: Exception | None) -> None:
-    def settle() -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error if isinstance(error, OSError) else OSError(str(error)))
-        else:
-            future.set_result(result)
-
-    try:
-        future.get_loop().call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop is closed; nobody waits any more
-        return

@@ -5,9 +5,8 @@ A WAT file is several times smaller than its WARC file, and lists less: for `<im
 """
 
 import json
-from typing import Any
 
-from curation.crawl.optout import opt_out
+from curation.crawl.optout import opt_out_of_page
 from curation.crawl.page import Page, Picture, is_placeholder, one_line
 from curation.formats.warc.content import Record
 
@@ -32,21 +31,14 @@ def read_wat(record: Record) -> Page | None:
         message = json.loads(record.content)["Envelope"]["Payload-Metadata"]["HTTP-Response-Metadata"]
         html = message["HTML-Metadata"]
         head = html.get("Head", {})
-        metas = [meta for meta in head.get("Metas", []) if isinstance(meta, dict)]
+        tags = [meta for meta in head.get("Metas", []) if isinstance(meta, dict)]
+        metas = [(str(tag.get("name", "")), str(tag.get("content", ""))) for tag in tags]
+        headers = [(name, str(value)) for name, value in message.get("Headers", {}).items()]
         pictures = [
             Picture(link["url"], one_line(link.get("alt") or ""))
             for link in html.get("Links", [])
             if link.get("path") == "IMG@/src" and isinstance(link.get("url"), str) and not is_placeholder(link["url"])
         ]
-        return Page(head.get("Base"), pictures, _opted_out(metas, message.get("Headers", {})))
+        return Page(head.get("Base"), pictures, opt_out_of_page(metas, headers))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not the shape of a WAT record ({type(error).__name__}: {error})") from error
-
-
-def _opted_out(metas: list[dict[str, Any]], headers: dict[str, Any]) -> str:
-    named = [(str(meta.get("name", "")).strip().lower(), str(meta.get("content", ""))) for meta in metas]
-    lowered = [(name.lower(), str(value)) for name, value in headers.items()]
-    robots = [content for name, content in named if name in ("robots", "lvd")]
-    robots += [value for name, value in lowered if name == "x-robots-tag"]
-    reservations = [value for name, value in named + lowered if name == "tdm-reservation"]
-    return opt_out(robots, reservations[-1] if reservations else None)

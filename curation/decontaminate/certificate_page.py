@@ -3,8 +3,9 @@
 Long lists are cut, and the page says how many entries they have.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from curation import __version__
@@ -27,6 +28,7 @@ SHOWN_NEAREST = 3
 """Kept images shown of one reference image."""
 LISTED = 5_000
 """Rows of a table of names."""
+IN_ORDER = "the first in the order of the dataset"
 ACTIONS = {
     "write": "The dataset was written again without the removed images.",
     "list": "Nothing was written: the removed images are listed only.",
@@ -43,6 +45,10 @@ class _Section:
     shown: Sequence[Any]
     which: str
     """Which ones are shown where they are not all."""
+
+
+def _section(items: Sequence[Any], most: int, row: Callable[[Any], Any], which: str) -> _Section:
+    return _Section(len(items), [row(item) for item in items[:most]], which)
 
 
 def page_pairs(certificate: Certificate) -> dict[Place, list[Place]]:
@@ -64,6 +70,7 @@ def page_of(certificate: Certificate, pictures: Thumbnails) -> str:
     """
     figures = _Figures(certificate, pictures)
     leaks, misses = _leaks(certificate), _misses(certificate)
+    blind = [item for item in certificate.reference_images if item.unreadable]
     return render(
         "certificate.html",
         title="Decontamination certificate",
@@ -72,19 +79,11 @@ def page_of(certificate: Certificate, pictures: Thumbnails) -> str:
         passed_over=[f"{count:,} {what}" for what, count in certificate.dataset["passed_over"].items() if count],
         blind=sum(item.unreadable for item in certificate.reference_sets),
         counts=_counts(certificate.counts),
-        leaks=_Section(
-            len(leaks), list(map(figures.with_copies, leaks[:SHOWN_LEAKS])), "those with the most similar copies"
-        ),
-        misses=_Section(
-            len(misses), list(map(figures.without_copies, misses[:SHOWN_MISSES])), "those that come nearest"
-        ),
-        removed=_Section(
-            len(certificate.removed), list(_removed(certificate)), "the first in the order of the dataset"
-        ),
-        blind_references=_blind_references(certificate),
-        unreadable=_Section(
-            len(certificate.unreadable), list(_unreadable(certificate)), "the first in the order of the dataset"
-        ),
+        leaks=_section(leaks, SHOWN_LEAKS, figures.pair, "those with the most similar copies"),
+        misses=_section(misses, SHOWN_MISSES, figures.pair, "those that come nearest"),
+        removed=_section(certificate.removed, LISTED, partial(_removed, certificate), IN_ORDER),
+        blind_references=_section(blind, LISTED, _blind, "the first in their order"),
+        unreadable=_section(certificate.unreadable, LISTED, _unreadable, IN_ORDER),
         contents=_contents(certificate),
         settings=dump_yaml(dict(certificate.settings)),
     )
@@ -98,19 +97,12 @@ class _Figures:
         self._pictures = pictures
         self._drawn_score = certificate.settings["dedup"]["score"]
 
-    def with_copies(self, at: int) -> tuple[list[Figure], str]:
+    def pair(self, at: int) -> tuple[list[Figure], str]:
         """Reference image number `at` beside its copies and the nearest kept images, and how many more there are."""
-        copies = self._certificate.removed_by_reference[at]
-        more = f"and {len(copies) - SHOWN_COPIES:,} more copies" if len(copies) > SHOWN_COPIES else ""
-        return self._row(at, copies[:SHOWN_COPIES]), more
-
-    def without_copies(self, at: int) -> tuple[list[Figure], str]:
-        """Reference image number `at` beside the nearest images, which were kept."""
-        return self._row(at, ()), ""
-
-    def _row(self, at: int, copies: Sequence[Finding]) -> list[Figure]:
         reference = self._certificate.reference_images[at]
-        others = [(item.image, "removed", _copy_words(item)) for item in copies]
+        copies = self._certificate.removed_by_reference.get(at, [])
+        more = f"and {len(copies) - SHOWN_COPIES:,} more copies" if len(copies) > SHOWN_COPIES else ""
+        others = [(item.image, "removed", _copy_words(item)) for item in copies[:SHOWN_COPIES]]
         others += [(item.image, "kept", f"kept, {item.similarity:.3f}") for item in _kept(reference)]
         geometry = [self._geometry(reference, image) for image, _, _ in others]
         inside = tuple(outline(item, inverse=True) for item in geometry if item)
@@ -118,7 +110,7 @@ class _Figures:
         for (image, verdict, caption), item in zip(others, geometry, strict=True):
             outlines = (outline(item),) if item else ()
             figures.append(self._figure(image, f"{caption}{_geometry_words(item)}", verdict, outlines))
-        return figures
+        return figures, more
 
     def _geometry(self, reference: ReferenceImage, image: ImageName) -> Match | None:
         """How the one lies in the other, where enough agrees for the run's settings to call it a copy."""
@@ -155,33 +147,20 @@ def _counts(counts: Any) -> Rows:
     ]
 
 
-def _removed(certificate: Certificate) -> Iterator[tuple[Any, ...]]:
-    for item in certificate.removed[:LISTED]:
-        fields = certificate.finding(item)
-        why = f"{fields['reference_set']}: {fields['reference']}" if "reference" in fields else item.detail
-        points = item.inliers if (item.inliers or -1) >= 0 else ""
-        yield (
-            item.image.name,
-            item.reason,
-            why,
-            fields.get("similarity", ""),
-            item.link or "",
-            points,
-            item.image.sha256,
-        )
+def _removed(certificate: Certificate, item: Finding) -> tuple[Any, ...]:
+    fields = certificate.finding(item)
+    why = f"{fields['reference_set']}: {fields['reference']}" if "reference" in fields else item.detail
+    points = item.inliers if (item.inliers or -1) >= 0 else ""
+    image, link = item.image, item.link or ""
+    return image.name, item.reason, why, fields.get("similarity", ""), link, points, image.sha256
 
 
-def _unreadable(certificate: Certificate) -> Iterator[tuple[Any, ...]]:
-    for item in certificate.unreadable[:LISTED]:
-        verdict = "kept" if item.kept else "removed"
-        yield item.image.name, verdict, item.reason, item.detail, item.image.sha256
+def _unreadable(item: Finding) -> tuple[Any, ...]:
+    return item.image.name, "kept" if item.kept else "removed", item.reason, item.detail, item.image.sha256
 
 
-def _blind_references(certificate: Certificate) -> _Section:
-    """Reference images that could not be compared with anything."""
-    references = [item for item in certificate.reference_images if item.unreadable]
-    rows = [(item.set, item.image.name, item.unreadable, item.image.sha256) for item in references[:LISTED]]
-    return _Section(len(references), rows, "the first in their order")
+def _blind(item: ReferenceImage) -> tuple[Any, ...]:
+    return item.set, item.image.name, item.unreadable, item.image.sha256
 
 
 def _contents(certificate: Certificate) -> Rows:

@@ -111,11 +111,7 @@ class _Images:
     def files(self) -> list[dict[str, Any]]:
         """The shards or Parquet files: name, images before and after."""
         return [
-            {
-                "name": self._source.names[part],
-                "images": piece.num_rows,
-                "kept": int(mask_of(piece["live"]).sum()),
-            }
+            {"name": self._source.names[part], "images": len(piece), "kept": int(mask_of(piece["live"]).sum())}
             for part, piece in zip(self._parts, self._pieces, strict=True)
         ]
 

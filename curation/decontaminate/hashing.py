@@ -2,12 +2,11 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
 from typing import IO, Any
 
 from curation.run.store import filesystem
 
-__all__ = ["Hashing", "chunks", "hash_of"]
+__all__ = ["Hashing", "hash_of"]
 
 
 class Hashing(io.RawIOBase):
@@ -38,16 +37,7 @@ class Hashing(io.RawIOBase):
 
 def hash_of(file: str) -> tuple[int, str]:
     """Size in bytes and SHA-256 of a file."""
-    digest, size = hashlib.sha256(), 0
-    for data in chunks(file):
-        digest.update(data)
-        size += len(data)
-    return size, digest.hexdigest()
-
-
-def chunks(file: str) -> Iterator[bytes]:
-    """The bytes of a file, local or at a URL, a megabyte at a time."""
     fs, inner = filesystem(file)
     with fs.open(inner, "rb") as source:
-        while data := source.read(1 << 20):
-            yield data
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+        return source.tell(), digest

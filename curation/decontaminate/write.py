@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.decontaminate.folder import carry_file, carry_link
-from curation.decontaminate.hashing import Hashing, chunks, hash_of
+from curation.decontaminate.hashing import Hashing, hash_of
 from curation.decontaminate.parquet import write_rows
 from curation.decontaminate.source import Source
 from curation.decontaminate.verdicts import VERDICTS
@@ -84,9 +85,9 @@ class Write:
             size, digest = written.size, written.sha256
         else:
             if not (self._link and carry_link(file, self._target, name)):
-                with self._target.writing(name) as target:
-                    for data in chunks(file):
-                        target.write(data)
+                fs, inner = filesystem(file)
+                with fs.open(inner, "rb") as source, self._target.writing(name) as target:
+                    shutil.copyfileobj(source, target)
             size, digest = hash_of(file)
         write_note(self._clean, part, {"bytes": size, "sha256": digest})
 

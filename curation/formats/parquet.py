@@ -1,5 +1,6 @@
 """Parquet files with a column of image bytes, or a column of URLs."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -9,14 +10,7 @@ from curation.errors import DatasetError
 from curation.formats.row import ListedRow
 from curation.run.store import filesystem, is_url
 
-__all__ = [
-    "image_column",
-    "image_groups",
-    "list_images",
-    "read_image_group",
-    "read_image_rows",
-    "read_url_rows",
-]
+__all__ = ["image_column", "image_groups", "list_images", "read_image_group", "read_image_rows", "read_url_rows"]
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
 URL_COLUMNS = ("url", "URL", "image_url")
@@ -98,17 +92,14 @@ def read_image_rows(file: str, rows: Sequence[int]) -> Iterator[tuple[int, bytes
     parquet = _open(file)
     column = image_column(file)
     assert column is not None
-    wanted = iter(rows)
-    row = next(wanted, None)
     start = 0
     for group in range(parquet.num_row_groups):
         end = start + parquet.metadata.row_group(group).num_rows
-        if row is not None and row < end:
+        if chosen := rows[bisect_left(rows, start) : bisect_left(rows, end)]:
             values = parquet.read_row_group(group, columns=[column]).column(0).combine_chunks()
-            while row is not None and row < end:
+            for row in chosen:
                 value = values[row - start].as_py()
                 yield row, (value.get("bytes") if isinstance(value, dict) else value) or b""
-                row = next(wanted, None)
         start = end
 
 

@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from curation.config import parse_overrides
 from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
 from curation.errors import ConfigError
-from pipelines.commands.shared import SetOption, VerboseOption, app, console, print_line
+from pipelines.commands.shared import SetOption, VerboseOption, app, console, new_table, print_line
 from pipelines.progress import Terminal
 
 __all__: list[str] = []
@@ -73,9 +72,8 @@ def decontaminate_command(
 
 def _print(certificate: Certificate, out: str) -> None:
     counts = certificate.counts
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("reference set", "images", "unreadable", "with copies", "removed"):
-        table.add_column(header, justify="left" if header == "reference set" else "right")
+    headers = ("reference set", "images", "unreadable", "with copies", "removed")
+    table = new_table("", headers, left=("reference set",))
     for item in certificate.reference_sets:
         numbers = (item.images, item.unreadable, item.with_copies, item.removed)
         table.add_row(escape(item.name), *(f"{number:,}" for number in numbers))

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from curation.config import BALANCED, SelectionConfig, load_config
 from curation.errors import ConfigError
-from pipelines.commands.shared import JsonOption, SetOption, app, console, print_json, print_line
-from pipelines.commands.tables import print_weights
+from pipelines.commands.shared import JsonOption, SetOption, app, console, new_table, print_json, print_line
+from pipelines.commands.tables import COMPOSITION, print_weights
 from pipelines.plan import Cost, Machine, Plan, plan, readable
 
 __all__: list[str] = []
@@ -64,9 +63,7 @@ def _machine(overrides: list[str]) -> Machine:
 
 
 def _print_composition(result: Plan, settings: SelectionConfig) -> None:
-    table = Table(title="composition", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header in ("seed set", "how", "images", "retrieved", "nominal", "unique"):
-        table.add_column(header, justify="left" if header in ("seed set", "how") else "right")
+    table = new_table("composition", COMPOSITION, left=("seed set", "how"))
     for row in result.rows:
         retrieved = "" if row.retrieved is None else f"{row.retrieved:,}"
         if not row.exact:
@@ -89,9 +86,7 @@ def _print_composition(result: Plan, settings: SelectionConfig) -> None:
 
 
 def _print_costs(costs: list[Cost], machine: Machine) -> None:
-    table = Table(title="\ncost", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header in ("step", "images", "hours", "stored"):
-        table.add_column(header, justify="left" if header == "step" else "right")
+    table = new_table("\ncost", ("step", "images", "hours", "stored"), left=("step",))
     table.add_column("estimated from", overflow="fold")
     for cost in costs:
         table.add_row(cost.step, f"{cost.images:,.0f}", f"{cost.hours:,.2f}", readable(cost.bytes), cost.how)

@@ -2,10 +2,12 @@
 
 import json
 import logging
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Column, Table
 
 from curation.run.log import STAGES
 
@@ -16,6 +18,7 @@ __all__ = [
     "VerboseOption",
     "app",
     "console",
+    "new_table",
     "print_json",
     "print_line",
     "terminal_log",
@@ -57,6 +60,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 def print_line(text: str) -> None:
     """Print text as it is, on one line however long."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def new_table(title: str, headers: Sequence[str], *, left: Collection[str]) -> Table:
+    """An empty table; what is in other columns than those of `left`, numbers mostly, is set to the right."""
+    columns = [Column(header, justify="left" if header in left else "right") for header in headers]
+    return Table(*columns, title=title or None, box=None, header_style="bold", title_style="bold", pad_edge=False)
 
 
 def print_json(value: object) -> None:

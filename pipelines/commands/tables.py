@@ -4,22 +4,29 @@ from collections import Counter
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from curation.config import SelectionConfig
 from curation.report.balance import Balance, occupancy_of
 from curation.report.funnel import FunnelRow
 from curation.report.why import Trail
 from curation.stages.select.selection import CompositionRow
-from pipelines.commands.shared import console
+from pipelines.commands.shared import console, new_table
 
-__all__ = ["print_balance", "print_composition", "print_funnel", "print_trail", "print_weights", "trail_fields"]
+__all__ = [
+    "COMPOSITION",
+    "print_balance",
+    "print_composition",
+    "print_funnel",
+    "print_trail",
+    "print_weights",
+    "trail_fields",
+]
+
+COMPOSITION = ("seed set", "how", "images", "retrieved", "nominal", "unique")
 
 
 def print_funnel(rows: list[FunnelRow]) -> None:
-    table = Table(title="funnel", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header, side in (("collection", "left"), ("stage", "left"), ("in", "right"), ("out", "right")):
-        table.add_column(header, justify=side)  # type: ignore[arg-type]
+    table = new_table("funnel", ("collection", "stage", "in", "out"), left=("collection", "stage"))
     table.add_column("dropped", justify="left", overflow="fold")
     shown = ""
     for row in rows:
@@ -31,9 +38,7 @@ def print_funnel(rows: list[FunnelRow]) -> None:
 
 
 def print_composition(rows: list[CompositionRow], settings: SelectionConfig) -> None:
-    table = Table(title="\ncomposition", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header in ("seed set", "how", "images", "retrieved", "nominal", "unique"):
-        table.add_column(header, justify="left" if header in ("seed set", "how") else "right")
+    table = new_table("\ncomposition", COMPOSITION, left=("seed set", "how"))
     for row in rows:
         numbers = (row.images, row.retrieved, row.nominal, row.unique)
         table.add_row(escape(row.seed_set) or "-", row.how, *(f"{number:,}" for number in numbers))
@@ -51,18 +56,15 @@ def print_weights(settings: SelectionConfig, images: dict[str, str]) -> None:
     """What the trainer is to take of each source; nothing where shards mix them. `images` is what each has."""
     if settings.weights is None:
         return
-    table = Table(title="\nsources", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header in ("source", "images", "weight", "of batches"):
-        table.add_column(header, justify="left" if header == "source" else "right")
+    table = new_table("\nsources", ("source", "images", "weight", "of batches"), left=("source",))
     for name, share in settings.shares().items():
         table.add_row(escape(name), images[name], f"{settings.weights[name]:g}", f"{share:.1%}")
     console.print(table)
 
 
 def print_balance(report: Balance) -> None:
-    table = Table(title="balance", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header in ("level", "clusters", "", "images", "with any", "entropy", "Gini", "in top 1 %", "in top 10 %"):
-        table.add_column(header, justify="left" if header in ("level", "") else "right")
+    headers = ("level", "clusters", "", "images", "with any", "entropy", "Gini", "in top 1 %", "in top 10 %")
+    table = new_table("balance", headers, left=("level", ""))
     for level in report.levels:
         for when, counts in (("before", level.before), ("after", level.after)):
             result = occupancy_of(counts)
@@ -72,9 +74,7 @@ def print_balance(report: Balance) -> None:
     console.print(table)
     if not report.coverage:
         return
-    table = Table(title="\nconcepts", box=None, header_style="bold", title_style="bold", pad_edge=False)
-    for header in ("seed set", "images", "clusters", "with picks", "share"):
-        table.add_column(header, justify="left" if header == "seed set" else "right")
+    table = new_table("\nconcepts", ("seed set", "images", "clusters", "with picks", "share"), left=("seed set",))
     for item in report.coverage:
         cells = (f"{item.images:,}", f"{item.clusters:,}", f"{item.covered:,}", f"{item.share:.1%}")
         table.add_row(escape(item.seed_set), *cells)

@@ -5,10 +5,18 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from curation.errors import ConfigError
-from pipelines.commands.shared import JsonOption, SetOption, VerboseOption, app, console, print_json, print_line
+from pipelines.commands.shared import (
+    JsonOption,
+    SetOption,
+    VerboseOption,
+    app,
+    console,
+    new_table,
+    print_json,
+    print_line,
+)
 
 __all__: list[str] = []
 
@@ -59,9 +67,7 @@ def evaluate_command(
     if as_json:
         print_json(asdict(scores))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("features")
-    table.add_column("kNN accuracy", justify="right")
+    table = new_table("", ("features", "kNN accuracy"), left=("features",))
     for name, result in vars(scores).items():
         table.add_row(name, f"{result.accuracy:.1%}")
     console.print(table)

@@ -11,6 +11,8 @@ __all__ = ["Finding", "Outcome", "check"]
 LEAST_NEAR_COPIES = 0.95
 MOST_WRONGLY_DROPPED = 0.01
 LEAST_PURITY = 0.90
+Fate = tuple[Planted, str | None]
+"""What was planted, and why it was dropped: None where it was kept, "unaccounted" where the run does not list it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +59,32 @@ def check(outcomes: Iterable[Outcome], truth: Sequence[Planted], seeded: Iterabl
         truth: one per planted URL.
         seeded: concepts of which there were seeds.
     """
-    all_outcomes = list(outcomes)
-    by_url = {outcome.url: outcome for outcome in all_outcomes}
-    rows = [_kind(kind, truth, by_url) for kind in Kind]
+    outcomes = list(outcomes)
+    reasons = {outcome.url: outcome.drop_reason for outcome in outcomes}
+    fates = [(item, reasons.get(item.url, "unaccounted")) for item in truth]
+    rows = [_kind(kind, fates) for kind in Kind]
     return [
         *(row for row in rows if row.planted),
-        _accounted(all_outcomes, truth),
-        _copies(truth, by_url, exact=True),
-        _copies(truth, by_url, exact=False),
-        _leaks(truth, by_url),
-        _kept(truth, by_url),
-        _purity(all_outcomes, truth, set(seeded)),
+        _accounted(outcomes, truth),
+        _exact_copies(fates),
+        _near_copies(fates),
+        _leaks(fates),
+        _kept(fates),
+        _purity(outcomes, truth, set(seeded)),
     ]
 
 
-def _kind(kind: Kind, truth: Sequence[Planted], by_url: Mapping[str, Outcome]) -> Finding:
+def _kind(kind: Kind, fates: Sequence[Fate]) -> Finding:
     """How many of a kind came out as they should; which of a group of copies is kept does not matter."""
-    mine = [item for item in truth if item.kind is kind]
+    mine = [(item, reason) for item, reason in fates if item.kind is kind]
+    if not (kind.is_copy or kind.reasons):
+        mine = [(item, reason) for item, reason in mine if item.group is None]
+    reasons = dict(Counter(reason for _, reason in mine if reason is not None).most_common())
     if kind.is_copy:
-        groups = [_Group(group, by_url) for group in _groups(truth).values() if group[1].kind is kind]
-        return Finding(kind, len(mine), sum(group.caught for group in groups), reasons=_reasons(mine, by_url))
-    if not kind.reasons:
-        mine = [item for item in mine if item.group is None]
-    wrong = [item.url for item in mine if not _is_right(item, by_url)]
-    return Finding(kind, len(mine), len(mine) - len(wrong), reasons=_reasons(mine, by_url), examples=_first(wrong))
+        caught = sum(_caught(group) for group in _groups(fates) if group[1][0].kind is kind)
+        return Finding(kind, len(mine), caught, reasons=reasons)
+    wrong = _wrong(mine)
+    return Finding(kind, len(mine), len(mine) - len(wrong), reasons=reasons, examples=_first(wrong))
 
 
 def _accounted(outcomes: Sequence[Outcome], truth: Sequence[Planted]) -> Finding:
@@ -92,34 +96,34 @@ def _accounted(outcomes: Sequence[Outcome], truth: Sequence[Planted]) -> Finding
     return Finding("URLs accounted for", len(planted), right, "all, and no others", not wrong, examples=_first(wrong))
 
 
-def _copies(truth: Sequence[Planted], by_url: Mapping[str, Outcome], exact: bool) -> Finding:
-    groups = [_Group(items, by_url) for items in _groups(truth).values() if (items[1].kind is Kind.EXACT_COPY) is exact]
-    planted, caught = sum(group.copies for group in groups), sum(group.caught for group in groups)
-    wrong = _first(group.items[0].url for group in groups if group.caught < group.copies)
-    if exact:
-        return Finding("exact copies caught", planted, caught, "all", caught == planted, examples=wrong)
-    passed = caught >= LEAST_NEAR_COPIES * planted
-    return Finding("near copies caught", planted, caught, f">= {LEAST_NEAR_COPIES:.0%}", passed, examples=wrong)
+def _exact_copies(fates: Sequence[Fate]) -> Finding:
+    groups = [group for group in _groups(fates) if group[1][0].kind is Kind.EXACT_COPY]
+    return _copies("exact copies caught", groups, 1.0, "all")
 
 
-def _leaks(truth: Sequence[Planted], by_url: Mapping[str, Outcome]) -> Finding:
-    leaks = [item for item in truth if item.kind.is_leak]
-    left = [item.url for item in leaks if not _is_right(item, by_url)]
-    return Finding(
-        "reference leaks removed", len(leaks), len(leaks) - len(left), "all", not left, examples=_first(left)
-    )
+def _near_copies(fates: Sequence[Fate]) -> Finding:
+    groups = [group for group in _groups(fates) if group[1][0].kind is not Kind.EXACT_COPY]
+    return _copies("near copies caught", groups, LEAST_NEAR_COPIES, f">= {LEAST_NEAR_COPIES:.0%}")
 
 
-def _kept(truth: Sequence[Planted], by_url: Mapping[str, Outcome]) -> Finding:
+def _copies(what: str, groups: Sequence[Sequence[Fate]], least: float, target: str) -> Finding:
+    copies, caught = sum(len(group) - 1 for group in groups), sum(map(_caught, groups))
+    wrong = _first(group[0][0].url for group in groups if _caught(group) < len(group) - 1)
+    return Finding(what, copies, caught, target, caught >= least * copies, examples=wrong)
+
+
+def _leaks(fates: Sequence[Fate]) -> Finding:
+    leaks = [(item, reason) for item, reason in fates if item.kind.is_leak]
+    return _target("reference leaks removed", len(leaks), _wrong(leaks), "all", 0)
+
+
+def _kept(fates: Sequence[Fate]) -> Finding:
     """Clean images that are kept; a group of copies counts as one image, and is kept if one of it is."""
-    groups = [_Group(items, by_url) for items in _groups(truth).values()]
-    alone = [item for item in truth if item.group is None and not item.kind.reasons]
-    wrong = [item.url for item in alone if _reason(item, by_url) is not None]
-    wrong += [group.items[0].url for group in groups if group.kept == 0]
-    count = len(groups) + len(alone)
-    passed = len(wrong) <= MOST_WRONGLY_DROPPED * count
-    target = f"<= {MOST_WRONGLY_DROPPED:.0%} dropped"
-    return Finding("clean images kept", count, count - len(wrong), target, passed, examples=_first(wrong))
+    groups = _groups(fates)
+    alone = [(item, reason) for item, reason in fates if item.group is None and not item.kind.reasons]
+    wrong = _wrong(alone) + [group[0][0].url for group in groups if all(reason is not None for _, reason in group)]
+    count, target = len(groups) + len(alone), f"<= {MOST_WRONGLY_DROPPED:.0%} dropped"
+    return _target("clean images kept", count, wrong, target, MOST_WRONGLY_DROPPED * count)
 
 
 def _purity(outcomes: Sequence[Outcome], truth: Sequence[Planted], seeded: set[str]) -> Finding:
@@ -133,48 +137,32 @@ def _purity(outcomes: Sequence[Outcome], truth: Sequence[Planted], seeded: set[s
             wrong.append(outcome.url)
     count = len(retrieved)
     passed = count > 0 and count - len(wrong) >= LEAST_PURITY * count
-    target = f">= {LEAST_PURITY:.0%}"
-    what = "retrieved images of the right concept"
+    target, what = f">= {LEAST_PURITY:.0%}", "retrieved images of the right concept"
     return Finding(what, count, count - len(wrong), target, passed, examples=_first(wrong))
 
 
-class _Group:
-    """An original and its copies."""
-
-    def __init__(self, items: Sequence[Planted], by_url: Mapping[str, Outcome]) -> None:
-        self.items = items
-        self.copies = len(items) - 1
-        self.kept = sum(_reason(item, by_url) is None for item in items)
-
-    @property
-    def caught(self) -> int:
-        """Copies that are gone: all but one of the group should be, whichever that is."""
-        return len(self.items) - max(self.kept, 1)
+def _target(what: str, planted: int, wrong: Sequence[str], target: str, most_wrong: float) -> Finding:
+    passed = len(wrong) <= most_wrong
+    return Finding(what, planted, planted - len(wrong), target, passed, examples=_first(wrong))
 
 
-def _groups(truth: Sequence[Planted]) -> dict[str, list[Planted]]:
+def _groups(fates: Sequence[Fate]) -> list[list[Fate]]:
     """Originals with their copies; the original comes first."""
-    groups: defaultdict[str, list[Planted]] = defaultdict(list)
-    for item in truth:
+    groups: defaultdict[str, list[Fate]] = defaultdict(list)
+    for item, reason in fates:
         if item.group is not None and not item.kind.is_leak:
-            groups[item.group].append(item)
-    return groups
+            groups[item.group].append((item, reason))
+    return list(groups.values())
 
 
-def _reason(item: Planted, by_url: Mapping[str, Outcome]) -> str | None:
-    """Why a URL was dropped; a URL that the run does not list counts as "unaccounted"."""
-    outcome = by_url.get(item.url)
-    return outcome.drop_reason if outcome is not None else "unaccounted"
+def _caught(group: Sequence[Fate]) -> int:
+    """Copies that are gone: all but one of the group should be, whichever that is."""
+    return len(group) - max(sum(reason is None for _, reason in group), 1)
 
 
-def _is_right(item: Planted, by_url: Mapping[str, Outcome]) -> bool:
-    reason = _reason(item, by_url)
-    return reason in item.kind.reasons if item.kind.reasons else reason is None
-
-
-def _reasons(items: Iterable[Planted], by_url: Mapping[str, Outcome]) -> dict[str, int]:
-    counts = Counter(reason for item in items if (reason := _reason(item, by_url)) is not None)
-    return dict(counts.most_common())
+def _wrong(fates: Iterable[Fate]) -> list[str]:
+    """URLs that were dropped and should not have been, or were kept or dropped for another reason than they should."""
+    return [item.url for item, reason in fates if reason not in (item.kind.reasons or (None,))]
 
 
 def _first(urls: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import html
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,8 +17,6 @@ TRAPS = """<!-- <img src="http://cdn.example/never/comment.jpg"> -->
 <a href="http://cdn.example/never/link.jpg">a link, no picture</a>
 """
 
-Tag = Callable[[str, str], str]
-
 
 def write_page(url: str, pictures: Sequence[tuple[str, str]], rng: np.random.Generator) -> Page:
     """A page at `url` that shows pictures, each a URL with a text about it.
@@ -27,8 +25,7 @@ def write_page(url: str, pictures: Sequence[tuple[str, str]], rng: np.random.Gen
     links are not pictures, and no run should ever list them.
     """
     base = _base(pictures, rng)
-    shorten = _under(base) if base else _from_page(url)
-    lines = [TAGS[rng.integers(len(TAGS))](shorten(link, rng), text) for link, text in pictures]
+    lines = [_shown(TAGS[rng.integers(len(TAGS))], _shortened(link, url, base, rng), text) for link, text in pictures]
     charset = "windows-1252" if rng.random() < 1 / 8 else "utf-8"
     head = f'<base href="{html.escape(base)}">' if base else ""
     title = html.escape(f"Pictures of the day — café No. {urlsplit(url).path.strip('/')}")
@@ -37,40 +34,24 @@ def write_page(url: str, pictures: Sequence[tuple[str, str]], rng: np.random.Gen
     return Page(url, text, charset)
 
 
-def _quoted(link: str, text: str) -> str:
-    return f'<img src="{html.escape(link)}" alt="{html.escape(text)}">'
+TAGS = (
+    *2 * ('<img src="{link}" alt="{text}">',),
+    "<IMG BORDER=0 SRC='{link}'\n  ALT='{text}' />",
+    '<img alt="{text}" src="\n   {link}#top\t">',
+    '<img src="{entities}" title="{text}">',
+    f'<img class="lazy" src="{PLACEHOLDER}" data-src="{{link}}" alt="{{text}}">',
+    '<img src="{small}" srcset="{small} 320w, {link} 1280w" sizes="50vw" alt="{text}">',
+    '<img srcset="{small}, {link} 2x" alt="{text}">',
+    '<a href="/more.html"><figure><img src="{link}"><figcaption>{caption}</figcaption></figure></a>',
+)
+"""How pages show a picture, each as often as another; the plain tag twice as often."""
 
 
-def _old_style(link: str, text: str) -> str:
-    return f"<IMG BORDER=0 SRC='{html.escape(link)}'\n  ALT='{html.escape(text)}' />"
-
-
-def _spaced(link: str, text: str) -> str:
-    return f'<img alt="{html.escape(text)}" src="\n   {html.escape(link)}#top\t">'
-
-
-def _entities(link: str, text: str) -> str:
-    return f'<img src="{html.escape(link).replace("/", "&#47;").replace("-", "&#x2d;")}" title="{html.escape(text)}">'
-
-
-def _lazy(link: str, text: str) -> str:
-    return f'<img class="lazy" src="{PLACEHOLDER}" data-src="{html.escape(link)}" alt="{html.escape(text)}">'
-
-
-def _responsive(link: str, text: str) -> str:
-    small, large = html.escape(_thumbnail(link)), html.escape(link)
-    return f'<img src="{small}" srcset="{small} 320w, {large} 1280w" sizes="50vw" alt="{html.escape(text)}">'
-
-
-def _dense(link: str, text: str) -> str:
-    return f'<img srcset="{html.escape(_thumbnail(link))}, {html.escape(link)} 2x" alt="{html.escape(text)}">'
-
-
-def _linked(link: str, text: str) -> str:
-    return f'<a href="/more.html"><figure><img src="{html.escape(link)}"><figcaption>{text}</figcaption></figure></a>'
-
-
-TAGS: tuple[Tag, ...] = (_quoted, _quoted, _old_style, _spaced, _entities, _lazy, _responsive, _dense, _linked)
+def _shown(tag: str, link: str, text: str) -> str:
+    escaped = html.escape(link)
+    entities = escaped.replace("/", "&#47;").replace("-", "&#x2d;")
+    small = html.escape(_thumbnail(link))
+    return tag.format(link=escaped, small=small, entities=entities, text=html.escape(text), caption=text)
 
 
 def _thumbnail(link: str) -> str:
@@ -86,25 +67,15 @@ def _base(pictures: Sequence[tuple[str, str]], rng: np.random.Generator) -> str 
     return link[: link.partition("?")[0].rindex("/") + 1]
 
 
-def _under(base: str) -> Callable[[str, np.random.Generator], str]:
-    def shorten(link: str, rng: np.random.Generator) -> str:
+def _shortened(link: str, page: str, base: str | None, rng: np.random.Generator) -> str:
+    """A link as a page writes it: from its base, folder or host where it can, else with or without the scheme."""
+    here, there = urlsplit(page), urlsplit(link)
+    if base is not None:
         return link[len(base) :] if link.startswith(base) else _absolute(link, rng)
-
-    return shorten
-
-
-def _from_page(page: str) -> Callable[[str, np.random.Generator], str]:
-    """Links as a page writes them: from its own folder or host where it can, else with or without the scheme."""
-    here = urlsplit(page)
-
-    def shorten(link: str, rng: np.random.Generator) -> str:
-        there = urlsplit(link)
-        if there.netloc != here.netloc:
-            return _absolute(link, rng)
-        path = there.path if rng.random() < 0.5 else posixpath.relpath(there.path, posixpath.dirname(here.path))
-        return f"{path}?{there.query}" if there.query else path
-
-    return shorten
+    if there.netloc != here.netloc:
+        return _absolute(link, rng)
+    path = there.path if rng.random() < 0.5 else posixpath.relpath(there.path, posixpath.dirname(here.path))
+    return f"{path}?{there.query}" if there.query else path
 
 
 def _absolute(link: str, rng: np.random.Generator) -> str:

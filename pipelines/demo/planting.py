@@ -8,10 +8,13 @@ from pipelines.demo import variants
 from pipelines.demo.pictures import Picture
 from pipelines.demo.site import Site
 from pipelines.demo.truth import Kind, Planted
-from pipelines.demo.urls import STALLING_HOST, Addresses
 
-__all__ = ["Planter"]
+__all__ = ["BREAKERS", "PAGE_HOSTS", "Planter"]
 
+PAGE_HOSTS = ("photos.example", "blog.example", "archive.example:8080")
+PICTURE_HOSTS = (*PAGE_HOSTS, "cdn.example", "images.shop.example", "static.news.example")
+STALLING_HOST = "slow.example"
+FOLDERS = ("img", "uploads/2024/05", "media/large", "p%20q/caf%C3%A9")
 CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 WRONG_TYPES = ("text/plain", "application/octet-stream", "text/html; charset=utf-8", "image/gif")
 NO_PICTURE = b"<!doctype html><title>Not here</title><p>There is no picture at this address."
@@ -35,6 +38,24 @@ BREAKERS: dict[Kind, Callable[[Picture, np.random.Generator], tuple[bytes, str]]
 }
 
 
+class _Addresses:
+    """Makes URLs, never one twice."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._made = 0
+
+    def new(self, suffix: str, host: str | None = None) -> str:
+        """A URL whose path mostly ends in the suffix; one in eight has a query instead, one in ten says .jpg anyway."""
+        self._made += 1
+        host = host or PICTURE_HOSTS[self._rng.integers(len(PICTURE_HOSTS))]
+        chance = self._rng.random()
+        if chance < 1 / 8:
+            return f"http://{host}/view?id={self._made}&size=large"
+        said = "jpg" if chance > 0.9 else suffix
+        return f"http://{host}/{FOLDERS[self._rng.integers(len(FOLDERS))]}/picture-{self._made:05d}.{said}"
+
+
 class Planter:
     """Fills a site and its ground truth, URL by URL."""
 
@@ -42,7 +63,7 @@ class Planter:
         self.site = site
         self.truth: list[Planted] = []
         self._rng = rng
-        self._addresses = Addresses(rng)
+        self._addresses = _Addresses(rng)
 
     def clean(self, picture: Picture, group: str | None = None) -> None:
         """A picture that is to be kept, unless it is the original of a group of copies."""

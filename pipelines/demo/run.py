@@ -63,17 +63,13 @@ def demo(out: str, *, overrides: Sequence[str] = (), report: Progress | None = N
 
 def _for_web(settings: Config, web: Web, connect_to: dict[str, str]) -> Config:
     """The settings with the web's own paths and addresses in place; in the file, paths are relative to the web."""
-    return settings.model_copy(
-        update={
-            "pool": [str(web.folder / data) for data in settings.pool],
-            "seeds": [seed.model_copy(update={"data": str(web.folder / seed.data)}) for seed in settings.seeds],
-            "references": [
-                reference.model_copy(update={"data": str(web.folder / reference.data)})
-                for reference in settings.references
-            ],
-            "crawl": settings.crawl.model_copy(update={"connect_to": connect_to}),
-        }
+    seeds, references = (
+        [item.model_copy(update={"data": str(web.folder / item.data)}) for item in sets]
+        for sets in (settings.seeds, settings.references)
     )
+    pool = [str(web.folder / data) for data in settings.pool]
+    crawl = settings.crawl.model_copy(update={"connect_to": connect_to})
+    return settings.model_copy(update={"pool": pool, "seeds": seeds, "references": references, "crawl": crawl})
 
 
 def _web_beside(out: Path, seed: int, report: Progress) -> Web:

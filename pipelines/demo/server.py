@@ -25,10 +25,8 @@ class WebServer:
         """`folder` is the `site` of a web."""
         self._site = Site.load(folder)
         self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
         self._closing = asyncio.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="demo-web", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="demo-web", daemon=True)
         self.port = 0
 
     @property
@@ -39,37 +37,27 @@ class WebServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._started.wait()
-        if self._failure is not None:
-            raise self._failure
+        self._runner = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        self.port = self._runner.addresses[0][1]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._closing.set)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except OSError as error:
-            self._failure = error
-        finally:
-            self._started.set()
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        server = web.Server(self._answer, access_log=None)
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+    async def _start(self) -> web.ServerRunner:
+        runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.port = runner.addresses[0][1]
-            self._started.set()
-            await self._closing.wait()
-        finally:
-            await runner.cleanup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner
+
+    async def _stop(self) -> None:
+        self._closing.set()
+        await self._runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         route = self._site.routes.get(f"http://{request.headers.get('Host', '')}{request.raw_path}")

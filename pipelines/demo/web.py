@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.demo.pages import write_page
-from pipelines.demo.pictures import REFERENCE_SET, SEED_SETS, Picture, share_out
-from pipelines.demo.planting import BREAKERS, Planter
+from pipelines.demo.pictures import Picture, share_out
+from pipelines.demo.planting import BREAKERS, PAGE_HOSTS, Planter
 from pipelines.demo.site import Site
 from pipelines.demo.truth import Kind, Planted, write_truth
-from pipelines.demo.urls import PAGE_HOSTS
 from pipelines.demo.warc import Page, write_warc
 
 __all__ = ["Web", "make_web"]
@@ -46,16 +45,6 @@ class Web:
     def site(self) -> Path:
         """The folder that a `WebServer` serves."""
         return self.folder / "site"
-
-    @property
-    def seeds(self) -> dict[str, Path]:
-        """Seed set to folder; its sub-folders are concepts."""
-        return {name: self.folder / "seeds" / name for name in SEED_SETS}
-
-    @property
-    def references(self) -> dict[str, Path]:
-        """Reference set to folder."""
-        return {REFERENCE_SET: self.folder / "references" / REFERENCE_SET}
 
 
 def make_web(folder: Path, seed: int) -> Web:

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from curation.crawl.fetch import Fetched, fetch_all
-from curation.crawl.reservations import MAX_TDMREP_BYTES, ReservationMemory, reserved_paths
+from curation.crawl.origins import OriginMemory
+from curation.crawl.reservations import MAX_TDMREP_BYTES, reserved_paths
 from curation.crawl.robots import RobotsMemory
 from curation.drops import Dropped, DropReason
 
@@ -118,7 +119,7 @@ def test_hostile_patterns_cost_no_time(web: Web) -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    memory = ReservationMemory(size=2)
+    memory: OriginMemory[tuple[str, ...]] = OriginMemory(size=2)
     for origin in ("http://a", "http://b", "http://c"):
         memory.put(origin, ("/",))
     assert [memory.get(origin) for origin in ("http://a", "http://b", "http://c")] == [None, ("/",), ("/",)]

@@ -132,13 +132,13 @@ def test_what_is_broken_is_broken(web):
 
 def test_seeds_and_references_are_in_their_folders_and_leak_only_where_it_is_planned(web):
     for name, concepts in SEED_SETS.items():
-        assert {path.name for path in web.seeds[name].iterdir()} == set(concepts)
-        assert len({len(list((web.seeds[name] / concept).iterdir())) for concept in concepts}) == 1
-    references = {path.name: path.read_bytes() for path in web.references["benchmark"].iterdir()}
+        assert {path.name for path in (web.folder / "seeds" / name).iterdir()} == set(concepts)
+        assert len({len(list(((web.folder / "seeds" / name) / concept).iterdir())) for concept in concepts}) == 1
+    references = {path.name: path.read_bytes() for path in (web.folder / "references" / "benchmark").iterdir()}
     assert len(references) == 3 * len(CONCEPTS)
     leaked = bodies(web, Kind.EXACT_LEAK)
     assert {references[item.group] for item in web.truth if item.kind is Kind.EXACT_LEAK} == set(leaked.values())
-    seeds = {path.read_bytes() for folder in web.seeds.values() for path in folder.rglob("*.*")}
+    seeds = {path.read_bytes() for path in (web.folder / "seeds").rglob("*.*")}
     pool = set(bodies(web, *(kind for kind in Kind if not kind.is_leak and kind is not Kind.REDIRECT_LOOP)).values())
     assert not pool & (seeds | set(references.values()))
 
