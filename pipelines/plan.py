@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from curation.config import BALANCED, Config, SeedConfig
 from curation.errors import ConfigError, DatasetError
 from curation.formats.dataset import detect, list_rows
+from curation.pipeline import CURATE
 from curation.stages.concepts.hierarchy import level_counts
 
 __all__ = ["Cost", "Machine", "Plan", "PlanRow", "plan", "readable"]
@@ -273,12 +274,13 @@ COSTS: Mapping[str, Callable[[_Work], _Estimate]] = {
     "seed_knn": _seed_knn,
     "export": _export,
 }
-"""The stages that cost anything worth naming, in order. Others are part of these, or take minutes."""
+"""Of the stages that cost anything worth naming. Others are part of these, or take minutes."""
 
 
 def _costs(work: _Work) -> list[Cost]:
-    off = () if work.config.selection.balances else ("hierarchy",)
-    estimates = {stage: estimate(work) for stage, estimate in COSTS.items() if stage not in off}
+    paths = ["", "pool", *(f"seeds/{seed.name}" for seed in work.config.seeds)]
+    on = [node.name for node in CURATE if any(node.is_on(work.config, path) for path in paths)]
+    estimates = {stage: COSTS[stage](work) for stage in on if stage in COSTS}
     return [
         Cost(stage, images, seconds / 3600, images * each, how)
         for stage, (images, seconds, each, how) in estimates.items()
