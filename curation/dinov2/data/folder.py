@@ -23,8 +23,7 @@ class FolderSource:
         passed_over: files that are no images by their ending, as one may tell the user; empty where there are none.
     """
 
-    def __init__(self, path: str, rows: Iterable[ListedRow]) -> None:
-        self.path = path
+    def __init__(self, rows: Iterable[ListedRow]) -> None:
         self.files: list[str] = []
         self.known: list[tuple[str, int | None]] = []
         """Name within the folder and length of each image."""

@@ -16,8 +16,7 @@ LOADED = 4
 class ParquetSource:
     """Row groups as units; those read last stay in memory."""
 
-    def __init__(self, path: str, files: Sequence[str], *, column: str | None) -> None:
-        self.path = path
+    def __init__(self, files: Sequence[str], *, column: str | None) -> None:
         self.groups: list[tuple[str, str, int, int]] = []
         """(file, column, row group, its first row)"""
         self.sizes: list[int] = []

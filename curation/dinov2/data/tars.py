@@ -36,10 +36,7 @@ class TarSource:
         counts: images in each tar; `said_by` is who says so, in the error that a tar has another number of them.
     """
 
-    def __init__(
-        self, path: str, tars: Sequence[str], counts: Sequence[int], *, said_by: str, cache: str | None = None
-    ) -> None:
-        self.path = path
+    def __init__(self, tars: Sequence[str], counts: Sequence[int], *, said_by: str, cache: str | None = None) -> None:
         self.tars = list(tars)
         self.sizes = list(counts)
         self.said_by = said_by
