@@ -75,11 +75,7 @@ class CheckpointStore:
         return self.path(step)
 
     def newest(self, config: PretrainConfig) -> dict[str, Any] | None:
-        """The newest state, if there is one.
-
-        Raises:
-            RunError: it belongs to a model of another shape, or is damaged.
-        """
+        """The newest state, if there is one; RunError where it is damaged, or belongs to a model of another shape."""
         steps = self.steps()
         if not steps:
             return None

@@ -29,11 +29,7 @@ Target = Literal["timm", "hf", "dinov2"]
 
 
 def read_checkpoint_config(checkpoint: str | Path) -> PretrainConfig:
-    """The config that a checkpoint was trained with.
-
-    Raises:
-        RunError: the file is missing, damaged or of another kind.
-    """
+    """The config that a checkpoint was trained with; RunError where the file is missing, damaged or of another kind."""
     return _config_in(load_state(Path(checkpoint), mapped=True), checkpoint)
 
 

@@ -34,11 +34,7 @@ class Guard:
             self.first = self._measure(model, step, record).accuracy
 
     def check(self, model: SelfDistillation, step: int, record: Recorder) -> None:
-        """Measure if it is time.
-
-        Raises:
-            LvdError: accuracy fell below the start's by more than `start.guard_drop`.
-        """
+        """Measure if it is time; LvdError where accuracy fell below the start's by more than `start.guard_drop`."""
         settings = self.config.evaluate
         if settings.data is None or not settings.every or (step % settings.every and step != self.config.optim.steps):
             return

@@ -15,11 +15,6 @@ class Layout:
     groups: tuple[tuple[int, int], ...]
     """(images, tokens per image) of each group, in row order."""
 
-    @property
-    def rows(self) -> int:
-        """Token rows in all groups together."""
-        return sum(images * tokens for images, tokens in self.groups)
-
     def split(self, packed: Tensor) -> list[Tensor]:
         """Views of `packed` `(R, C)` as one `(images, tokens, C)` per group."""
         sizes = [images * tokens for images, tokens in self.groups]
@@ -36,5 +31,5 @@ class Layout:
     def image_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Image number over all groups, and token number inside the image, of each row; `rows` is int64 on the CPU."""
         starts = self.class_rows()
-        image = torch.searchsorted(starts, rows, right=True) - 1
+        image = torch.searchsorted(starts, rows.contiguous(), right=True) - 1
         return image, rows - starts[image]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,16 +26,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class OutputRows:
+class OutputRows(NamedTuple):
     """Which packed token rows the objective needs: class tokens first, then masked patches of the global crops."""
 
     rows: Tensor
     classes: int
-
-    def to(self, device: torch.device) -> "OutputRows":
-        """The same on `device`."""
-        return OutputRows(self.rows.to(device, non_blocking=True), self.classes)
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,7 @@ class FolderSource:
         self.passed_over = f"{others.total():,} files passed over as no images ({kinds})" if others else ""
 
     def read(self, unit: int, index: int) -> bytes:
-        """Bytes of image `index`.
-
-        Raises:
-            DatasetError: the file is gone or cannot be read.
-        """
+        """Bytes of image `index`; DatasetError where the file is gone or cannot be read."""
         fs, path = filesystem(self.files[index])
         try:
             return bytes(fs.cat_file(path))

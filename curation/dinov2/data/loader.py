@@ -6,7 +6,6 @@ Views are made by the workers, or for the whole batch where the model is (`augme
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,13 +37,9 @@ Maker = Augmentation | BatchedAugmentation
 """Makes views in two steps: a call is a worker's part, for one image; `gather` is the training process's, for B."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """What was made of the images at consecutive cursors: an image's views or picture, or why it is broken."""
-
-    made: list[Any]
-    failure: str | None = None
-    """What is wrong with the dataset itself."""
+Chunk = list[Any] | DatasetError
+"""What was made of the images at consecutive cursors (an image's views or picture, or why it is broken), or what is
+wrong with the dataset itself: handed over, since a DataLoader would raise it with a traceback in its text."""
 
 
 class Images(Dataset[Chunk]):
@@ -59,9 +54,9 @@ class Images(Dataset[Chunk]):
 
     def __getitem__(self, cursors: Sequence[Cursor]) -> Chunk:
         try:
-            return Chunk([self._made(cursor) for cursor in cursors])
+            return [self._made(cursor) for cursor in cursors]
         except DatasetError as error:
-            return Chunk([], failure=str(error))
+            return error
 
     def _made(self, cursor: Cursor) -> Any:
         unit, index = self.order.at(cursor)
@@ -99,11 +94,7 @@ class Stream:
         self._made = self._start()
 
     def take(self, count: int) -> list[Any]:
-        """The next `count` images.
-
-        Raises:
-            DatasetError: the dataset is damaged, or too many images are broken.
-        """
+        """The next `count` images; DatasetError where the dataset is damaged, or too many images are broken."""
         images: list[Any] = []
         while len(images) < count:
             made = next(self._made)
@@ -135,9 +126,9 @@ class Stream:
             worker_init_fn=_one_thread,
         )
         for chunk in loader:
-            if chunk.failure is not None:
-                raise DatasetError(chunk.failure)
-            yield from chunk.made
+            if isinstance(chunk, DatasetError):
+                raise chunk
+            yield from chunk
 
     def _count_broken(self, cause: str) -> None:
         self.broken += 1
@@ -207,11 +198,7 @@ class BatchLoader:
         return [stream.state() | {"source": list(known)} for stream, known in pairs]
 
     def restore(self, state: Sequence[dict[str, Any]]) -> None:
-        """Continue from a `state`.
-
-        Raises:
-            RunError: it is of other sources, or of the same ones with other weights.
-        """
+        """Continue from a `state`; RunError where it is of other sources, or of the same ones with other weights."""
         remedy = "set another `out`, or give it the data and weights that the run was started with"
         if len(state) != len(self.streams):
             raise RunError(

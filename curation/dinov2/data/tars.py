@@ -47,11 +47,7 @@ class TarSource:
         return self.__dict__ | {"_open": {}}
 
     def read(self, unit: int, index: int) -> bytes:
-        """Bytes of the image `index` of tar `unit`.
-
-        Raises:
-            DatasetError: the tar is missing, truncated, or holds another number of images than it should.
-        """
+        """Bytes of the image `index` of tar `unit`; DatasetError where the tar is missing, cut or holds more or fewer images."""
         tar = self._tar(unit)
         _, offset, length = tar.images[index]
         return os.pread(tar.descriptor, length, offset)
@@ -78,11 +74,7 @@ class TarSource:
 
 
 def count_images(tars: Sequence[str], cache: str | None = None) -> list[int]:
-    """Images in each tar, by its headers alone; remote tars are copied for it.
-
-    Raises:
-        DatasetError: a file is no tar, or ends before its last member.
-    """
+    """Images in each tar, by its headers alone; remote tars are copied for it. DatasetError where one is no whole tar."""
     return [len(_images(where, _local(where, cache))) for where in tars]
 
 
