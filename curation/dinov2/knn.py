@@ -50,10 +50,7 @@ class KnnResult:
 def read_labelled(folder: str, settings: EvaluateConfig, *, max_pixels: int) -> LabelledImages:
     """Read a folder whose sub-folders are labels; of each class, every second image (by name) becomes a query.
 
-    Broken images are left out.
-
-    Raises:
-        DatasetError: there are not at least two classes with two images each.
+    Broken images are left out; DatasetError where there are not at least two classes with two images each.
     """
     root = Path(folder)
     if not root.is_dir():

@@ -104,11 +104,12 @@ class Trainer:
         return schedule(step, config.optim, config.teacher, config.optim.batch_size * ranks.world())
 
     def gradients(self, batch: Batch, step: int, temperature: float, rank: int) -> tuple[Losses, dict[str, Tensor]]:
-        """Losses of `batch`, and each part's gradient norm before it was clipped; gradients stay on the student."""
+        """Losses of `batch`, and the gradient norms of backbone and heads before each was clipped, by name; gradients
+        stay on the student."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.objective.forward_backward(batch, temperature, _generator(self.config.seed, step, rank))
-        clip = self.config.optim.clip
-        return losses, {name: clip_norm(part.parameters(), clip) for name, part in self.model.student.parts().items()}
+        clip, parts = self.config.optim.clip, self.model.student.named_children()
+        return losses, {name: clip_norm(part.parameters(), clip) for name, part in parts}
 
     def step(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One optimizer step: losses and gradient norms, this rank's, by name.

@@ -30,10 +30,8 @@ Weights = dict[str, Tensor]
 def read_weights(path: str | Path) -> Weights:
     """All tensors of a weights file by the name in it; nothing in the file is executed.
 
-    Safetensors, or torch files: plain dicts of tensors, or with those under `model` or `teacher`.
-
-    Raises:
-        ModelError: the file is missing, damaged or holds no tensors.
+    Safetensors, or torch files: plain dicts of tensors, or with those under `model` or `teacher`. ModelError where the
+    file is missing, damaged or holds no tensors.
     """
     try:
         if str(path).endswith(".safetensors"):
@@ -67,10 +65,7 @@ def official_names(weights: Weights) -> Weights:
 def load_training_checkpoint(model: torch.nn.Module, path: str | Path) -> None:
     """Load an official or own training checkpoint (`student.*`, `teacher.*`) into a `SelfDistillation`.
 
-    Centres that the file lacks stay as they are.
-
-    Raises:
-        ModelError: a weight is missing or has another shape: the checkpoint is of another model.
+    Centres that the file lacks stay as they are; ModelError where a weight is missing or has another shape.
     """
     weights = official_names(read_weights(path))
     own = model.state_dict()
@@ -81,10 +76,7 @@ def load_training_checkpoint(model: torch.nn.Module, path: str | Path) -> None:
 def load_backbone(backbone: VisionTransformer, path: str | Path) -> None:
     """Load a backbone from an official, timm or own file; of a training checkpoint the teacher's.
 
-    Position embeddings of another grid are interpolated to the backbone's own.
-
-    Raises:
-        ModelError: a weight is missing or has another shape.
+    Position embeddings of another grid are interpolated to the backbone's own. ModelError as for a training checkpoint.
     """
     weights = official_names(read_weights(path))
     for prefix in ("teacher.backbone.", "backbone."):

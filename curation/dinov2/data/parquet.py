@@ -32,7 +32,7 @@ class ParquetSource:
         return self.__dict__ | {"_loaded": {}}
 
     def read(self, unit: int, index: int) -> bytes:
-        """Bytes in row `index` of row group `unit`; empty for a null; DatasetError where the file is gone or damaged."""
+        """Bytes in row `index` of row group `unit`; empty for a null. DatasetError where the file is damaged."""
         if unit not in self._loaded:
             if len(self._loaded) >= LOADED:
                 self._loaded.pop(next(iter(self._loaded)))

@@ -47,7 +47,7 @@ class TarSource:
         return self.__dict__ | {"_open": {}}
 
     def read(self, unit: int, index: int) -> bytes:
-        """Bytes of the image `index` of tar `unit`; DatasetError where the tar is missing, cut or holds more or fewer images."""
+        """Bytes of the image `index` of tar `unit`; DatasetError where the tar is damaged or holds another number."""
         tar = self._tar(unit)
         _, offset, length = tar.images[index]
         return os.pread(tar.descriptor, length, offset)
@@ -74,7 +74,7 @@ class TarSource:
 
 
 def count_images(tars: Sequence[str], cache: str | None = None) -> list[int]:
-    """Images in each tar, by its headers alone; remote tars are copied for it. DatasetError where one is no whole tar."""
+    """Images in each tar, by its headers alone; remote tars are copied for it. DatasetError for no whole tar."""
     return [len(_images(where, _local(where, cache))) for where in tars]
 
 
