@@ -58,14 +58,13 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention and feed-forward, each scaled per channel and added to its input."""
 
-    def __init__(self, dim: int, heads: int, *, mlp_ratio: float, swiglu: bool, layerscale: float) -> None:
+    def __init__(self, dim: int, heads: int, *, swiglu: bool, layerscale: float) -> None:
         super().__init__()
-        hidden = int(dim * mlp_ratio)
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, heads)
         self.ls1 = LayerScale(dim, layerscale) if layerscale else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = SwiGLU(dim, hidden) if swiglu else Mlp(dim, hidden)
+        self.mlp = SwiGLU(dim, 4 * dim) if swiglu else Mlp(dim, 4 * dim)
         self.ls2 = LayerScale(dim, layerscale) if layerscale else nn.Identity()
 
     def attend(self, x: Tensor, layout: Layout) -> Tensor:

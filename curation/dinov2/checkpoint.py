@@ -75,21 +75,16 @@ class CheckpointStore:
         return self.path(step)
 
     def newest(self, config: PretrainConfig) -> dict[str, Any] | None:
-        """The newest state, if there is one.
-
-        Raises:
-            RunError: it belongs to a model of another shape, or is damaged.
-        """
-        steps = self.steps()
-        if not steps:
+        """The newest state, if there is one; RunError where it is damaged, or belongs to a model of another shape."""
+        if not (steps := self.steps()):
             return None
         path = self.path(steps[-1])
         state = load_state(path)
         now = config.model_dump(mode="json")
         for section in SHAPING:
-            if state["config"].get(section) != now[section]:
+            if (before := state["config"].get(section)) != now[section]:
                 raise RunError(
-                    f"{path}: made with {section} = {state['config'].get(section)}, the config says {now[section]}; "
+                    f"{path}: made with {section} = {before}, the config says {now[section]}; "
                     "set another `out`, or the settings that the run was started with"
                 )
         return state

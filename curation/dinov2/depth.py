@@ -5,7 +5,7 @@ function: it can be repeated (gradient accumulation, replay of a failed step) an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from curation.dinov2.layout import Layout
 __all__ = ["BlockPlan", "BranchImages", "DropPathPlan", "draw", "narrow"]
 
 
-@dataclass(frozen=True)
-class BranchImages:
+class BranchImages(NamedTuple):
     """The images that one residual branch of one block is computed for."""
 
     images: tuple[Tensor, ...]
@@ -50,13 +49,8 @@ class BranchImages:
         hit = (place[image] >= 0).nonzero().flatten()
         return BranchRows(hit, place[image[hit]] + token[hit], scale[image[hit]].unsqueeze(1))
 
-    def to(self, device: torch.device) -> "BranchImages":
-        """The same on `device`."""
-        return BranchImages(tuple(kept.to(device, non_blocking=True) for kept in self.images), self.scales)
 
-
-@dataclass(frozen=True)
-class BranchRows:
+class BranchRows(NamedTuple):
     """A `BranchImages` narrowed to chosen rows, for the last block."""
 
     hit: Tensor
@@ -66,25 +60,14 @@ class BranchRows:
     scale: Tensor
     """`(hits, 1)` float32."""
 
-    def to(self, device: torch.device) -> "BranchRows":
-        """The same on `device`."""
-        return BranchRows(
-            *(tensor.to(device, non_blocking=True) for tensor in (self.hit, self.source, self.scale))  # one per field
-        )
 
-
-@dataclass(frozen=True)
-class BlockPlan:
+class BlockPlan(NamedTuple):
     """The draws of one block."""
 
     attn: BranchImages
     mlp: BranchImages
     attn_rows: BranchRows
     mlp_rows: BranchRows
-
-    def to(self, device: torch.device) -> "BlockPlan":
-        """The same on `device`."""
-        return BlockPlan(self.attn.to(device), self.mlp.to(device), self.attn_rows.to(device), self.mlp_rows.to(device))
 
 
 DropPathPlan = tuple[BlockPlan | None, ...]
@@ -96,31 +79,31 @@ def draw(rates: Sequence[float], layout: Layout, rows: Tensor, generator: torch.
 
     `rates` has the drop rate in [0, 1) of each block, `rows` the packed rows that the last block is wanted for.
     """
-    none = torch.zeros(0, dtype=torch.long)
-    result: list[BlockPlan | None] = []
-    for block, rate in enumerate(rates):
-        if rate == 0:
-            result.append(None)
-            continue
-        attn, mlp = (_keep(rate, layout, generator) for _ in range(2))
-        wanted = rows if block == len(rates) - 1 else none
-        result.append(BlockPlan(attn, mlp, attn.match(layout, wanted), mlp.match(layout, wanted)))
-    return tuple(result)
+    branches = [
+        (_keep(rate, layout, generator), _keep(rate, layout, generator)) if rate else None  # attention, feed-forward
+        for rate in rates
+    ]
+    return _planned(branches, layout, rows)
 
 
 def narrow(draws: DropPathPlan, layout: Layout, rows: Tensor) -> DropPathPlan:
-    """The same draws for the first group alone, whose `layout` is given; `rows` as in `draw`."""
-    none = torch.zeros(0, dtype=torch.long)
-    result: list[BlockPlan | None] = []
-    for block, entry in enumerate(draws):
-        if entry is None:
-            result.append(None)
-            continue
-        device = entry.attn.images[0].device
-        attn, mlp = (BranchImages((kept.images[0].cpu(),), kept.scales[:1]) for kept in (entry.attn, entry.mlp))
-        wanted = rows if block == len(draws) - 1 else none
-        result.append(BlockPlan(attn, mlp, attn.match(layout, wanted), mlp.match(layout, wanted)).to(device))
-    return tuple(result)
+    """The same draws for the first group alone, on the CPU; `layout` is that group's, `rows` as in `draw`."""
+
+    def first(kept: BranchImages) -> BranchImages:
+        return BranchImages((kept.images[0].cpu(),), kept.scales[:1])
+
+    return _planned([block and (first(block.attn), first(block.mlp)) for block in draws], layout, rows)
+
+
+def _planned(
+    branches: Sequence[tuple[BranchImages, BranchImages] | None], layout: Layout, rows: Tensor
+) -> DropPathPlan:
+    """Plans of all blocks: of the last one, for `rows`."""
+    wanted = [rows[:0]] * (len(branches) - 1) + [rows]
+    return tuple(
+        kept and BlockPlan(*kept, kept[0].match(layout, chosen), kept[1].match(layout, chosen))
+        for kept, chosen in zip(branches, wanted, strict=True)
+    )
 
 
 def _keep(rate: float, layout: Layout, generator: torch.Generator) -> BranchImages:

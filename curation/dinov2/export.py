@@ -29,25 +29,15 @@ Target = Literal["timm", "hf", "dinov2"]
 
 
 def read_checkpoint_config(checkpoint: str | Path) -> PretrainConfig:
-    """The config that a checkpoint was trained with.
-
-    Raises:
-        RunError: the file is missing, damaged or of another kind.
-    """
+    """The config that a checkpoint was trained with; RunError where the file is missing, damaged or of another kind."""
     return _config_in(load_state(Path(checkpoint), mapped=True), checkpoint)
 
 
-def load_checkpoint_backbone(
-    checkpoint: str | Path, *, owner: Literal["teacher", "student"] = "teacher"
-) -> tuple[VisionTransformer, PretrainConfig]:
-    """The backbone of a checkpoint of this trainer, and the config that it was trained with.
-
-    Raises:
-        RunError: the file is missing, damaged or of another kind.
-    """
+def load_checkpoint_backbone(checkpoint: str | Path) -> tuple[VisionTransformer, PretrainConfig]:
+    """The teacher's backbone, and the config that it was trained with; RunError as `read_checkpoint_config`."""
     state = load_state(Path(checkpoint), mapped=True)
     config = _config_in(state, checkpoint)
-    prefix = f"{owner}.backbone."
+    prefix = "teacher.backbone."
     try:
         own = {n.removeprefix(prefix): value for n, value in state["model"].items() if n.startswith(prefix)}
         depth = sum(name.endswith(".norm1.weight") for name in own)

@@ -23,7 +23,6 @@ class Guard:
             raise ConfigError("start.head_warmup_steps needs start.backbone: without one the backbone has to learn too")
         self.config = config
         self.device = device
-        self.guarding = config.start.backbone is not None
         self.first: float | None = None
         self.latest: float | None = None
         self._images: LabelledImages | None = None
@@ -34,17 +33,13 @@ class Guard:
             self.first = self._measure(model, step, record).accuracy
 
     def check(self, model: SelfDistillation, step: int, record: Recorder) -> None:
-        """Measure if it is time.
-
-        Raises:
-            LvdError: accuracy fell below the start's by more than `start.guard_drop`.
-        """
+        """Measure if it is time; LvdError where accuracy fell below the start's by more than `start.guard_drop`."""
         settings = self.config.evaluate
         if settings.data is None or not settings.every or (step % settings.every and step != self.config.optim.steps):
             return
         accuracy = self._measure(model, step, record).accuracy
-        allowed = self.config.start.guard_drop
-        if self.guarding and self.first is not None and accuracy < self.first - allowed:
+        start, allowed = self.config.start, self.config.start.guard_drop
+        if start.backbone is not None and self.first is not None and accuracy < self.first - allowed:
             raise LvdError(
                 f"step {step}: kNN accuracy fell from {self.first:.3f} to {accuracy:.3f}, more than start.guard_drop "
                 f"({allowed:g}) allows: lower optim.base_lr or lengthen start.head_warmup_steps"

@@ -1,6 +1,7 @@
 """Labelled images, and what features of them are worth by the labels of their nearest neighbours."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,45 +50,28 @@ class KnnResult:
 def read_labelled(folder: str, settings: EvaluateConfig, *, max_pixels: int) -> LabelledImages:
     """Read a folder whose sub-folders are labels; of each class, every second image (by name) becomes a query.
 
-    Broken images are left out.
-
-    Raises:
-        DatasetError: there are not at least two classes with two images each.
+    Broken images are left out; DatasetError where there are not at least two classes with two images each.
     """
     root = Path(folder)
     if not root.is_dir():
         raise DatasetError(f"{folder}: no such folder; evaluation needs one with a sub-folder per class")
-    bank: list[tuple[Tensor, int]] = []
-    queries: list[tuple[Tensor, int]] = []
-    classes = 0
-    for sub in sorted(path for path in root.iterdir() if path.is_dir()):
-        crops = [crop for crop in map(_reader(settings.image_size, max_pixels), _images(sub)) if crop is not None]
-        if len(crops) < 2:
-            continue
-        bank += [(crop, classes) for crop in crops[::2]]
-        queries += [(crop, classes) for crop in crops[1::2]]
-        classes += 1
-    if classes < 2:
-        raise DatasetError(f"{folder}: evaluation needs at least two sub-folders (classes) with two images each")
-    pixels, labels = zip(*bank, *queries, strict=True)
-    return LabelledImages(torch.stack(pixels), torch.tensor(labels), len(bank), classes)
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_image_name(path.name))
-
-
-def _reader(size: int, max_pixels: int) -> Callable[[Path], Tensor | None]:
     limits = ImageConfig(min_side=1, max_pixels=max_pixels)
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    classes = [crops for path in folders if len(crops := list(_crops(path, settings.image_size, limits))) > 1]
+    if len(classes) < 2:
+        raise DatasetError(f"{folder}: evaluation needs at least two sub-folders (classes) with two images each")
+    bank = [(crop, label) for label, crops in enumerate(classes) for crop in crops[::2]]
+    queries = [(crop, label) for label, crops in enumerate(classes) for crop in crops[1::2]]
+    pixels, labels = zip(*bank, *queries, strict=True)
+    return LabelledImages(torch.stack(pixels), torch.tensor(labels), len(bank), len(classes))
 
-    def read(path: Path) -> Tensor | None:
-        try:
+
+def _crops(folder: Path, size: int, limits: ImageConfig) -> Iterator[Tensor]:
+    for path in sorted(path for path in folder.rglob("*") if is_image_name(path.name)):
+        with suppress(OSError):
             pixels = decode(path.read_bytes(), limits, round(size * 256 / 224))
-        except OSError:
-            return None
-        return None if isinstance(pixels, Dropped) else centre_crop(pixels, size)
-
-    return read
+            if not isinstance(pixels, Dropped):
+                yield centre_crop(pixels, size)
 
 
 def centre_crop(pixels: np.ndarray, size: int) -> Tensor:
@@ -105,12 +89,8 @@ def evaluate_features(
     extract: Extract, images: LabelledImages, settings: EvaluateConfig, device: torch.device
 ) -> KnnResult:
     """kNN accuracy and effective rank of what `extract` makes of normalised images `(B, 3, S, S)`."""
-    features = torch.cat(
-        [
-            extract(normalise(piece.to(device))).float().cpu()
-            for piece in torch.split(images.pixels, settings.batch_size)
-        ]
-    )
+    pieces = torch.split(images.pixels, settings.batch_size)
+    features = torch.cat([extract(normalise(piece.to(device))).float().cpu() for piece in pieces])
     accuracy = knn_accuracy(
         features, images.labels, images.bank, neighbours=settings.neighbours, temperature=settings.temperature
     )
@@ -120,5 +100,4 @@ def evaluate_features(
 
 def pixel_features(images: Tensor) -> Tensor:
     """The baseline that any features must beat: the images themselves, at 32 x 32."""
-    small: Sequence[int] = (32, 32)
-    return functional.interpolate(images, size=tuple(small), mode="area").flatten(1)
+    return functional.interpolate(images, size=(32, 32), mode="area").flatten(1)

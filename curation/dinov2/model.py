@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from curation.dinov2.config import HeadConfig, ModelConfig, PretrainConfig
+from curation.dinov2.config import ModelConfig, PretrainConfig
 from curation.dinov2.depth import DropPathPlan
 from curation.dinov2.heads import Head
 from curation.dinov2.losses import Centre
@@ -25,16 +26,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class OutputRows:
+class OutputRows(NamedTuple):
     """Which packed token rows the objective needs: class tokens first, then masked patches of the global crops."""
 
     rows: Tensor
     classes: int
-
-    def to(self, device: torch.device) -> "OutputRows":
-        """The same on `device`."""
-        return OutputRows(self.rows.to(device, non_blocking=True), self.classes)
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,6 @@ class Network(nn.Module):
         if ibot_head is not None:
             self.ibot_head = ibot_head
         self.tied = ibot_head is None
-
-    def parts(self) -> dict[str, nn.Module]:
-        """Backbone and heads by name: what gradients are clipped in."""
-        return dict(self.named_children())
 
     def forward(
         self, crops: Sequence[Tensor], mask: Tensor | None, wanted: OutputRows, draw: DropPathPlan | None
@@ -135,12 +127,8 @@ def build_model(config: PretrainConfig) -> SelfDistillation:
 def _network(config: PretrainConfig) -> Network:
     backbone = build_backbone(config.model, config.crops.global_size)
     width = backbone.shape.width
-    ibot = None if config.ibot_head is None else _head(width, config.ibot_head)
-    return Network(backbone, _head(width, config.dino_head), ibot)
-
-
-def _head(width: int, head: HeadConfig) -> Head:
-    return Head(width, head.prototypes, hidden=head.hidden, bottleneck=head.bottleneck, layers=head.layers)
+    ibot = None if config.ibot_head is None else Head(width, **config.ibot_head.model_dump())
+    return Network(backbone, Head(width, **config.dino_head.model_dump()), ibot)
 
 
 def drop_rates(model: ModelConfig, depth: int) -> list[float]:

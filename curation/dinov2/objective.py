@@ -6,18 +6,21 @@ the class tokens is taken over the whole batch, from a first pass without gradie
 differentiated one by one. The result is that of one big batch to rounding.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map_only
 
 from curation.dinov2.batch import Batch
 from curation.dinov2.config import LossConfig
 from curation.dinov2.depth import DropPathPlan, draw, narrow
 from curation.dinov2.layout import Layout
-from curation.dinov2.losses import Centre, dino_global_loss, dino_local_loss, ibot_loss, koleo_loss, sinkhorn_knopp
+from curation.dinov2.losses import dino_global_loss, dino_local_loss, ibot_loss, koleo_loss, sinkhorn_knopp
 from curation.dinov2.model import Output, OutputRows, SelfDistillation
 
 __all__ = ["Losses", "Objective"]
@@ -45,22 +48,12 @@ class _Piece:
 
     crops: list[Tensor]
     images: int
-    mask: Tensor
     layout: Layout
+    mask: Tensor
     student: OutputRows
     teacher: OutputRows
     patch_weight: Tensor
     draw: DropPathPlan | None
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """Teacher assignments of one piece."""
-
-    classes: Tensor
-    """`(2, b, K)`"""
-    patches: Tensor
-    """`(M, K')`"""
 
 
 class Objective:
@@ -105,7 +98,7 @@ class Objective:
             with self._no_sync(index < len(pieces) - 1):
                 with self._autocast():
                     output = self.student(piece.crops, piece.mask, piece.student, piece.draw)
-                parts = self._piece_losses(piece, output, target, batch.images)
+                parts = self._piece_losses(piece, output, *target, batch.images)
                 total = self._weighted(parts)
                 features = _views(output.features[: 2 * piece.images].float(), piece)
                 if koleo_gradients is not None:
@@ -128,52 +121,47 @@ class Objective:
         patches = masked_image * layout.groups[0][1] + backbone.prefix + masked_patch
         student, teacher = (_wanted(lay, patches) for lay in (layout, Layout(layout.groups[:1])))
         depth = draw(self.drop_rates, layout, student.rows, generator) if any(self.drop_rates) else None
-        return _Piece(
-            crops,
-            batch.images,
-            mask.to(self.device, non_blocking=True),
-            layout,
-            student.to(self.device),
-            teacher.to(self.device),
-            (1 / mask.sum(-1).clamp(min=1))[masked_image].to(self.device, non_blocking=True),
-            depth if depth is None else tuple(d and d.to(self.device) for d in depth),
-        )
+        patch_weight = (1 / mask.sum(-1).clamp(min=1))[masked_image]
+        return _Piece(crops, batch.images, layout, *self._moved((mask, student, teacher, patch_weight, depth)))
+
+    def _moved(self, tensors: Any) -> Any:
+        """Tensors in tuples of any depth, on the model's device."""
+        return tree_map_only(Tensor, lambda x: x.to(self.device, non_blocking=True), tensors)
 
     @torch.no_grad()
-    def _targets(self, pieces: list[_Piece], temperature: float) -> list[_Targets]:
+    def _targets(self, pieces: list[_Piece], temperature: float) -> list[tuple[Tensor, Tensor]]:
+        """Teacher assignments of each piece: of class tokens `(2, b, K)`, and of masked patches `(M, K')`."""
         with self._autocast():
             outputs = [self.model.teacher(piece.crops[:1], None, piece.teacher, None) for piece in pieces]
         views = torch.cat([_views(output.classes, piece) for output, piece in zip(outputs, pieces, strict=True)], dim=1)
         patches = torch.cat([output.patches for output in outputs])
-        classes = self._assign(self.model.dino_loss, views.flatten(0, 1), temperature).view_as(views)
+        classes = self._targets_of(views.flatten(0, 1), temperature, self.model.dino_loss.assign).view_as(views)
         if self.loss.ibot_weight:
-            patches = self._assign(self.model.ibot_patch_loss, patches, temperature)
+            patches = self._targets_of(patches, temperature, self.model.ibot_patch_loss.assign)
         counts = [len(output.patches) for output in outputs]
         images = [piece.images for piece in pieces]
-        by_piece = zip(torch.split(classes, images, dim=1), torch.split(patches, counts), strict=True)
-        return [_Targets(*target) for target in by_piece]
-
-    def _assign(self, centre: Centre, logits: Tensor, temperature: float) -> Tensor:
-        if self.loss.centering == "centering":
-            return centre.assign(logits, temperature)
-        return sinkhorn_knopp(logits, temperature, self.loss.sinkhorn_iterations)
+        return list(zip(torch.split(classes, images, dim=1), torch.split(patches, counts), strict=True))
 
     def class_targets(self, logits: Tensor, temperature: float) -> Tensor:
         """What class-token `logits` `(B, K)` are as targets, `(B, K)` float32; moves no centre."""
+        return self._targets_of(logits, temperature, self.model.dino_loss.targets)
+
+    def _targets_of(self, logits: Tensor, temperature: float, centred: Callable[[Tensor, float], Tensor]) -> Tensor:
         if self.loss.centering == "centering":
-            return self.model.dino_loss.targets(logits, temperature)
+            return centred(logits, temperature)
         return sinkhorn_knopp(logits, temperature, self.loss.sinkhorn_iterations)
 
-    def _piece_losses(self, piece: _Piece, output: Output, target: _Targets, images: int) -> dict[str, Tensor]:
+    def _piece_losses(
+        self, piece: _Piece, output: Output, classes: Tensor, patches: Tensor, images: int
+    ) -> dict[str, Tensor]:
         temperature = self.loss.student_temperature
         views = _views(output.classes, piece)
-        local_views = len(views) - 2
-        pairs = 2 + 2 * local_views
+        pairs = 2 * (len(views) - 1)  # of each global view with all others
         share = piece.images / images
         return {
-            "dino_local": dino_local_loss(views[2:], target.classes, temperature) * (share / pairs),
-            "dino_global": dino_global_loss(views[:2], target.classes, temperature) * (share / pairs),
-            "ibot": ibot_loss(output.patches, target.patches, piece.patch_weight, 2 * images, temperature),
+            "dino_local": dino_local_loss(views[2:], classes, temperature) * (share / pairs),
+            "dino_global": dino_global_loss(views[:2], classes, temperature) * (share / pairs),
+            "ibot": ibot_loss(output.patches, patches, piece.patch_weight, 2 * images, temperature),
         }
 
     def _weighted(self, parts: dict[str, Tensor]) -> Tensor:
@@ -182,10 +170,8 @@ class Objective:
 
     def _koleo(self, features: Tensor) -> Tensor:
         """Sum over the two global views of `features` `(2, B, D)`: views of one image are not neighbours."""
-        terms = [
-            koleo_loss(view, all_ranks=self.loss.koleo_all_ranks, group=self.loss.koleo_group) for view in features
-        ]
-        return torch.stack(terms).sum()
+        shared, group = self.loss.koleo_all_ranks, self.loss.koleo_group
+        return torch.stack([koleo_loss(view, all_ranks=shared, group=group) for view in features]).sum()
 
     def _koleo_ahead(self, pieces: list[_Piece]) -> tuple[Tensor, list[Tensor] | None]:
         """KoLeo of the whole batch and its weighted gradient per piece `(2, b, D)`; None if no pass ahead is due."""
@@ -201,8 +187,7 @@ class Objective:
     def _global_features(self, piece: _Piece) -> Tensor:
         layout = Layout(piece.layout.groups[:1])
         rows = layout.class_rows()
-        depth = None if piece.draw is None else narrow(piece.draw, layout, rows)
-        wanted = rows.to(self.device)
+        wanted, depth = self._moved((rows, piece.draw and narrow(piece.draw, layout, rows)))
         return _views(self.model.student.backbone.forward_rows(piece.crops[:1], piece.mask, wanted, depth), piece)
 
     def _autocast(self) -> AbstractContextManager[object]:

@@ -1,5 +1,6 @@
 """AdamW with learning rates that fall towards the input, and no decay where decay would only harm."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -58,11 +59,6 @@ def apply_settings(optimizer: torch.optim.Optimizer, settings: Settings) -> None
         group["weight_decay"] = settings.weight_decay * group["wd_multiplier"]
 
 
-@torch.no_grad()
 def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     """Scale gradients so that their joint norm is at most `limit` (0: leave them); returns the norm before."""
-    with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in with_gradient if parameter.grad is not None])
-    if limit > 0:
-        nn.utils.clip_grads_with_norm_(with_gradient, limit, norm)
-    return norm
+    return nn.utils.clip_grad_norm_(parameters, limit or math.inf)

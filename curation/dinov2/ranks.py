@@ -27,17 +27,15 @@ def barrier() -> None:
 
 def sum_(x: Tensor) -> Tensor:
     """Sum `x` over all ranks, in place."""
-    return _reduce(x, dist.ReduceOp.SUM)
+    if world() > 1:
+        dist.all_reduce(x)
+    return x
 
 
 def max_(x: Tensor) -> Tensor:
     """Maximum of `x` over all ranks, in place."""
-    return _reduce(x, dist.ReduceOp.MAX)
-
-
-def _reduce(x: Tensor, op: "dist.ReduceOp.RedOpType") -> Tensor:
     if world() > 1:
-        dist.all_reduce(x, op)
+        dist.all_reduce(x, dist.ReduceOp.MAX)
     return x
 
 

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -54,7 +53,7 @@ class Recorder:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.progress.stop()
         if self.active:
             self._stage.__exit__(kind, error, tb)

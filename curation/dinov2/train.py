@@ -21,7 +21,7 @@ from curation.dinov2.checkpoint import CheckpointStore
 from curation.dinov2.config import PretrainConfig
 from curation.dinov2.data.loader import open_loader
 from curation.dinov2.devices import device_of, memory_hint, processes
-from curation.dinov2.failure import load_failure, not_finite, save_failure
+from curation.dinov2.failure import Failure, load_failure, not_finite
 from curation.dinov2.guard import Guard
 from curation.dinov2.health import Health, examine
 from curation.dinov2.model import SelfDistillation, build_model, drop_rates
@@ -104,11 +104,12 @@ class Trainer:
         return schedule(step, config.optim, config.teacher, config.optim.batch_size * ranks.world())
 
     def gradients(self, batch: Batch, step: int, temperature: float, rank: int) -> tuple[Losses, dict[str, Tensor]]:
-        """Losses of `batch`, and each part's gradient norm before it was clipped; gradients stay on the student."""
+        """Losses of `batch`, and the gradient norms of backbone and heads before each was clipped, by name; gradients
+        stay on the student."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.objective.forward_backward(batch, temperature, _generator(self.config.seed, step, rank))
-        clip = self.config.optim.clip
-        return losses, {name: clip_norm(part.parameters(), clip) for name, part in self.model.student.parts().items()}
+        clip, parts = self.config.optim.clip, self.model.student.named_children()
+        return losses, {name: clip_norm(part.parameters(), clip) for name, part in parts}
 
     def step(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One optimizer step: losses and gradient norms, this rank's, by name.
@@ -119,34 +120,30 @@ class Trainer:
         """
         settings = self.settings(step)
         apply_settings(self.optimizer, settings)
-        centres = self.centres()
+        state = self.model.state_dict()
+        centres = {name: value.clone() for name, value in state.items() if name.endswith("_loss.center")}
         with memory_hint(self.config):
             losses, norms = self.gradients(batch, step, settings.temperature, ranks.rank())
         values = torch.stack([value.float() for value in (*losses.as_dict().values(), *norms.values())])
         if ranks.sum_((~torch.isfinite(values)).any().float()) > 0:
             cause = not_finite(losses.as_dict(), norms)
-            path = save_failure(
+            failure = Failure(
                 self.config,
                 step,
                 ranks.rank(),
                 cause or "not finite on another rank",
-                self.model,
+                settings.temperature,
+                self.heads_only,
+                self.model.state_dict() | centres,
                 batch,
-                temperature=settings.temperature,
-                heads_only=self.heads_only,
-                centres=centres,
             )
             raise LvdError(
                 f"step {step}: {cause or 'another rank failed'}; nothing was updated. The step was kept: "
-                f"run it again with --replay {path}"
+                f"run it again with --replay {failure.save()}"
             )
         self.optimizer.step()
         self.model.update_teacher(settings.momentum)
         return losses.as_dict(), norms
-
-    def centres(self) -> dict[str, Tensor]:
-        """Copies of the centres, by their names in the model's state."""
-        return {name: value.clone() for name, value in self.model.state_dict().items() if name.endswith("_loss.center")}
 
     def state(self) -> dict[str, Any]:
         """Weights and optimizer."""
@@ -256,10 +253,7 @@ def _loop(trainer: Trainer, store: CheckpointStore, loader: Any, guard: Guard, f
 def replay(path: str | Path, *, device: str = "auto") -> Replay:
     """Run a kept failed step again, without updating anything, and say what is not finite.
 
-    A step of several processes is run with this process's batch alone.
-
-    Raises:
-        RunError: the file is not of a failed step.
+    A step of several processes is run with this process's batch alone. RunError where the file is not of a failed step.
     """
     failure = load_failure(path)
     trainer = Trainer(failure.config, device_of(device))
@@ -312,7 +306,6 @@ def _own(states: list[Any]) -> Any:
 
 def _write_config(config: PretrainConfig) -> None:
     if ranks.rank() == 0:
-        out = Path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
-        text = dump_yaml(config.model_dump(mode="json"))
-        (out / "config.yaml").write_text(text, encoding="utf-8")
+        path = Path(config.out) / "config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")

@@ -57,7 +57,6 @@ class VisionTransformer(nn.Module):
         *,
         image_size: int = 224,
         patch: int = 14,
-        mlp_ratio: float = 4.0,
         swiglu: bool = False,
         registers: int = 0,
         layerscale: float = 1e-5,
@@ -77,8 +76,7 @@ class VisionTransformer(nn.Module):
         self.register_tokens = nn.Parameter(torch.zeros(1, registers, width)) if registers else None
         self.mask_token = nn.Parameter(torch.zeros(1, width))
         self.blocks = nn.ModuleList(
-            Block(width, shape.heads, mlp_ratio=mlp_ratio, swiglu=swiglu, layerscale=layerscale)
-            for _ in range(shape.depth)
+            Block(width, shape.heads, swiglu=swiglu, layerscale=layerscale) for _ in range(shape.depth)
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.reset()
@@ -150,14 +148,11 @@ class VisionTransformer(nn.Module):
         tokens = [self.embed(images, mask if i == 0 else None) for i, images in enumerate(crops)]
         x = torch.cat([group.flatten(0, 1) for group in tokens])
         draws = draw if draw is not None else (None,) * len(self.blocks)
-        *blocks, last = self._blocks()
+        *blocks, last = cast(list[Block], list(self.blocks))
         for block, kept in zip(blocks, draws[:-1], strict=True):
             x = block(x, layout) if kept is None else block.forward_some(x, layout, kept)
         out: Tensor = self.norm(last.forward_last(x, layout, rows, draws[-1]))
         return out
-
-    def _blocks(self) -> list[Block]:
-        return [cast(Block, block) for block in self.blocks]
 
     def features(self, images: Tensor) -> Features:
         """All normalised tokens of `images` `(B, 3, H, W)`, without masks or stochastic depth."""

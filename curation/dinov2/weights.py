@@ -30,10 +30,8 @@ Weights = dict[str, Tensor]
 def read_weights(path: str | Path) -> Weights:
     """All tensors of a weights file by the name in it; nothing in the file is executed.
 
-    Safetensors, or torch files: plain dicts of tensors, or with those under `model` or `teacher`.
-
-    Raises:
-        ModelError: the file is missing, damaged or holds no tensors.
+    Safetensors, or torch files: plain dicts of tensors, or with those under `model` or `teacher`. ModelError where the
+    file is missing, damaged or holds no tensors.
     """
     try:
         if str(path).endswith(".safetensors"):
@@ -67,10 +65,7 @@ def official_names(weights: Weights) -> Weights:
 def load_training_checkpoint(model: torch.nn.Module, path: str | Path) -> None:
     """Load an official or own training checkpoint (`student.*`, `teacher.*`) into a `SelfDistillation`.
 
-    Centres that the file lacks stay as they are.
-
-    Raises:
-        ModelError: a weight is missing or has another shape: the checkpoint is of another model.
+    Centres that the file lacks stay as they are; ModelError where a weight is missing or has another shape.
     """
     weights = official_names(read_weights(path))
     own = model.state_dict()
@@ -81,10 +76,7 @@ def load_training_checkpoint(model: torch.nn.Module, path: str | Path) -> None:
 def load_backbone(backbone: VisionTransformer, path: str | Path) -> None:
     """Load a backbone from an official, timm or own file; of a training checkpoint the teacher's.
 
-    Position embeddings of another grid are interpolated to the backbone's own.
-
-    Raises:
-        ModelError: a weight is missing or has another shape.
+    Position embeddings of another grid are interpolated to the backbone's own. ModelError as for a training checkpoint.
     """
     weights = official_names(read_weights(path))
     for prefix in ("teacher.backbone.", "backbone."):
@@ -133,28 +125,21 @@ def from_timm(weights: Weights) -> Weights:
         result["register_tokens"] = result.pop("reg_token")
         position = torch.zeros_like(result["cls_token"])
         result["pos_embed"] = torch.cat([position, result["pos_embed"]], dim=1)
-    gated = _is_gated(result)
-    return {_swap(name, _TO_OFFICIAL) if gated else name: value for name, value in result.items()}
+    if not _is_gated(result):
+        return result
+    names = {name: name.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.") for name in result}
+    return {names[name]: value for name, value in result.items()}
 
 
 def to_timm(weights: Weights) -> Weights:
     """timm's names of official backbone weights; the mask token is left out."""
-    result = {_swap(name, _TO_TIMM): value for name, value in weights.items() if name != "mask_token"}
+    names = {name: name.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.") for name in weights}
+    result = {names[name]: value for name, value in weights.items() if name != "mask_token"}
     if "register_tokens" in result:
         result["reg_token"] = result.pop("register_tokens")
         result["cls_token"] = result["cls_token"] + result["pos_embed"][:, :1]
         result["pos_embed"] = result["pos_embed"][:, 1:]
     return {name: value.contiguous() for name, value in result.items()}
-
-
-_TO_TIMM = {".mlp.w12.": ".mlp.fc1.", ".mlp.w3.": ".mlp.fc2."}
-_TO_OFFICIAL = {timm: official for official, timm in _TO_TIMM.items()}
-
-
-def _swap(name: str, names: dict[str, str]) -> str:
-    for old, new in names.items():
-        name = name.replace(old, new)
-    return name
 
 
 def _is_gated(weights: Weights) -> bool:

@@ -25,9 +25,10 @@ from PIL import Image
 from skimage import data
 
 from curation.dinov2.batch import Batch
-from curation.dinov2.config import CropConfig
+from curation.dinov2.config import AugmentConfig, CropConfig
 from curation.dinov2.data.augment import Augmentation
 from curation.dinov2.data.batched import BatchedAugmentation
+from curation.dinov2.data.plan import Planner
 
 Run = tuple[Callable[[], object], int]
 """What is timed, and the images in it."""
@@ -57,7 +58,7 @@ def against_official(checkout: str, image: Image.Image, crops: CropConfig, image
     from dinov2.data.augmentations import DataAugmentationDINO
 
     pixels, rng = np.asarray(image), np.random.default_rng(0)
-    ours = Augmentation(crops, "official")
+    ours = Augmentation(Planner(crops, "official", AugmentConfig()))
     official = DataAugmentationDINO(
         crops.global_scale, crops.local_scale, crops.local_count, crops.global_size, crops.local_size
     )
@@ -74,7 +75,8 @@ def against_official(checkout: str, image: Image.Image, crops: CropConfig, image
 def on_device(device: torch.device, image: Image.Image, crops: CropConfig, batch: int, rounds: int) -> None:
     """Print what a worker does by itself, what is left to it, and the device's rate."""
     pixels, rng = np.asarray(image), np.random.default_rng(0)
-    worker, together = Augmentation(crops, "official"), BatchedAugmentation(crops, "official", device=device)
+    planner = Planner(crops, "official", AugmentConfig())
+    worker, together = Augmentation(planner), BatchedAugmentation(planner, device)
     planned = [together(pixels, rng) for _ in range(batch)]
 
     def views() -> None:

@@ -62,7 +62,7 @@ def ours(precision: str, drop_path: float) -> Callable[[], None]:
         apply_settings(optimizer, SETTINGS)
         optimizer.zero_grad(set_to_none=True)
         objective.forward_backward(data, SETTINGS.temperature, generator)
-        for part in model.student.parts().values():
+        for part in model.student.children():
             clip_norm(part.parameters(), 3.0)
         optimizer.step()
         model.update_teacher(SETTINGS.momentum)

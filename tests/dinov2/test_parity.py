@@ -92,11 +92,11 @@ def run(case: problem.Case) -> list[dict[str, float]]:
             "koleo_loss": float(losses.koleo) * problem.LOSS_WEIGHTS["koleo"] / 2,
             "ibot_loss": float(losses.ibot) / 2,
         }
-        for name, part in model.student.parts().items():
+        for name, part in model.student.named_children():
             line[f"grad_norm.{name}"] = float(clip_norm(part.parameters(), problem.CLIP))
         optimizer.step()
         model.update_teacher(settings.momentum)
-        for name, part in model.student.parts().items():
+        for name, part in model.student.named_children():
             line[f"student_norm.{name}"] = norm(part)
             line[f"teacher_norm.{name}"] = norm(getattr(model.teacher, name))
         lines.append(line)

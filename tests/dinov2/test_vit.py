@@ -24,7 +24,7 @@ def build(**options: object) -> VisionTransformer:
 
 
 def all_rows(model: VisionTransformer, crops: list[Tensor]) -> Tensor:
-    return torch.arange(model.layout(crops).rows)
+    return torch.arange(sum(images * tokens for images, tokens in model.layout(crops).groups))
 
 
 @pytest.mark.parametrize("options", [{}, {"swiglu": True}, {"registers": 3}], ids=str)

@@ -6,15 +6,13 @@ they are normalised on the training device.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from curation.dinov2.config import AugmentConfig, CropConfig
 from curation.dinov2.data import colour
 from curation.dinov2.data.plan import Box, Change, Plan, Planner
 
@@ -28,8 +26,7 @@ CHANGES: dict[Change, Callable[[np.ndarray, float], None]] = {
 }
 
 
-@dataclass(frozen=True)
-class Views:
+class Views(NamedTuple):
     """The views of one image, uint8."""
 
     globals_: Tensor
@@ -41,22 +38,14 @@ class Views:
 class Augmentation:
     """Makes the views of an image; all randomness comes from the generator that is passed in."""
 
-    def __init__(
-        self, crops: CropConfig, recipe: Literal["official", "paper"], changes: AugmentConfig | None = None
-    ) -> None:
-        self.crops = crops
-        self.planner = Planner(crops, recipe, changes or AugmentConfig())
-
-    @property
-    def enough(self) -> int:
-        """Shorter side in pixels from which an image is large enough."""
-        return self.planner.enough
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> Views:
         """Views of `pixels` `(H, W, 3)` uint8."""
         image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
         plans = self.planner(image.shape[1], image.shape[2], rng)
-        c = self.crops
+        c = self.planner.crops
         globals_ = [_view(image, plan, c.global_size) for plan in plans[:2]]
         locals_ = [_view(image, plan, c.local_size) for plan in plans[2:]]
         empty = torch.empty(0, 3, c.local_size, c.local_size, dtype=torch.uint8)
@@ -64,8 +53,8 @@ class Augmentation:
 
     def gather(self, images: Sequence[Views]) -> tuple[Tensor, Tensor]:
         """Views of B images as `(2, B, 3, G, G)` and `(L, B, 3, S, S)`, uint8."""
-        globals_, locals_ = ([getattr(views, name) for views in images] for name in ("globals_", "locals_"))
-        return torch.stack(globals_, dim=1), torch.stack(locals_, dim=1)
+        globals_, locals_ = (torch.stack(views, dim=1) for views in zip(*images, strict=True))
+        return globals_, locals_
 
 
 def _view(image: Tensor, plan: Plan, size: int) -> Tensor:

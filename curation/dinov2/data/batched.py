@@ -7,14 +7,12 @@ all views that have it. Plans are those of the CPU's path, and so are pixels but
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from curation.dinov2.config import AugmentConfig, CropConfig
 from curation.dinov2.data import batched_colour
 from curation.dinov2.data.batched_resize import Crop, Pictures
 from curation.dinov2.data.colour import gaussian
@@ -43,33 +41,20 @@ class Planned:
 class BatchedAugmentation:
     """Makes the views of a batch of images on `device`."""
 
-    def __init__(
-        self,
-        crops: CropConfig,
-        recipe: Literal["official", "paper"],
-        changes: AugmentConfig | None = None,
-        *,
-        device: torch.device,
-    ) -> None:
-        self.crops = crops
-        self.planner = Planner(crops, recipe, changes or AugmentConfig())
+    def __init__(self, planner: Planner, device: torch.device) -> None:
+        self.planner = planner
         self.device = device
-
-    @property
-    def enough(self) -> int:
-        """Shorter side in pixels from which an image is large enough."""
-        return self.planner.enough
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> Planned:
         """The plans of `pixels` `(H, W, 3)` uint8, and what of it they need; all randomness is the generator's."""
-        side = max(self.crops.global_size, self.crops.local_size)
-        pixels = reduced(pixels, area=self.enough**2, side=side)
+        side = max(self.planner.crops.global_size, self.planner.crops.local_size)
+        pixels = reduced(pixels, area=self.planner.enough**2, side=side)
         return _trimmed(pixels, self.planner(pixels.shape[0], pixels.shape[1], rng))
 
     def gather(self, images: Sequence[Planned]) -> tuple[Tensor, Tensor]:
         """Views of B images as `(2, B, 3, G, G)` and `(L, B, 3, S, S)`, uint8 on the device."""
         pictures = Pictures([image.pixels for image in images], self.device)
-        c, plans = self.crops, [image.plans for image in images]
+        c, plans = self.planner.crops, [image.plans for image in images]
         globals_ = self._views(pictures, plans, range(2), c.global_size)
         return globals_, self._views(pictures, plans, range(2, 2 + c.local_count), c.local_size)
 
@@ -107,20 +92,16 @@ def change_colours(x: Tensor, plans: Sequence[Plan]) -> Tensor:
     """
     for position in range(len(CHANGES)):
         for name, change in CHANGES.items():
-            result = [
-                (row, plan.jitter[position][1])
-                for row, plan in enumerate(plans)
-                if plan.jitter and plan.jitter[position][0] == name
-            ]
-            _change(x, dict(result), change)
-    _change(x, {row: 0.0 for row, plan in enumerate(plans) if plan.grey}, lambda some, _: batched_colour.grey(some))
+            here = {row: plan.jitter[position] for row, plan in enumerate(plans) if plan.jitter}
+            _change(x, {row: amount for row, (kind, amount) in here.items() if kind == name}, change)
+    grey = [row for row, plan in enumerate(plans) if plan.grey]
+    x[grey] = batched_colour.grey(x[grey])
     kernels = {row: gaussian(plan.blur) for row, plan in enumerate(plans) if plan.blur is not None}
     taps = max((len(kernel) for kernel in kernels.values()), default=1)
     padded = {row: np.pad(kernel, (0, taps - len(kernel))) for row, kernel in kernels.items()}
     _change(x, padded, batched_colour.blur)
-    _change(
-        x, {row: 0.0 for row, plan in enumerate(plans) if plan.solarise}, lambda some, _: batched_colour.solarise(some)
-    )
+    solarise = [row for row, plan in enumerate(plans) if plan.solarise]
+    x[solarise] = batched_colour.solarise(x[solarise])
     return x
 
 

@@ -34,9 +34,9 @@ def grey(x: Tensor) -> Tensor:
     return _luma(x).expand_as(x)
 
 
-def solarise(x: Tensor, threshold: int = 128) -> Tensor:
-    """Invert values from `threshold` on."""
-    return torch.where(x >= threshold, 255 - x, x)
+def solarise(x: Tensor) -> Tensor:
+    """Invert values from 128 on."""
+    return torch.where(x >= 128, 255 - x, x)
 
 
 def rotate_hue(x: Tensor, turn: Tensor) -> Tensor:

@@ -38,9 +38,9 @@ def grey(x: np.ndarray) -> None:
     x[:] = _luma(x)
 
 
-def solarise(x: np.ndarray, threshold: int = 128) -> None:
-    """Invert values from `threshold` on."""
-    np.subtract(255, x, out=x, where=x >= threshold)
+def solarise(x: np.ndarray) -> None:
+    """Invert values from 128 on."""
+    np.subtract(255, x, out=x, where=x >= 128)
 
 
 def rotate_hue(x: np.ndarray, turn: float) -> None:

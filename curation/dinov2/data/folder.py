@@ -23,8 +23,7 @@ class FolderSource:
         passed_over: files that are no images by their ending, as one may tell the user; empty where there are none.
     """
 
-    def __init__(self, path: str, rows: Iterable[ListedRow]) -> None:
-        self.path = path
+    def __init__(self, rows: Iterable[ListedRow]) -> None:
         self.files: list[str] = []
         self.known: list[tuple[str, int | None]] = []
         """Name within the folder and length of each image."""
@@ -42,11 +41,7 @@ class FolderSource:
         self.passed_over = f"{others.total():,} files passed over as no images ({kinds})" if others else ""
 
     def read(self, unit: int, index: int) -> bytes:
-        """Bytes of image `index`.
-
-        Raises:
-            DatasetError: the file is gone or cannot be read.
-        """
+        """Bytes of image `index`; DatasetError where the file is gone or cannot be read."""
         fs, path = filesystem(self.files[index])
         try:
             return bytes(fs.cat_file(path))

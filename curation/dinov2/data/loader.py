@@ -6,13 +6,12 @@ Views are made by the workers, or for the whole batch where the model is (`augme
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from curation.config import ImageConfig
 from curation.dinov2.batch import Batch
@@ -20,6 +19,7 @@ from curation.dinov2.config import PretrainConfig
 from curation.dinov2.data.augment import Augmentation
 from curation.dinov2.data.batched import BatchedAugmentation
 from curation.dinov2.data.order import Cursor, Order
+from curation.dinov2.data.plan import Planner
 from curation.dinov2.data.sources import Source, WeightedSource, open_sources
 from curation.dinov2.masking import draw_masks, largest_block
 from curation.drops import Dropped
@@ -33,27 +33,13 @@ NEVER_FEWER = 10
 CPU = torch.device("cpu")
 
 
-class Maker(Protocol):
-    """Makes views of images in two steps, each in a process of its own."""
-
-    @property
-    def enough(self) -> int:
-        """Shorter side in pixels from which an image is large enough."""
-
-    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> Any:
-        """A worker's part, for one image."""
-
-    def gather(self, images: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """The training process's part: global and local views of B images, of what the workers made of them."""
+Maker = Augmentation | BatchedAugmentation
+"""Makes views in two steps: a call is a worker's part, for one image; `gather` is the training process's, for B."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """What was made of the images at consecutive cursors: an image's views or picture, or why it is broken."""
-
-    made: list[Any]
-    failure: str | None = None
-    """What is wrong with the dataset itself."""
+Chunk = list[Any] | DatasetError
+"""What was made of the images at consecutive cursors (an image's views or picture, or why it is broken), or what is
+wrong with the dataset itself: handed over, since a DataLoader would raise it with a traceback in its text."""
 
 
 class Images(Dataset[Chunk]):
@@ -68,65 +54,50 @@ class Images(Dataset[Chunk]):
 
     def __getitem__(self, cursors: Sequence[Cursor]) -> Chunk:
         try:
-            return Chunk([self._made(cursor) for cursor in cursors])
+            return [self._made(cursor) for cursor in cursors]
         except DatasetError as error:
-            return Chunk([], failure=str(error))
+            return error
 
     def _made(self, cursor: Cursor) -> Any:
         unit, index = self.order.at(cursor)
-        pixels = decode(self.source.read(unit, index), self.limits, self.maker.enough)
+        pixels = decode(self.source.read(unit, index), self.limits, self.maker.planner.enough)
         if isinstance(pixels, Dropped):
             return f"{self.source.name(unit, index)}: {pixels.reason} ({pixels.detail})"
         rng = np.random.default_rng((self.seed, self.order.rank, cursor.epoch, cursor.position))
         return self.maker(pixels, rng)
 
 
-class _Cursors(IterableDataset[list[Cursor]]):
+def _cursors(order: Order, cursor: Cursor) -> Iterator[list[Cursor]]:
     """The endless line of cursors from a given one, in chunks."""
-
-    def __init__(self, order: Order, cursor: Cursor) -> None:
-        self.order = order
-        self.cursor = cursor
-
-    def __iter__(self) -> Iterator[list[Cursor]]:
-        cursor = self.cursor
-        while True:
-            chunk = []
-            for _ in range(CHUNK):
-                chunk.append(cursor)
-                cursor = self.order.next(cursor)
-            yield chunk
+    while True:
+        chunk = []
+        for _ in range(CHUNK):
+            chunk.append(cursor)
+            cursor = order.next(cursor)
+        yield chunk
 
 
 class Stream:
     """Endless images of one source from `cursor` on, as made by the workers; broken ones are passed over and counted.
 
-    `taken` and `broken` count images since the run began. No more workers are started than there are cores.
+    `taken` and `broken` count images since the run began. No more workers are started than there are cores, and none
+    before the first image is taken.
     """
 
-    def __init__(
-        self, images: Images, *, name: str, workers: int, max_broken: float, taken: int = 0, broken: int = 0
-    ) -> None:
+    def __init__(self, source: WeightedSource, images: Images, *, workers: int, max_broken: float) -> None:
+        self.source = source
         self.images = images
-        self.name = name
         self.workers = min(workers, _cores())
         self.max_broken = max_broken
-        self.taken = taken
-        self.broken = broken
+        self.taken = self.broken = 0
         self.cursor = Cursor()
-        self._lines: Iterator[Any] | None = None
+        self._made = self._start()
 
     def take(self, count: int) -> list[Any]:
-        """The next `count` images.
-
-        Raises:
-            DatasetError: the dataset is damaged, or too many images are broken.
-        """
-        if self._lines is None:
-            self._lines = self._start()
+        """The next `count` images; DatasetError where the dataset is damaged, or too many images are broken."""
         images: list[Any] = []
         while len(images) < count:
-            made = next(self._lines)
+            made = next(self._made)
             self.cursor = self.images.order.next(self.cursor)
             if isinstance(made, str):
                 self._count_broken(made)
@@ -141,30 +112,30 @@ class Stream:
 
     def restore(self, state: dict[str, int]) -> None:
         """Continue from a `state`; only before the first `take`."""
-        assert self._lines is None
+        assert self.cursor == Cursor()
         self.cursor = Cursor(state["epoch"], state["position"])
         self.taken, self.broken = state["taken"], state["broken"]
 
     def _start(self) -> Iterator[Any]:
         loader: DataLoader[Any] = DataLoader(
             self.images,
-            sampler=_Cursors(self.images.order, self.cursor),
+            sampler=_cursors(self.images.order, self.cursor),
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
             worker_init_fn=_one_thread,
         )
         for chunk in loader:
-            if chunk.failure is not None:
-                raise DatasetError(chunk.failure)
-            yield from chunk.made
+            if isinstance(chunk, DatasetError):
+                raise chunk
+            yield from chunk
 
     def _count_broken(self, cause: str) -> None:
         self.broken += 1
         seen = self.taken + self.broken
         if self.broken > max(NEVER_FEWER, self.max_broken * seen):
             raise DatasetError(
-                f"{self.name}: {self.broken} of {seen} images are broken, more than data.max_broken "
+                f"{self.source.name}: {self.broken} of {seen} images are broken, more than data.max_broken "
                 f"({self.max_broken:g}) allows; the last: {cause}"
             )
 
@@ -172,29 +143,18 @@ class Stream:
 class BatchLoader:
     """Batches by step: which source each image comes from, its views, and the masks. One stream for each source."""
 
-    def __init__(
-        self,
-        streams: Sequence[Stream],
-        sources: Sequence[WeightedSource],
-        maker: Maker,
-        config: PretrainConfig,
-        rank: int,
-    ) -> None:
+    def __init__(self, streams: Sequence[Stream], maker: Maker, config: PretrainConfig, rank: int) -> None:
         self.streams = streams
-        self.sources = sources
         self.maker = maker
-        weights = [source.weight for source in sources]
+        weights = [stream.source.weight for stream in streams]
         self.weights = np.asarray(weights) / sum(weights)
         self.config = config
         self.rank = rank
 
     def batch(self, step: int) -> Batch:
         """The batch of `step`; steps must be asked for in order."""
-        images = [
-            image
-            for stream, count in zip(self.streams, self._counts(step), strict=True)
-            for image in _some(stream, count)
-        ]
+        counts = zip(self.streams, self._counts(step), strict=True)
+        images = [image for stream, count in counts for image in stream.take(count)]
         return Batch(*self.maker.gather(images), self._masks(step))
 
     def _counts(self, step: int) -> list[int]:
@@ -229,7 +189,7 @@ class BatchLoader:
         return [
             f"{source.name}: {sum(source.source.sizes):,} images, {share:.1%} of the {what}"
             + (f"; {source.passed_over}" if source.passed_over else "")
-            for source, share in zip(self.sources, self.weights, strict=True)
+            for source, share in zip([stream.source for stream in self.streams], self.weights, strict=True)
         ]
 
     def state(self) -> list[dict[str, Any]]:
@@ -238,30 +198,26 @@ class BatchLoader:
         return [stream.state() | {"source": list(known)} for stream, known in pairs]
 
     def restore(self, state: Sequence[dict[str, Any]]) -> None:
-        """Continue from a `state`.
-
-        Raises:
-            RunError: it is of other sources, or of the same ones with other weights.
-        """
+        """Continue from a `state`; RunError where it is of other sources, or of the same ones with other weights."""
         remedy = "set another `out`, or give it the data and weights that the run was started with"
         if len(state) != len(self.streams):
             raise RunError(
                 f"the checkpoint has read {len(state)} source(s), now there are {len(self.streams)}; {remedy}"
             )
-        for source, known, saved in zip(self.sources, self._known(), state, strict=True):
+        for stream, known, saved in zip(self.streams, self._known(), state, strict=True):
             before = tuple(saved.get("source", known))  # checkpoints did not always tell
             if before != known:
                 was = (
                     "other images" if before[0] != known[0] else f"{before[1]:.4%} of what is drawn, not {known[1]:.4%}"
                 )
-                raise RunError(f"{source.name}: when the checkpoint was made this source was {was}; {remedy}")
+                raise RunError(f"{stream.source.name}: when the checkpoint was made this source was {was}; {remedy}")
         for stream, saved in zip(self.streams, state, strict=True):
             stream.restore(saved)
 
     def _known(self) -> list[tuple[str, float]]:
         """By source, its fingerprint and its share."""
-        shares = zip(self.sources, self.weights.tolist(), strict=True)
-        return [(source.fingerprint, round(share, 12)) for source, share in shares]
+        shares = zip(self.streams, self.weights.tolist(), strict=True)
+        return [(stream.source.fingerprint, round(share, 12)) for stream, share in shares]
 
 
 def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device: torch.device = CPU) -> BatchLoader:
@@ -272,8 +228,8 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device
     """
     if not config.data.sources:
         raise DatasetError("data.sources: no dataset given; name one, as in data.sources: [{path: runs/demo/shards}]")
-    maker = _maker(config, device)
-    data = config.data
+    data, planner = config.data, Planner(config.crops, config.recipe, config.augment)
+    maker = BatchedAugmentation(planner, device) if config.augment.device == "model" else Augmentation(planner)
     sources = [source for entry in data.sources for source in open_sources(entry, cache=data.cache)]
     total = sum(source.weight for source in sources)
     streams = []
@@ -284,18 +240,8 @@ def open_loader(config: PretrainConfig, *, rank: int = 0, world: int = 1, device
             raise DatasetError(f"{weighted.name}: {sum(source.sizes)} images are too few for {world} processes")
         images = Images(source, order, maker, seed, data.max_pixels)
         workers = min(data.workers, max(1, round(data.workers * weighted.weight / total)))
-        streams.append(Stream(images, name=weighted.name, workers=workers, max_broken=data.max_broken))
-    return BatchLoader(streams, sources, maker, config, rank)
-
-
-def _maker(config: PretrainConfig, device: torch.device) -> Maker:
-    if config.augment.device == "model":
-        return BatchedAugmentation(config.crops, config.recipe, config.augment, device=device)
-    return Augmentation(config.crops, config.recipe, config.augment)
-
-
-def _some(stream: Stream, count: int) -> list[Any]:
-    return stream.take(count) if count else []
+        streams.append(Stream(weighted, images, workers=workers, max_broken=data.max_broken))
+    return BatchLoader(streams, maker, config, rank)
 
 
 def _cores() -> int:

@@ -6,6 +6,7 @@ equally many (up to ranks - 1 samples sit an epoch out). Within its stretch a ra
 units at a time, so that only so many need to be open.
 """
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +25,8 @@ class Cursor:
     position: int = 0
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Consecutive samples of one unit."""
-
-    unit: int
-    start: int
-    stop: int
+_Piece = tuple[int, range]
+"""A unit, and consecutive samples of it."""
 
 
 class Order:
@@ -51,10 +47,10 @@ class Order:
         starts, windows = self._windows(cursor.epoch)
         number = bisect_right(starts, cursor.position) - 1
         inside = int(self._shuffled(cursor.epoch, number)[cursor.position - starts[number]])
-        for piece in windows[number]:
-            if inside < piece.stop - piece.start:
-                return piece.unit, piece.start + inside
-            inside -= piece.stop - piece.start
+        for unit, samples in windows[number]:
+            if inside < len(samples):
+                return unit, samples[inside]
+            inside -= len(samples)
         raise AssertionError("a position outside its window")
 
     def next(self, cursor: Cursor) -> Cursor:
@@ -65,8 +61,7 @@ class Order:
     def _make_windows(self, epoch: int) -> tuple[list[int], list[list[_Piece]]]:
         pieces = self._pieces(epoch)
         windows = [pieces[i : i + self.window] for i in range(0, len(pieces), self.window)]
-        lengths = [sum(piece.stop - piece.start for piece in window) for window in windows]
-        return [0, *np.cumsum(lengths[:-1]).tolist()], windows
+        return [0, *itertools.accumulate(map(_length, windows[:-1]))], windows
 
     def _pieces(self, epoch: int) -> list[_Piece]:
         """The rank's stretch of this epoch's line of units."""
@@ -74,13 +69,14 @@ class Order:
         low, high = self.rank * self.share, (self.rank + 1) * self.share
         pieces, line = [], 0
         for unit in units.tolist():
-            start, stop = max(low - line, 0), min(high - line, self.sizes[unit])
-            if start < stop:
-                pieces.append(_Piece(unit, start, stop))
+            pieces.append((unit, range(self.sizes[unit])[max(low - line, 0) : max(high - line, 0)]))
             line += self.sizes[unit]
-        return pieces
+        return [(unit, samples) for unit, samples in pieces if samples]
 
     def _shuffle(self, epoch: int, number: int) -> np.ndarray:
         _, windows = self._windows(epoch)
-        count = sum(piece.stop - piece.start for piece in windows[number])
-        return np.random.default_rng((self.seed, epoch, self.rank, number)).permutation(count)
+        return np.random.default_rng((self.seed, epoch, self.rank, number)).permutation(_length(windows[number]))
+
+
+def _length(window: Sequence[_Piece]) -> int:
+    return sum(len(samples) for _, samples in window)

@@ -16,8 +16,7 @@ LOADED = 4
 class ParquetSource:
     """Row groups as units; those read last stay in memory."""
 
-    def __init__(self, path: str, files: Sequence[str], *, column: str | None) -> None:
-        self.path = path
+    def __init__(self, files: Sequence[str], *, column: str | None) -> None:
         self.groups: list[tuple[str, str, int, int]] = []
         """(file, column, row group, its first row)"""
         self.sizes: list[int] = []
@@ -33,11 +32,7 @@ class ParquetSource:
         return self.__dict__ | {"_loaded": {}}
 
     def read(self, unit: int, index: int) -> bytes:
-        """Bytes in row `index` of row group `unit`; empty for a null.
-
-        Raises:
-            DatasetError: the file is gone or damaged.
-        """
+        """Bytes in row `index` of row group `unit`; empty for a null. DatasetError where the file is damaged."""
         if unit not in self._loaded:
             if len(self._loaded) >= LOADED:
                 self._loaded.pop(next(iter(self._loaded)))

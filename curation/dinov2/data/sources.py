@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
 
 from curation.dinov2.config import SourceConfig
 from curation.dinov2.data.folder import FolderSource
@@ -20,30 +19,9 @@ from curation.run.store import filesystem, reaching
 __all__ = ["Source", "WeightedSource", "open_sources"]
 
 
-class Source(Protocol):
-    """Image bytes by unit and index; used in worker processes, so it must pickle and open files late."""
-
-    @property
-    def path(self) -> str:
-        """The dataset as the user named it."""
-        ...
-
-    @property
-    def sizes(self) -> Sequence[int]:
-        """Samples in each unit."""
-        ...
-
-    def read(self, unit: int, index: int) -> bytes:
-        """Bytes of one encoded image.
-
-        Raises:
-            DatasetError: the unit is missing, damaged or not what its index says.
-        """
-        ...
-
-    def name(self, unit: int, index: int) -> str:
-        """What to call that image in a message: its file, and the member or row in it."""
-        ...
+Source = TarSource | ParquetSource | FolderSource
+"""Bytes of encoded images by unit and index, `sizes` images in each unit. It is used in worker processes, so it pickles
+and opens files late."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +83,7 @@ def _weighted(config: SourceConfig, path: str, manifest: Manifest, cache: str | 
 def _shards(path: str, shards: Sequence[Shard], cache: str | None) -> TarSource:
     tars = [f"{path}/{shard.name}" for shard in shards]
     counts = [shard.samples for shard in shards]
-    return TarSource(path, tars, counts, said_by="manifest.json says", cache=cache)
+    return TarSource(tars, counts, said_by="manifest.json says", cache=cache)
 
 
 def _known(shards: Sequence[Shard], name: str = "") -> str:
@@ -117,13 +95,13 @@ def _without_manifest(config: SourceConfig, path: str, cache: str | None) -> Wei
     leaves = [file.rsplit("/", 1)[-1] for file in files]
     if kind is Kind.TARS:
         counts = count_images(files, cache)
-        tars = TarSource(path, files, counts, said_by="when they were counted there were", cache=cache)
+        tars = TarSource(files, counts, said_by="when they were counted there were", cache=cache)
         return _opened(config, path, tars, list(zip(leaves, counts, strict=True)))
     if kind is Kind.PARQUET_IMAGES:
-        tables = ParquetSource(path, files, column=config.column)
+        tables = ParquetSource(files, column=config.column)
         return _opened(config, path, tables, [leaves, tables.sizes])
     if kind is Kind.FOLDER:
-        folder = FolderSource(path, list_folder(files[0], path))
+        folder = FolderSource(list_folder(files[0], path))
         return _opened(config, path, folder, folder.known, folder.passed_over)
     raise DatasetError(f"{path}: holds {kind.value}, without the images; fetch them first, with `lvd curate`")
 

@@ -38,10 +38,7 @@ class TarSource:
         counts: images in each tar; `said_by` is who says so, in the error that a tar has another number of them.
     """
 
-    def __init__(
-        self, path: str, tars: Sequence[str], counts: Sequence[int], *, said_by: str, cache: str | None = None
-    ) -> None:
-        self.path = path
+    def __init__(self, tars: Sequence[str], counts: Sequence[int], *, said_by: str, cache: str | None = None) -> None:
         self.tars = list(tars)
         self.sizes = list(counts)
         self.said_by = said_by
@@ -52,11 +49,7 @@ class TarSource:
         return self.__dict__ | {"_open": {}}
 
     def read(self, unit: int, index: int) -> bytes:
-        """Bytes of the image `index` of tar `unit`.
-
-        Raises:
-            DatasetError: the tar is missing, truncated, or holds another number of images than it should.
-        """
+        """Bytes of the image `index` of tar `unit`; DatasetError where the tar is damaged or holds another number."""
         tar = self._tar(unit)
         _, offset, length = tar.images[index]
         return os.pread(tar.descriptor, length, offset)
@@ -83,11 +76,7 @@ class TarSource:
 
 
 def count_images(tars: Sequence[str], cache: str | None = None) -> list[int]:
-    """Images in each tar, by its headers alone; remote tars are copied for it.
-
-    Raises:
-        DatasetError: a file is no tar, or ends before its last member.
-    """
+    """Images in each tar, by its headers alone; remote tars are copied for it. DatasetError for no whole tar."""
     return [len(_images(where, _local(where, cache))) for where in tars]
 
 

@@ -8,13 +8,18 @@ from scipy.stats import ks_2samp
 from skimage import data
 from torchvision import transforms
 
-from curation.dinov2.config import CropConfig
+from curation.dinov2.config import AugmentConfig, CropConfig
 from curation.dinov2.data.augment import Augmentation, resized_crop
+from curation.dinov2.data.plan import Planner
 
 PHOTO = Image.fromarray(data.chelsea()).resize((160, 120), Image.Resampling.BICUBIC)
 PIXELS = np.asarray(PHOTO)
 CROPS = CropConfig(global_size=56, local_size=28, local_count=2)
 DRAWS = 250
+
+
+def augmentation_of(recipe: str, crops: CropConfig = CROPS) -> Augmentation:
+    return Augmentation(Planner(crops, recipe, AugmentConfig()))
 
 
 def reference(size: int, scale: tuple[float, float], blur: float, solarise: float) -> transforms.Compose:
@@ -48,7 +53,7 @@ def statistics(views: torch.Tensor) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module", params=["official", "paper"])
 def drawn(request: pytest.FixtureRequest) -> tuple[str, list[torch.Tensor]]:
-    augmentation = Augmentation(CROPS, request.param)
+    augmentation = augmentation_of(request.param)
     rng = np.random.default_rng(1)
     views = [augmentation(PIXELS, rng) for _ in range(DRAWS)]
     assert views[0].globals_.shape == (2, 3, 56, 56)
@@ -74,14 +79,14 @@ def test_views_have_the_distribution_of_the_official_transforms(
 def test_the_two_recipes_differ_in_sharpness() -> None:
     sharp = {}
     for recipe in ("official", "paper"):
-        augmentation, rng = Augmentation(CROPS, recipe), np.random.default_rng(0)
+        augmentation, rng = augmentation_of(recipe), np.random.default_rng(0)
         views = torch.stack([augmentation(PIXELS, rng).globals_[0] for _ in range(60)])
         sharp[recipe] = statistics(views)["sharpness"].mean()
     assert sharp["official"] > 1.15 * sharp["paper"]
 
 
 def test_a_seed_gives_the_same_views_again() -> None:
-    augmentation = Augmentation(CROPS, "official")
+    augmentation = augmentation_of("official")
     one, two = (augmentation(PIXELS, np.random.default_rng(7)) for _ in range(2))
     assert torch.equal(one.globals_, two.globals_)
     assert torch.equal(one.locals_, two.locals_)
@@ -95,10 +100,10 @@ def test_crops_are_pillows_to_one_level() -> None:
 
 
 def test_an_image_of_one_pixel_has_views() -> None:
-    views = Augmentation(CROPS, "official")(np.zeros((1, 1, 3), dtype=np.uint8), np.random.default_rng(0))
+    views = augmentation_of("official")(np.zeros((1, 1, 3), dtype=np.uint8), np.random.default_rng(0))
     assert views.locals_.shape == (2, 3, 28, 28)
 
 
 def test_no_local_crops_give_an_empty_tensor() -> None:
     crops = CROPS.model_copy(update={"local_count": 0})
-    assert Augmentation(crops, "official")(PIXELS, np.random.default_rng(0)).locals_.shape == (0, 3, 28, 28)
+    assert augmentation_of("official", crops)(PIXELS, np.random.default_rng(0)).locals_.shape == (0, 3, 28, 28)

@@ -13,10 +13,11 @@ from skimage import data
 from curation.dinov2.config import AugmentConfig, CropConfig
 from curation.dinov2.data.augment import Augmentation
 from curation.dinov2.data.batched import BatchedAugmentation, change_colours, reduced
-from curation.dinov2.data.plan import Plan
+from curation.dinov2.data.plan import Plan, Planner
 
 CPU = torch.device("cpu")
 CROPS = CropConfig(global_size=56, local_size=28, local_count=2)
+PLANNER = Planner(CROPS, "official", AugmentConfig())
 SIZES = ((80, 60), (60, 90), (120, 100), (41, 57))
 PHOTOS = [np.asarray(Image.fromarray(data.chelsea()).resize(size, Image.Resampling.BICUBIC)) for size in SIZES]
 
@@ -33,7 +34,8 @@ def both(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Global, then local views of both paths, as floats."""
     pairs = []
-    for maker in (Augmentation(crops, recipe, changes), BatchedAugmentation(crops, recipe, changes, device=CPU)):
+    planner = Planner(crops, recipe, changes or AugmentConfig())
+    for maker in (Augmentation(planner), BatchedAugmentation(planner, CPU)):
         made = [maker(photo, rng(number)) for number, photo in enumerate(photos)]
         pairs.append(maker.gather(made))
     assert all(one.dtype == two.dtype == torch.uint8 for one, two in zip(*pairs, strict=True))
@@ -56,7 +58,7 @@ def test_without_other_changes_crops_differ_by_one_level_at_most() -> None:
 
 
 def test_the_plans_of_an_image_do_not_depend_on_the_batch() -> None:
-    maker = BatchedAugmentation(CROPS, "official", device=CPU)
+    maker = BatchedAugmentation(PLANNER, CPU)
     alone = maker(PHOTOS[0], rng(0))
     assert alone.plans == maker(PHOTOS[0], rng(0)).plans
     other = maker(PHOTOS[1], rng(1))
@@ -111,12 +113,12 @@ def test_an_image_of_one_pixel_has_views() -> None:
 
 
 def test_large_images_are_reduced_but_no_crop_is_enlarged() -> None:
-    maker = BatchedAugmentation(CROPS, "official", device=CPU)
+    maker = BatchedAugmentation(PLANNER, CPU)
     photo = np.asarray(Image.fromarray(data.chelsea()).resize((700, 620), Image.Resampling.BICUBIC))
     factors = Counter()
     for number in range(12):
         made = maker(photo, rng(number))
-        assert made.pixels.numel() <= 3 * 4 * maker.enough**2
+        assert made.pixels.numel() <= 3 * 4 * PLANNER.enough**2
         for view, plan in enumerate(made.plans):
             size = CROPS.global_size if view < 2 else CROPS.local_size
             factors[min(plan.box[2:]) >= size - 1] += 1  # sides of boxes are rounded
@@ -148,7 +150,7 @@ def test_reduction_is_the_mean_of_squares() -> None:
 
 def test_a_very_long_image_is_sent_without_what_no_view_shows() -> None:
     strip = np.random.default_rng(0).integers(0, 256, (60, 5000, 3), dtype=np.uint8)
-    maker = BatchedAugmentation(CROPS, "official", device=CPU)
+    maker = BatchedAugmentation(PLANNER, CPU)
     made = maker(strip, rng(0))
     assert made.pixels.shape == (60, 80, 3)
     assert made.pixels.untyped_storage().nbytes() == made.pixels.numel()

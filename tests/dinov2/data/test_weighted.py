@@ -105,7 +105,7 @@ def test_all_ranks_take_their_batch_from_one_source_and_see_each_image_once_an_e
     loaders = [open_loader(settings, rank=rank, world=2) for rank in range(2)]
     one, two = (drawn(loader, 50) for loader in loaders)
     assert one == two
-    for number, source in enumerate(loaders[0].sources):
+    for number, source in enumerate(stream.source for stream in loaders[0].streams):
         orders = [loader.streams[number].images.order for loader in loaders]
         assert {order.share for order in orders} == {sum(source.source.sizes) // 2}
         for epoch in range(2):
