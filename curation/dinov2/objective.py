@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils._pytree import tree_map_only
 
 from curation.dinov2.batch import Batch
 from curation.dinov2.config import LossConfig
@@ -126,7 +125,12 @@ class Objective:
 
     def _moved(self, tensors: Any) -> Any:
         """Tensors in tuples of any depth, on the model's device."""
-        return tree_map_only(Tensor, lambda x: x.to(self.device, non_blocking=True), tensors)
+        if isinstance(tensors, Tensor):
+            return tensors.to(self.device, non_blocking=True)
+        if not isinstance(tensors, tuple):
+            return tensors
+        moved = map(self._moved, tensors)
+        return type(tensors)(*moved) if hasattr(tensors, "_fields") else tuple(moved)
 
     @torch.no_grad()
     def _targets(self, pieces: list[_Piece], temperature: float) -> list[tuple[Tensor, Tensor]]:

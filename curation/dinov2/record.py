@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -53,7 +54,7 @@ class Recorder:
         self.progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.progress.stop()
         if self.active:
             self._stage.__exit__(kind, error, tb)
