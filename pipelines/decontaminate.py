@@ -25,7 +25,7 @@ from curation.engine.graph import Job
 from curation.engine.progress import Progress, Quiet
 from curation.engine.runner import open_runner
 from curation.engine.work import TableWork
-from curation.errors import ConfigError, RunError
+from curation.errors import ArgumentError, ConfigError, RunError
 from curation.formats.dataset import Kind
 from curation.pipeline import DECONTAMINATE
 from curation.report.thumbnails import Thumbnails, make_thumbnails
@@ -70,7 +70,7 @@ def decontaminate(
         PartsFailed: some parts could not be made; all others are.
     """
     if unreadable not in get_args(Unreadable):
-        raise ConfigError(f"unreadable {unreadable}: should be {' or '.join(get_args(Unreadable))}")
+        raise ArgumentError("unreadable", unreadable, f"should be {' or '.join(get_args(Unreadable))}")
     config = settings_for(dataset, against, settings or {})
     source = open_source(dataset)
     for item in config.references:

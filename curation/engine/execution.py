@@ -178,8 +178,9 @@ class Execution:
 
     def _need_live(self, block: Pipeline) -> None:
         """A collection that is used up makes all that follows meaningless."""
-        for path in self._job.run.collections():
-            if nodes := block.at(self._job.config, path):
+        job, later = self._job, self._job.todo.after(block.names[-1])
+        for path in job.run.collections():
+            if (nodes := block.at(job.config, path)) and later.at(job.config, path):
                 self._need_live_in(self._job.run.collection(path), nodes[-1])
 
     def _need_live_in(self, collection: Collection, node: Node) -> None:

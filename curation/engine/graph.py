@@ -117,6 +117,10 @@ class Pipeline:
         """Up to a stage, that one included."""
         return Pipeline(self.nodes[: self.names.index(name) + 1])
 
+    def after(self, name: str) -> "Pipeline":
+        """What comes after a stage."""
+        return Pipeline(self.nodes[self.names.index(name) + 1 :])
+
     def at(self, config: Config, path: str) -> list[Node]:
         """What works on a row set, in order."""
         return [node for node in self.nodes if node.is_on(config, path)]

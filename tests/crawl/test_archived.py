@@ -110,13 +110,10 @@ def test_a_stored_opt_out_is_honoured(tmp_path: Path, headers: dict[str, str]) -
     assert isinstance(outcome, Fetched)
 
 
-SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "warc" / "aut" / "warc" / "example.warc.gz"
-
-
-@pytest.mark.skipif(not SAMPLE.is_file(), reason="needs the sample crawl files")
-def test_a_real_crawl_holds_many_of_its_own_pictures() -> None:
+def test_a_real_crawl_holds_many_of_its_own_pictures(shared_data: Path) -> None:
+    sample = str(shared_data / "warc" / "aut" / "warc" / "example.warc.gz")
     positions: dict[str, int] = {}
-    urls = {link.url for link in read_links(str(SAMPLE), held=positions)}
-    result = dict(take_archived(str(SAMPLE), [item for item in positions.items() if item[0] in urls], CrawlConfig()))
+    urls = {link.url for link in read_links(sample, held=positions)}
+    result = dict(take_archived(sample, [item for item in positions.items() if item[0] in urls], CrawlConfig()))
     assert len(result) >= 45
     assert all(isinstance(outcome, Fetched) for outcome in result.values())

@@ -229,12 +229,9 @@ def test_a_name_server_that_never_answers_is_a_timeout(web: Web, monkeypatch: py
     assert outcome.reason == R.TIMEOUT
 
 
-FILES = Path(__file__).parents[3] / "shared" / "data" / "hostile"
-
-
-@pytest.mark.skipif(not FILES.is_dir(), reason="needs the hostile files")
-def test_bytes_arrive_as_they_are_however_malformed_the_image(web: Web) -> None:
-    files = sorted(path for path in FILES.rglob("*") if path.is_file() and 0 < path.stat().st_size < 1024 * 1024)
+def test_bytes_arrive_as_they_are_however_malformed_the_image(web: Web, shared_data: Path) -> None:
+    hostile = shared_data / "hostile"
+    files = sorted(path for path in hostile.rglob("*") if path.is_file() and 0 < path.stat().st_size < 1024 * 1024)
     for number, path in enumerate(files):
         web.on(f"files.test/{number}.jpg", answer(path.read_bytes()))
     urls = [f"http://files.test/{number}.jpg" for number in range(len(files))]

@@ -386,7 +386,6 @@ class Oracle(HTMLParser):
             self.result.append(urljoin(self.base, src).partition("#")[0])
 
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "warc"
 AGREED = [
     "aut/warc/example.warc.gz",
     "ia-web-commons/format/warc/IAH-urls-wget.warc",
@@ -398,10 +397,9 @@ AGREED = [
 ]
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the sample crawl files")
 @pytest.mark.parametrize("name", AGREED)
-def test_links_agree_with_an_independent_parse(name: str) -> None:
-    path = str(SAMPLES / name)
+def test_links_agree_with_an_independent_parse(name: str, shared_data: Path) -> None:
+    path = str(shared_data / "warc" / name)
     expected: set[str] = set()
     for record in read_records(path, lambda kind: kind.startswith(("text/html", "application/xhtml"))):
         oracle = Oracle(record.url)
@@ -417,24 +415,24 @@ def _comparable(urls: set[str]) -> set[str]:
     return {str(URL(url)) for url in urls if url.startswith("http")}
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the sample crawl files")
-def test_arc_and_warc_of_the_same_crawl_give_the_same_links() -> None:
-    assert list(read_links(str(SAMPLES / AGREED[0]))) == list(read_links(str(SAMPLES / "aut/arc/example.arc.gz")))
+def test_arc_and_warc_of_the_same_crawl_give_the_same_links(shared_data: Path) -> None:
+    samples = shared_data / "warc"
+    assert list(read_links(str(samples / AGREED[0]))) == list(read_links(str(samples / "aut/arc/example.arc.gz")))
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the sample crawl files")
-def test_every_sample_is_read_or_refused_in_one_line() -> None:
+def test_every_sample_is_read_or_refused_in_one_line(shared_data: Path) -> None:
+    samples = shared_data / "warc"
     expected = {
         line.split("\t")[0]: int(line.split("\t")[3])
-        for line in (SAMPLES / "CONTENTS_warcio.tsv").read_text().splitlines()[1:]
+        for line in (samples / "CONTENTS_warcio.tsv").read_text().splitlines()[1:]
     }
     refusals = []
-    for path in sorted(path for path in SAMPLES.rglob("*") if path.is_file()):
+    for path in sorted(path for path in samples.rglob("*") if path.is_file()):
         tally = Tally()
         try:
             urls(str(path), tally)
         except DatasetError as error:
             refusals.append(str(error))
-        name = str(path.relative_to(SAMPLES))
+        name = str(path.relative_to(samples))
         assert tally["pages"] >= expected.get(name, 0), name
     assert not any("\n" in refusal for refusal in refusals)

@@ -303,7 +303,7 @@ def test_an_unknown_step(lvd, config_file, tmp_path):
     line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "dedupe"))
     assert line.startswith(
         "--until dedupe: no such step; the steps are extract_urls, dedup_urls, list, fetch, decode, quality, safety, "
-        "hashes, copy_descriptors, "
+        "hashes, copy_descriptors, bias, "
         "copy_knn, local_features, verify_copies, dedup"
     )
     assert not (tmp_path / "run").exists()

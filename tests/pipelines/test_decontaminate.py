@@ -676,7 +676,7 @@ def sets():
 
 
 def test_settings_are_those_of_curate_with_all_filters_off():
-    config = settings_for("pool", ["a/test", "b/test"], ["dedup.relative.threshold=0.5"])
+    config = settings_for("pool", ["a/test", "b/test"], parse_overrides(["dedup.relative.threshold=0.5"]))
     assert config.dedup.relative.threshold == 0.5
     assert config.dedup.self_.enabled is False
     assert [item.name for item in config.references] == ["test", "test-2"]
@@ -699,7 +699,7 @@ def test_settings_are_those_of_curate_with_all_filters_off():
 )
 def test_a_setting_without_bearing_is_refused(override, message):
     with pytest.raises(ConfigError, match=message):
-        settings_for("pool", ["a"], [override])
+        settings_for("pool", ["a"], parse_overrides([override]))
 
 
 def test_mistakes_are_one_line_and_write_nothing(folder_run, shards, reference, tmp_path, lvd):
@@ -779,7 +779,7 @@ def test_the_command_prints_what_it_did(folder_run, reference, tmp_path, lvd):
     assert answer.code == 0
     assert "17 images read: 12 kept, 4 removed, 1 unreadable (1 of them kept)" in answer.out
     assert f"certificate: {tmp_path / 'out'}/certificate.html" in answer.out
-    assert "pixels" in answer.err
+    assert "decode to copy_descriptors" in answer.err
 
 
 def test_the_help_has_examples(lvd):

@@ -10,7 +10,7 @@ import skimage.data
 from curation.models.detectors.centerface import CenterFace
 from curation.models.detectors.nudenet import LABELS, NudeNet
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "detectors.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "detectors.json").read_text())
 SCORE, PIXELS = 0.02, 4.0  # what a resize that is off by one level in some pixels can do
 
 

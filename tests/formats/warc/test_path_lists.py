@@ -45,11 +45,8 @@ def test_a_list_that_leads_nowhere_is_one_clear_error(tmp_path: Path, content: b
         read_path_list(str(path))
 
 
-SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "warc" / "whirlwind" / "CC-MAIN-2024-22.warc.paths.gz"
-
-
-@pytest.mark.skipif(not SAMPLE.is_file(), reason="needs the sample crawl files")
-def test_a_real_list_is_read() -> None:
-    paths = read_path_list(str(SAMPLE))
+def test_a_real_list_is_read(shared_data: Path) -> None:
+    sample = shared_data / "warc" / "whirlwind" / "CC-MAIN-2024-22.warc.paths.gz"
+    paths = read_path_list(str(sample))
     assert len(paths) == 300
-    assert all(Path(path).parent == SAMPLE.parent for path in paths)
+    assert all(Path(path).parent == sample.parent for path in paths)
