@@ -480,6 +480,7 @@ def test_in_place_goes_on_after_a_stop_between_shards(shards, reference, tmp_pat
 
 KILLED = """
 import os, signal, sys
+from curation.config import parse_overrides
 from pipelines.decontaminate import decontaminate
 replace, renamed = os.replace, []
 def kill(source, target):
@@ -491,7 +492,7 @@ def kill(source, target):
     if len(renamed) == int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 os.replace = kill
-decontaminate(sys.argv[1], [sys.argv[2]], sys.argv[3], overrides=sys.argv[6:], action="in-place")
+decontaminate(sys.argv[1], [sys.argv[2]], sys.argv[3], settings=parse_overrides(sys.argv[6:]), action="in-place")
 """
 
 
@@ -726,7 +727,7 @@ def test_mistakes_are_one_line_and_write_nothing(folder_run, shards, reference, 
             "--unreadable x: should be keep or drop",
         ),
         ([shards, "--against", reference, "--out", out, "--in-place", "--list-only"], "contradict each other"),
-        ([dataset, "--against", reference, "--out", out, "--set", "seeds=[]"], "--set seeds: no setting of lvd decon"),
+        ([dataset, "--against", reference, "--out", out, "--set", "seeds=[]"], "seeds: no setting of lvd decon"),
     ):
         answer = lvd("decontaminate", *arguments, *sets())
         assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
