@@ -69,9 +69,6 @@ class ToyFit:
     def at(cls, site):
         return cls(site.pool)
 
-    def is_current(self):
-        return self.artifact.load() is not None
-
     def process(self, group):
         means = [self._pool.read("toy_image", part, ["mean"])["mean"] for part in self._pool.parts("toy_image")]
         return {"mean": np.array([pc.mean(pa.chunked_array([c for m in means for c in m.chunks])).as_py()])}

@@ -208,9 +208,6 @@ class Fit(Protocol):
     @property
     def scratch(self) -> Sequence[Artifact]: ...
 
-    def is_current(self) -> bool:
-        """Tell whether the artifact is there, for today's input and settings."""
-
     def process(self, group: WorkerGroup | None) -> Arrays:
         """Make the artifact; an `IterativeFit` is given a group of workers that hold its partitions."""
 

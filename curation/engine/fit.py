@@ -60,9 +60,6 @@ class FitOnSample:
 
         self.scratch: Sequence[Artifact] = ()
 
-    def is_current(self) -> bool:
-        return self.artifact.load() is not None
-
     def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises UserError where no image of the sample decodes."""
         note_sample(self._pool, self._parts)

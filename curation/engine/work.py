@@ -175,7 +175,7 @@ class FitWork:
         return self.fit.partitions(most)
 
     def is_current(self) -> bool:
-        return self.fit.is_current()
+        return self.fit.artifact.load() is not None
 
     def run(self, group: WorkerGroup | None = None) -> None:
         self.fit.artifact.save(self.fit.process(group))

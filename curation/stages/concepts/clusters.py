@@ -100,9 +100,6 @@ class FitCentroids:
     def at(cls, site: Site) -> "FitCentroids":
         return cls(site.pool, site.config.clusters, site.config.seed, site.in_pool.after)
 
-    def is_current(self) -> bool:
-        return self.artifact.load() is not None
-
     def partitions(self, most: int) -> list["EmbeddingsPartition"]:
         """Partitions of the sample for a worker group, at most so many.
 

@@ -88,7 +88,7 @@ class FitHierarchy:
         lowest = clusters.model_copy(update={"count": settings.levels[0]}) if settings.levels else clusters
         # Where they are the same, the centroids of `clusters` are what the lowest level begins with.
         self._begun = lowest != clusters
-        self._first = FitCentroids(pool, lowest, seed, after, "tree_begun" if self._begun else "centroids")
+        self._first = FitCentroids(pool, lowest, seed, after, "hierarchy_begun" if self._begun else "centroids")
         self._pool = pool
         self._settings = settings
         self._clusters = clusters
@@ -96,7 +96,7 @@ class FitHierarchy:
         self._after = after
         digest = digest_of(["hierarchy", 1, settings.model_dump(), self._first.artifact.digest])
         self.artifact = Artifact(pool.store, "hierarchy", digest)
-        self._partial = Artifact(pool.store, "tree_so_far", digest)
+        self._partial = Artifact(pool.store, "hierarchy_so_far", digest)
 
     @classmethod
     def at(cls, site: Site) -> "FitHierarchy":
@@ -106,9 +106,6 @@ class FitHierarchy:
     @property
     def scratch(self) -> list[Artifact]:
         return [self._partial, *([self._first.artifact] if self._begun else [])]
-
-    def is_current(self) -> bool:
-        return self.artifact.load() is not None
 
     def partitions(self, most: int) -> list["HierarchyPartition"]:
         """Partitions of the sample for a worker group, at most so many.
@@ -129,8 +126,9 @@ class FitHierarchy:
     def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises RunError where embeddings are damaged."""
         assert group is not None
-        if not self._first.is_current():
-            FitWork(self._first).run(group)
+        lowest = FitWork(self._first)
+        if not lowest.is_current():
+            lowest.run(group)
         rounds = Rounds(
             self._settings.resamplings, self._settings.nearest, self._clusters.iterations, self._clusters.growing
         )

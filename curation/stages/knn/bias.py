@@ -44,14 +44,11 @@ class FitBackground:
         self._parts = sample_parts(pool)
         states = part_states(pool, "copy_descriptors", "copy_descriptors")
         state = [[part, states[part]] for part in self._parts if part in states]
-        self.artifact = Artifact(pool.store, "background", digest_of(["background", SAMPLE, state]))
+        self.artifact = Artifact(pool.store, "background", digest_of(["background", SAMPLE, settings.last, state]))
 
     @classmethod
     def at(cls, site: Site) -> "FitBackground":
         return cls(site.pool, site.config.dedup.normalise)
-
-    def is_current(self) -> bool:
-        return self.artifact.load() is not None and self._is_enough(self.artifact.rows()["part"])
 
     def process(self, group: WorkerGroup | None) -> Arrays:
         """Raises UserError where the sample has too few images for the ranks that are set."""
@@ -63,16 +60,13 @@ class FitBackground:
             {part: counts[part] for part in self._parts if part in counts},
         )
         images = min(len(result), SAMPLE)
-        if not self._is_enough(images):
+        if images <= self._settings.last:
             raise UserError(
                 f"dedup.normalise: rank {self._settings.last} cannot be had of a background of {images} images, where "
                 f"an image is no neighbour of itself; set last to {max(1, images - 1)} or less, or weight to 0"
             )
         note_sample(self._pool, self._parts)
         return {"vectors": result.halves[:SAMPLE], "part": result.part[:SAMPLE], "row": result.row[:SAMPLE]}
-
-    def _is_enough(self, images: int) -> bool:
-        return images > self._settings.last
 
 
 class Bias:

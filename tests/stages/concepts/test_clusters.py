@@ -78,7 +78,7 @@ def test_a_stop_after_any_iteration_is_continued_to_the_same_centroids(pool, mon
     with pytest.raises(Stopped):
         run_fit(fit, 2)
     assert pool.store.names("artifacts") == ["centroids_so_far.safetensors"]
-    assert not fit.is_current()
+    assert not FitWork(fit).is_current()
     reported = []
     again = FitCentroids(pool, settings, 0)
     monkeypatch.setattr(again, "_save_progress", lambda progress: reported.append(len(progress.objectives)))

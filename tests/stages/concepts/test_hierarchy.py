@@ -6,6 +6,7 @@ import pytest
 
 from curation.config import ClusterConfig, Config, HierarchyConfig, parse_config
 from curation.engine.contract import Output, Place, StageSpec, commit_output
+from curation.engine.work import FitWork
 from curation.errors import ConfigError, RunError
 from curation.run.parts import Collection
 from curation.run.store import Store
@@ -123,22 +124,22 @@ def test_a_stop_is_continued_from_the_last_round_to_the_same_hierarchy(pool, mon
     for old, new in zip(saved[after - 1].centroids, begun[0].centroids, strict=True):
         np.testing.assert_array_equal(old, new)
     assert len(saved) == 8  # 3 levels of 2 rounds and 2 first k-means: none was made twice
-    assert "tree_so_far.safetensors" not in pool.store.names("artifacts")
+    assert "hierarchy_so_far.safetensors" not in pool.store.names("artifacts")
 
 
 def test_a_damaged_record_of_progress_is_made_again(pool):
     undisturbed = as_bytes(artifact(pool))
     pool.store.remove("artifacts/hierarchy.safetensors")
-    pool.store.write_bytes("artifacts/tree_so_far.safetensors", b"\xff" * 100)
+    pool.store.write_bytes("artifacts/hierarchy_so_far.safetensors", b"\xff" * 100)
     assert as_bytes(artifact(pool)) == undisturbed
 
 
 def test_a_changed_setting_makes_another_hierarchy(pool):
     fit = artifact(pool)
-    assert fit.is_current()
+    assert FitWork(fit).is_current()
     for settings in (HierarchyConfig(levels=[24, 6]), HierarchyConfig(levels=[24, 6, 2], resamplings=3)):
-        assert not FitHierarchy(pool, settings, CLUSTERS, 0).is_current()
-    assert not FitHierarchy(pool, HierarchyConfig(levels=[24, 6, 2], resamplings=2), CLUSTERS, 1).is_current()
+        assert not FitWork(FitHierarchy(pool, settings, CLUSTERS, 0)).is_current()
+    assert not FitWork(FitHierarchy(pool, HierarchyConfig(levels=[24, 6, 2], resamplings=2), CLUSTERS, 1)).is_current()
 
 
 def test_more_clusters_than_images_is_one_line(pool):
