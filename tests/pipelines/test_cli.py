@@ -90,6 +90,7 @@ def test_every_command_has_help_with_an_example(lvd):
     assert {"curate", "demo", "funnel", "verify", "why"} <= set(commands)
     for command in commands:
         answer = lvd(command, "--help")
+        assert lvd(command, "-h") == answer
         assert answer.code == 0
         assert f"Example: lvd {command}" in " ".join(answer.out.split())
 
