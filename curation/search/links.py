@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from curation.arrays import Float32Array, Int64Array, UInt8Array
 
-__all__ = ["hash_links", "nearest", "similarity_links"]
+__all__ = ["hash_links", "nearest"]
 
 
 CROWDED = 64
@@ -29,23 +29,6 @@ def nearest(queries: Float32Array, base: Float32Array, k: int) -> tuple[Float32A
     similarities, rows = faiss.knn(queries, base, k, metric=faiss.METRIC_INNER_PRODUCT)
     order = np.lexsort((rows, -similarities), axis=1)
     return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-
-def similarity_links(vectors: Float32Array, k: int, threshold: float) -> tuple[Int64Array, Float32Array]:
-    """Pairs of rows more similar than a threshold, among each row's k nearest neighbours.
-
-    Returns:
-        (E, 2) row pairs with the smaller first, each once, and their (E,) similarities.
-    """
-    if len(vectors) < 2:
-        return np.empty((0, 2), np.int64), np.empty(0, np.float32)
-    similarities, rows = nearest(vectors, vectors, k + 1)
-    source = np.repeat(np.arange(len(vectors)), rows.shape[1]).reshape(rows.shape)
-    chosen = (similarities > threshold) & (rows != source)
-    pairs = np.stack([source[chosen], rows[chosen]], axis=1)
-    pairs.sort(axis=1)
-    pairs, first = np.unique(pairs, axis=0, return_index=True)
-    return pairs, similarities[chosen][first]
 
 
 def hash_links(hashes: UInt8Array, radius: int) -> Int64Array:

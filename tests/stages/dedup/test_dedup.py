@@ -9,12 +9,13 @@ from curation.drops import DropReason
 from curation.engine.contract import Output, StageSpec, commit_output
 from curation.engine.work import GlobalWork
 from curation.run.parts import Collection
-from curation.search.links import nearest, similarity_links
+from curation.search.links import nearest
 from curation.stages.dedup.dedup import Dedup, decide
 from curation.stages.dedup.edges import Edges
 from curation.stages.knn.knn import COPY_KNN, Knn
 from curation.stages.knn.pool_index import PoolIndex
 from tests.engine.running import searched
+from tests.stages.dedup.linking import similarity_links
 
 NONE = np.empty((0, 8), np.float32)
 

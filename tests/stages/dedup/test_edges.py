@@ -5,7 +5,8 @@ import pytest
 
 from curation.search import links as neighbours
 from curation.search.components import components_of, first_of_each, keep_order
-from curation.search.links import hash_links, nearest, similarity_links
+from curation.search.links import hash_links, nearest
+from tests.stages.dedup.linking import similarity_links
 
 
 def unit(rng, rows, dim=16):
