@@ -155,7 +155,9 @@ class Execution:
         job = self._job
         for path in job.pipeline.row_sets(job.run):
             collection = job.run.collection(path)
-            for node in [node for node in job.pipeline if not node.is_on(job.config, path) and not node.keep]:
+            off = [node for node in job.pipeline if not node.is_on(job.config, path) and not node.keep]
+            present = set(job.run.store.folders(path))  # one listing: on object stores each is a request
+            for node in [node for node in off if node.name in present]:
                 for part in collection.parts(node.name):
                     collection.remove(node.name, part)
                     if left := node.leaves(part):
