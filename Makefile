@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CHECKS := .checks
+# One thread each: two test processes share two cores, and threads that wait for each other there take several times as long.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help setup demo test coverage test-slow reliability scale lint wheel core-only check format clean
 
@@ -25,16 +27,16 @@ demo: $(READY)  ## curate a small web made here, check the result, leave it in r
 	$(BIN)/lvd demo --out runs/demo
 
 test: $(READY)  ## the unit tests, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(PYTEST) -m 'not slow' -n 2 --dist loadfile
 
 coverage: $(READY)  ## the unit tests, and how much of the code they run; fails below the figure in pyproject.toml
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	$(PYTEST) -m 'not slow' -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-slow: $(READY)  ## the tests that take long: kills, Ray, many files, several processes; of a matrix its first case
-	$(BIN)/python -m pytest -m 'slow and not matrix'
+	$(PYTEST) -m 'slow and not matrix'
 
 reliability: $(READY)  ## all cases of the matrices: every kill, damage, format and number of workers
-	$(BIN)/python -m pytest -m matrix
+	$(PYTEST) -m matrix
 
 scale: $(READY)  ## components, hash search and k-means over as many rows as one machine holds, timed
 	$(BIN)/python -m tests.bench.bench_components

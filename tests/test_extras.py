@@ -37,6 +37,7 @@ def core_lvd(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_core_curates_a_folder(dataset, tmp_path):
     (tmp_path / "pool").mkdir()
     for name in ("c0/000.jpg", "c1/001.jpg", "c2/002.jpg", "c3/003.jpg", "copies/exact-0.jpg", "leaks/0.jpg"):
@@ -54,6 +55,7 @@ def test_the_core_curates_a_folder(dataset, tmp_path):
     assert "duplicate" in asked.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

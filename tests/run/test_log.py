@@ -53,7 +53,7 @@ class Work:
             raise ValueError("no good")
 
 
-@pytest.mark.parametrize("kind", ["inline", "processes"])
+@pytest.mark.parametrize("kind", ["inline", pytest.param("processes", marks=pytest.mark.slow)])
 def test_the_log_has_what_workers_warn_of_and_the_traceback_of_each_attempt_that_failed(tmp_path, kind):
     store = Store(str(tmp_path))
     with pytest.raises(PartsFailed), logged(store), open_runner(RunnerConfig(kind=kind, workers=1)) as runner:
