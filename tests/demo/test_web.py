@@ -72,6 +72,7 @@ def test_the_pages_show_exactly_what_is_planted_some_of_it_twice(web):
     assert not [url for url in times if "never" in url or "thumbnail" in url]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_web(web, tmp_path):
     assert read_truth(web.folder / "truth.parquet") == web.truth
     again = make_web(tmp_path, 7)

@@ -143,6 +143,7 @@ def test_a_changed_setting_redoes_exactly_what_depends_on_it(configure, finished
     assert list(verify(run)) == []
 
 
+@pytest.mark.slow
 def test_a_changed_setting_gives_what_a_new_run_gives(configure, finished, tmp_path, shards_of):
     config = configure(dedup={"self": {"enabled": False}}, export={"samples_per_shard": 15})
     curate(config, str(finished))
@@ -158,6 +159,7 @@ def test_a_smaller_selection_removes_the_shards_it_no_longer_has(configure, data
     assert list(verify(run)) == []
 
 
+@pytest.mark.slow
 def test_new_images_in_the_pool_come_as_new_parts_and_leave_the_old_ones_alone(
     configure, dataset, tmp_path, snapshot, photo, encoded
 ):

@@ -139,6 +139,7 @@ def test_sets_are_named_on_the_command_line_with_or_without_a_threshold(lvd, dat
     assert answer.err == "lvd: lvd curate: exclude.0.threshold: input should be less than or equal to 1 (got 1.5)\n"
 
 
+@pytest.mark.slow
 def test_semantic_duplicates_are_dropped_over_all_parts_after_what_is_unwanted(
     config, configure, finished, snapshot, shards_of, tmp_path
 ):

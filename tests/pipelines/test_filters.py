@@ -159,6 +159,7 @@ def test_filters_that_are_turned_off_later_leave_nothing_behind(config, tmp_path
     assert run.pool.read("hashes", 0).equals(finished.pool.read("hashes", 0))
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_blurs_continues_to_the_same_bytes(config, tmp_path, finished, monkeypatch):
     calls = []
 

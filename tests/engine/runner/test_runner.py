@@ -100,6 +100,7 @@ def test_a_killed_worker_costs_its_own_part_and_no_other(tmp_path):
 POOL = RunnerConfig(kind="processes", workers=2)
 
 
+@pytest.mark.slow
 def test_processes_do_every_part_once(tmp_path):
     assert sorted(run(POOL, Work(str(tmp_path), {}), range(7))) == list(range(7))
 

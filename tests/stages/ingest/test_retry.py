@@ -61,6 +61,7 @@ def test_only_what_failed_for_a_passing_reason_is_asked_for_again(internet, pool
     assert {url: why for url, why in reasons(run).items() if why} == {URLS[4]: "http_client_error"}
 
 
+@pytest.mark.slow
 def test_what_fails_again_keeps_its_newest_reason_and_can_be_tried_once_more(internet, pool, configure, tmp_path):
     internet.failing = {URLS[3]: DropReason.TIMEOUT}
     config = configure(pool=[pool], parts={"rows": 100})
@@ -73,6 +74,7 @@ def test_what_fails_again_keeps_its_newest_reason_and_can_be_tried_once_more(int
     assert reasons(run)[URLS[3]] is None
 
 
+@pytest.mark.slow
 def test_parts_without_such_failures_are_not_touched_and_the_run_ends_as_an_undisturbed_one(
     internet, pool, configure, tmp_path, snapshot, shards_of
 ):
