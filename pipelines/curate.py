@@ -59,7 +59,7 @@ def curate(
             if not run.pool.parts("fetch"):
                 runner.warm_up()  # starting workers takes seconds, and so may listing
             execution = Execution(job, runner, report or Quiet())
-            if retry_failed:
+            if retry_failed and "fetch" in job.todo.names:
                 Execution(Job(run, pipeline.CURATE, "fetch"), runner, report or Quiet()).do()
                 fetch = Fetch(config.crawl, config.image)
                 works = [RetryFailed(run.collection(path), fetch, config.seed) for path in run.collections()]

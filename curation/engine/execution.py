@@ -48,8 +48,8 @@ class Execution:
             self._fit(block)
             kinds.get(block.nodes[0].kind, self._global_stage)(block)
             self._need_live(block)
-            if block.nodes[0].kind == "rows":
-                self._costs = {node.name: self._cost(node) for node in self._job.todo}  # now it is known how many
+            if "list" in block.names:
+                self._costs = self._weighed()  # now it is known how many images there are
 
     def run_parts(self, name: str, works: Sequence[PartWork], parts: Sequence[int] | None = None) -> None:
         """Run the parts that are out of date, those of all collections together."""
@@ -82,7 +82,7 @@ class Execution:
         """What the stages of a block need to have fitted."""
         for node in block:
             if sites := self._job.sites(node):
-                fits = (needed(sites[0].in_pool) for needed in node.needs)
+                fits = (sites[0].fit(needed) for needed in node.needs)
                 for work in [FitWork(fit) for fit in fits if fit is not None]:
                     self.run_step(work.name, work)
 
@@ -120,7 +120,7 @@ class Execution:
         (node,) = block
         for site in self._job.sites(node):
             work = GlobalWork(site.collection, node.make(site))
-            if work.stage.expected() is None:
+            if node.kind == "rows" and work.stage.expected() is None:
                 work.run()  # here, as mostly there is nothing to do, and starting workers takes seconds
             else:
                 self.run_step(node.name, work)
@@ -170,13 +170,17 @@ class Execution:
         start, total = sum(costs[name] for name in before), sum(costs.values()) or 1.0
         return start / total, (start + sum(costs[name] for name in block.names)) / total
 
-    def _cost(self, node: Node) -> float:
-        images = 0
-        for path in [site.path for site in self._job.sites(node)]:
-            listed = self._job.run.collection(path or "pool")
-            footers = [listed.footer("list", part) for part in listed.parts("list")]
-            images += sum(footer.rows for footer in footers if footer)
-        return node.cost * images
+    def _weighed(self) -> dict[str, float]:
+        """What each stage costs over all the images that are listed; the shards are as many as the pool, at most."""
+        images = {}
+        for path in self._job.run.collections():
+            listed = self._job.run.collection(path)
+            footers = (listed.footer("list", part) for part in listed.parts("list"))
+            images[path] = sum(footer.rows for footer in footers if footer)
+        return {
+            node.name: node.cost * sum(images.get(site.path or "pool", 0) for site in self._job.sites(node))
+            for node in self._job.todo
+        }
 
     def _need_live(self, block: Pipeline) -> None:
         """A collection that is used up makes all that follows meaningless."""
@@ -186,9 +190,10 @@ class Execution:
                 self._need_live_in(self._job.run.collection(path), nodes[-1])
 
     def _need_live_in(self, collection: Collection, node: Node) -> None:
-        footers = [collection.footer(node.name, part) for part in collection.parts(node.name)]
-        if any(footer and footer.ledger.live_out for footer in footers):
-            return
+        parts = collection.parts(node.name)
+        if any(footer.ledger.live_out for part in parts if (footer := collection.footer(node.name, part))):
+            return  # mostly the first part says so, and no other is read
+        footers = [collection.footer(node.name, part) for part in parts]
         rows = sum(footer.rows for footer in footers if footer)
         rows_of = [row for row in funnel(self._job.run, self._job.pipeline) if row.collection == collection.path]
         counts = [f"{count} {reason}" for row in rows_of for reason, count in row.ledger.drops.items()]

@@ -5,7 +5,7 @@ shards. The declaration itself is `curation/pipeline.py`.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
@@ -152,8 +152,9 @@ class Job:
         self.todo = pipeline.until(until) if until else pipeline
         """The part of the pipeline that this job does."""
         self._embedders: dict[str, Embedder] = {}
-        self.shared: dict[str, Any] = {}
-        """What several sites of one node have in common, by name; emptied before the next node."""
+        self._sides: dict[str, int] = {}
+        self.shared: dict[Hashable, Any] = {}
+        """What several sites of one node have in common; emptied before the next block."""
 
     def model(self, section: str) -> ModelConfig:
         """The settings of an embedder, by their section of the config."""
@@ -169,10 +170,13 @@ class Job:
     def side(self, name: str) -> int:
         """What images are decoded for in the pass that a stage is in: enough for all its stages, and the same in all
         collections, however far this job goes."""
-        block = next(block for block in self.pipeline.blocks() if name in block.names)
-        on = [node for node in block if self.sites(node)]
-        models = [self.embedder(node.settings).side for node in on if node.embeds]
-        return max([1, *models, *(node.side(self.config) for node in on)])
+        if name not in self._sides:
+            block = next(block for block in self.pipeline.blocks() if name in block.names)
+            on = [node for node in block if self.sites(node)]
+            models = [self.embedder(node.settings).side for node in on if node.embeds]
+            side = max([1, *models, *(node.side(self.config) for node in on)])
+            self._sides.update(dict.fromkeys(block.names, side))
+        return self._sides[name]
 
     def sites(self, node: Node) -> list["Site"]:
         """Where a node works."""
@@ -251,7 +255,11 @@ class Site:
         """The node's own."""
         return self.job.embedder(self.job.pipeline.node(self.node).settings)
 
-    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+    def fit(self, make: Callable[["Site"], Any]) -> Any:
+        """What is fitted for the node: made once for all its sites, as its digest reads files of the whole pool."""
+        return self.shared((self.node, make), lambda: make(self.in_pool))
+
+    def shared(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """What all sites of the node have in common, made once."""
         if name not in self.job.shared:
             self.job.shared[name] = make()

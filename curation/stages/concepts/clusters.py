@@ -42,7 +42,7 @@ class Clusters:
 
     @classmethod
     def at(cls, site: Site) -> "Clusters":
-        return cls(FitCentroids.at(site).artifact, site.after)
+        return cls(site.fit(FitCentroids.at).artifact, site.after)
 
     def setup(self) -> None:
         self._base = self._centroids.need()["centroids"]

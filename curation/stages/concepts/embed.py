@@ -54,7 +54,7 @@ class Embed:
 
     @classmethod
     def at(cls, site: Site) -> "Embed":
-        fit, model = whitening(site), site.embedder
+        fit, model = site.fit(whitening), site.embedder
         artifact = fit.artifact if fit else None
         return cls(site.node, site.after, model, artifact, site.side, model.fingerprint(), reads=site.image_columns)
 

@@ -48,7 +48,7 @@ class Hierarchy:
 
     @classmethod
     def at(cls, site: Site) -> "Hierarchy":
-        return cls(FitHierarchy.at(site).artifact)
+        return cls(site.fit(FitHierarchy.at).artifact)
 
     @staticmethod
     def is_on(config: Config, path: str) -> bool:

@@ -67,7 +67,7 @@ class Hashes:
 
     @classmethod
     def at(cls, site: Site) -> "Hashes":
-        fit = hash_basis(site)
+        fit = site.fit(hash_basis)
         basis = fit.artifact if fit else None
         return cls(site.config.hash, basis, site.side, after=site.after, reads=site.image_columns)
 

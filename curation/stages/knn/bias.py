@@ -85,7 +85,7 @@ class Bias:
 
     @classmethod
     def at(cls, site: Site) -> "Bias":
-        fit = FitBackground.at(site)
+        fit = site.fit(FitBackground.at)
         return cls(fit.artifact, site.config.dedup.normalise, own=site.path == "pool")
 
     @staticmethod
