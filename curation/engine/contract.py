@@ -134,6 +134,9 @@ class Index(Protocol):
     """An index of a collection's vectors, in partitions; as a step it builds those that are missing."""
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def partitions(self) -> Sized: ...
 
     def is_current(self) -> bool:

@@ -66,6 +66,10 @@ class GpuWork(Protocol):
 class Step(Protocol):
     """Work on all parts of a collection at once. Must pickle."""
 
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
     def is_current(self) -> bool:
         """Tell whether there is nothing to do."""
 
@@ -130,6 +134,10 @@ class GlobalWork:
     def __init__(self, collection: Collection, stage: GlobalStage) -> None:
         self._collection = collection
         self.stage = stage
+
+    @property
+    def name(self) -> str:
+        return self.stage.spec.name
 
     def is_current(self) -> bool:
         expected = self.stage.expected()

@@ -21,6 +21,10 @@ class Task:
 class GroupStep(Protocol):
     """A step that iterates over data that a group of workers holds."""
 
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
     def partitions(self, most: int) -> Sequence[Partition]:
         """What holds the data, at most so many. Partitions must pickle before `setup`."""
 
@@ -47,4 +51,4 @@ class Runner(Protocol):
         """Run a step that needs all parts at once, as one task with all cores to itself."""
 
     def run_group(self, step: GroupStep) -> None:
-        """Run a step that iterates, in this process, with its data held by as many members as there are workers."""
+        """Run a step that iterates, in this process, with its data held by as many workers as there are."""

@@ -12,7 +12,7 @@ from typing import Any
 from curation.config import RunnerConfig
 from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, Queue
-from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
+from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, died, with_retries
 from curation.engine.work import PartWork
 from curation.errors import LvdError, RunError
 from curation.search.worker_group import Partition
@@ -54,15 +54,12 @@ class RayRunner:
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, LvdError) else error from None
         except ray.exceptions.RayActorError as error:
-            raise LvdError(
-                f"{type(step).__name__}: its worker was killed, perhaps for lack of memory; "
-                "finished parts are kept, run the same command again to continue"
-            ) from error
+            raise died(step.name, "parts") from error
 
     def run_group(self, step: GroupStep) -> None:
         self._start()
         partitions = step.partitions(len(self._pool(sys.maxsize)))
-        group = _RayGroup(self._pool(len(partitions)), partitions, type(step).__name__)
+        group = _RayGroup(self._pool(len(partitions)), partitions, step.name)
         try:
             step.run(group)
         finally:

@@ -16,7 +16,7 @@ from typing import Any
 from curation.config import RunnerConfig
 from curation.engine.runner.contract import GroupStep, Step, Task
 from curation.engine.runner.gpus import Gpu, Queue, gpus_for
-from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, with_retries
+from curation.engine.runner.worker import KILLED, Answer, Host, Key, cores, died, with_retries
 from curation.engine.work import PartWork
 from curation.errors import LvdError
 from curation.search.worker_group import Partition, added_up
@@ -56,12 +56,12 @@ class ProcessRunner:
             self._processes[0].ask("run_step", step)
             self._processes[0].answer()
         except (EOFError, OSError) as error:
-            raise _died(type(step).__name__, "parts") from error
+            raise died(step.name, "parts") from error
 
     def run_group(self, step: GroupStep) -> None:
         self._start()
         partitions = step.partitions(len(self._processes))
-        group = _ProcessGroup(self._processes[: len(partitions)], partitions, type(step).__name__)
+        group = _ProcessGroup(self._processes[: len(partitions)], partitions, step.name)
         try:
             step.run(group)
         finally:
@@ -211,8 +211,4 @@ class _ProcessGroup:
         try:
             yield
         except (EOFError, OSError) as error:
-            raise _died(self._name, "iterations") from error
-
-
-def _died(name: str, what: str) -> LvdError:
-    return LvdError(f"{name}: {KILLED}; finished {what} are kept, run the same command again to continue")
+            raise died(self._name, "iterations") from error

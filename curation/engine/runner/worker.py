@@ -13,16 +13,21 @@ from threadpoolctl import threadpool_limits
 from curation.engine.runner.contract import Step, Task
 from curation.engine.runner.gpus import Gpu, Key, cores
 from curation.engine.work import GpuWork, PartWork
-from curation.errors import PartsFailed, UserError
+from curation.errors import LvdError, PartsFailed, UserError
 from curation.run.log import Message, relay, relayed
 from curation.search.worker_group import Partition
 
-__all__ = ["KILLED", "Answer", "Host", "Key", "Worker", "cores", "limit_threads", "run_alone", "with_retries"]
+__all__ = ["KILLED", "Answer", "Host", "Key", "Worker", "cores", "died", "limit_threads", "run_alone", "with_retries"]
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 2
 KILLED = "its worker was killed, perhaps for lack of memory"
+
+
+def died(name: str, what: str) -> LvdError:
+    """What a lost worker means for a step, of which what is finished is kept."""
+    return LvdError(f"{name}: {KILLED}; finished {what} are kept, run the same command again to continue")
 
 
 @dataclass(frozen=True, slots=True)

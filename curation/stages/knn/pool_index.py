@@ -115,6 +115,11 @@ class PoolIndex:
         return {**self.__dict__, "_opened": None}  # each process opens its own
 
     @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"index of {self.stage}"
+
+    @property
     def digest(self) -> str | None:
         """Of all indexes; None for exact search, whose answer is the same however the pool is cut."""
         return digest_of([partition.digest for partition in self.partitions]) if self.is_needed else None

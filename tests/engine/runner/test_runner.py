@@ -141,6 +141,8 @@ class Sums:
 
 
 class SumStep:
+    name = "SumStep"
+
     def __init__(self, method: str, *arguments: object) -> None:
         self.call = (method, *arguments)
 
