@@ -7,7 +7,7 @@ and the table of steps in the docs all follow from this list. A new stage is a f
 
 from curation.engine.graph import Node, Pipeline, RowSet
 from curation.stages.concepts.clusters import Clusters, FitCentroids
-from curation.stages.concepts.embed import Embed, whitening
+from curation.stages.concepts.embed import Embed, embeddings, whitening
 from curation.stages.concepts.embedding_knn import embedding_knn, is_semantic
 from curation.stages.concepts.exclude import Exclude
 from curation.stages.concepts.hierarchy import FitHierarchy, Hierarchy
@@ -59,7 +59,7 @@ CURATE = Pipeline(
         Node("local_features", "part", POOL, LocalFeatures, "dedup", is_verified, keep=True),
         Node("verify_copies", "part", COMPARED, VerifyCopies, "dedup references", is_verified, keep=True),
         Node("dedup", "global", POOL, Dedup, "dedup hash.radius references"),
-        Node("embeddings", "image", EMBEDDED, Embed, "embed", needs=(whitening,), embeds=True),
+        Node("embeddings", "image", EMBEDDED, embeddings, "embed", needs=(whitening,), embeds=True),
         Node("exclude", "part", POOL, Exclude, "exclude", Exclude.is_on),
         Node("embedding_knn", "part", POOL, embedding_knn, "semantic_dedup retrieval", is_semantic),
         Node("semantic_dedup", "global", POOL, SemanticDedup, "semantic_dedup", is_semantic),

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 import pipelines.commands.balance
-import pipelines.commands.copies
 import pipelines.commands.curation
 import pipelines.commands.decontamination
 import pipelines.commands.planning

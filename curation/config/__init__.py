@@ -7,6 +7,7 @@ what a stage's output can depend on is visible in its constructor.
 from curation.config.base import ModelConfig, Role
 from curation.config.composition import BALANCED, OTHERS, ExportConfig, SelectionConfig
 from curation.config.concepts import (
+    LITE0_CONCEPT,
     PRETRAIN,
     ClusterConfig,
     EmbedConfig,
@@ -15,7 +16,7 @@ from curation.config.concepts import (
     SemanticDedupConfig,
 )
 from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig, SeedConfig
-from curation.config.dedup import CopyConfig, DedupConfig, HashConfig, NormaliseConfig
+from curation.config.dedup import LITE0_COPY, CopyConfig, DedupConfig, HashConfig, NormaliseConfig
 from curation.config.filters import PrivacyConfig, QualityConfig, QualityHeadConfig, SafetyConfig
 from curation.config.images import CrawlConfig, ImageConfig
 from curation.config.reading import (
@@ -33,6 +34,8 @@ from curation.config.yaml_text import dump_yaml, parse_yaml
 
 __all__ = [
     "BALANCED",
+    "LITE0_CONCEPT",
+    "LITE0_COPY",
     "OTHERS",
     "PRETRAIN",
     "ClusterConfig",

@@ -23,8 +23,8 @@ class ModelConfig(Settings):
 
     model: str
     """`timm/<name>` for any timm model, `lvd/pretrain` for a checkpoint of `lvd pretrain` (`weights`),
-    `lvd/copy-small-v1` or `sscd/disc_mixup` for copies (docs/copy-descriptor.md), `classical/hog-colour-<n>x<n>` for
-    the classical descriptor."""
+    `lvd/lite0-in1k` for EfficientNet-Lite0, `lvd/lite0-copy` or `sscd/disc_mixup` for copies (docs/copy-descriptor.md),
+    `classical/hog-colour-<n>x<n>` for the classical descriptor."""
     weights: str | None = None
     """A local checkpoint (safetensors, or a torch file that `weights_only=True` accepts) instead of a download."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from curation.config.base import ModelConfig, Settings, Similarity
 
 __all__ = [
-    "CLASSICAL_CONCEPT",
+    "LITE0_CONCEPT",
     "PRETRAIN",
     "ClusterConfig",
     "EmbedConfig",
@@ -16,7 +16,8 @@ __all__ = [
     "SemanticDedupConfig",
 ]
 
-CLASSICAL_CONCEPT = "classical/hog-colour-4x4"
+LITE0_CONCEPT = "lvd/lite0-in1k"
+"""EfficientNet-Lite0, supervised on ImageNet-1k: what an image shows."""
 PRETRAIN = "lvd/pretrain"
 """The embedder that is a checkpoint of `lvd pretrain`."""
 
@@ -24,7 +25,7 @@ PRETRAIN = "lvd/pretrain"
 class EmbedConfig(ModelConfig):
     """The embedding that clusters and retrieval use."""
 
-    model: str = CLASSICAL_CONCEPT
+    model: str = LITE0_CONCEPT
     pool: Literal["class", "patches", "both"] | None = None
     """What of a transformer's tokens makes the vector: the class token, the mean of the patches, or the two side by
     side, each of length 1 before. None for what the model itself does: timm's own pooling, and of `lvd/pretrain` the

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from curation.config.base import ModelConfig, Settings, Similarity
 
 __all__ = [
-    "COPY_SMALL",
     "DEDUP_OF",
+    "LITE0_COPY",
     "NORMALISED_OF",
     "CopyConfig",
     "DedupConfig",
@@ -19,7 +19,8 @@ __all__ = [
     "SelfDedupConfig",
 ]
 
-COPY_SMALL = "lvd/copy-small-v1"
+LITE0_COPY = "lvd/lite0-copy"
+"""EfficientNet-Lite0's last features: alike for a picture and its copies."""
 
 
 class HashConfig(Settings):
@@ -36,7 +37,7 @@ class HashConfig(Settings):
 class CopyConfig(ModelConfig):
     """The copy descriptor."""
 
-    model: str = COPY_SMALL
+    model: str = LITE0_COPY
     whiten: bool = False
     """PCA-whiten its vectors, fitted on a sample of the run. Similarities are then others, so thresholds must be chosen
     anew (`lvd thresholds`). A classical descriptor is whitened as it is."""

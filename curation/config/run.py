@@ -17,7 +17,7 @@ from curation.config.concepts import (
     SemanticDedupConfig,
 )
 from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig, SeedConfig
-from curation.config.dedup import COPY_SMALL, DEDUP_OF, NORMALISED_OF, CopyConfig, DedupConfig, HashConfig
+from curation.config.dedup import DEDUP_OF, LITE0_COPY, NORMALISED_OF, CopyConfig, DedupConfig, HashConfig
 from curation.config.filters import PrivacyConfig, QualityConfig, SafetyConfig
 from curation.config.images import CrawlConfig, ImageConfig
 from curation.config.work import PartsConfig, RunnerConfig
@@ -65,7 +65,7 @@ class Config(Settings):
         )
         if not isinstance(copies, dict) or not isinstance(given, dict):
             return values
-        model, normalise = str(copies.get("model", COPY_SMALL)), given.get("normalise")
+        model, normalise = str(copies.get("model", LITE0_COPY)), given.get("normalise")
         family = model.partition("/")[0] if model != PRETRAIN else ""  # that is no copy descriptor
         own = DEDUP_OF.get(family, {})
         if isinstance(normalise, dict) and normalise.get("weight"):

@@ -26,6 +26,7 @@ from curation.search.worker_group import Partition, WorkerGroup
 __all__ = [
     "Batched",
     "Fit",
+    "FromColumns",
     "GlobalStage",
     "GpuStage",
     "ImageStage",
@@ -231,6 +232,13 @@ class Batched(Protocol):
     def at_once(self) -> int:
         """Images that it is best given at once, on this machine; known after `setup`."""
         ...
+
+
+@runtime_checkable
+class FromColumns(PartStage, Protocol):
+    """A part stage in the place of an image stage, alone in its pass: an earlier pass kept what it needs."""
+
+    from_columns: bool
 
 
 @runtime_checkable

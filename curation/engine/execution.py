@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from curation.engine.contract import Index, Indexed, MakesRows
+from curation.engine.contract import FromColumns, Index, Indexed, MakesRows
 from curation.engine.graph import Job, Node, Pipeline, Site
 from curation.engine.image_pass import ImageWork
 from curation.engine.ledgers import funnel
@@ -91,12 +91,16 @@ class Execution:
         job, side = self._job, self._job.side(block.nodes[0].name)
         batches = [job.model(node.settings).batch for node in block if node.embeds]
         batch = min([size for size in batches if size != "auto"], default=IMAGES_AT_ONCE)
-        works = []
+        works: list[PartWork] = []
         for path in job.pipeline.row_sets(job.run):
             if nodes := block.at(job.config, path):
                 stages = [node.make(Site(job, path, node.name)) for node in nodes]
                 collection = job.run.collection(path)
-                works.append(ImageWork(collection, stages, job.config.image, side=side, batch=batch))
+                if isinstance(stages[0], FromColumns):
+                    assert len(stages) == 1, "what is kept needs no pass"
+                    works.append(TableWork(collection, stages[0], job.config.seed))
+                else:
+                    works.append(ImageWork(collection, stages, job.config.image, side=side, batch=batch))
         self.run_parts(" to ".join(dict.fromkeys((block.names[0], block.names[-1]))), works)
 
     def _part_stage(self, block: Pipeline) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from curation.arrays import Float32Array, UInt8Array
-from curation.config import PRETRAIN, CopyConfig, EmbedConfig, ModelConfig
+from curation.config import LITE0_CONCEPT, LITE0_COPY, PRETRAIN, CopyConfig, EmbedConfig, ModelConfig
 from curation.errors import ModelError
 from curation.models.classical import ClassicalDescriptor
 
@@ -93,7 +93,11 @@ def open_embedder(settings: ModelConfig) -> Embedder:
     if isinstance(settings, EmbedConfig) and (settings.pool or settings.precision == "bf16"):
         setting = "pool" if settings.pool else "precision"
         raise ModelError(f"model {settings.model!r}: takes no {setting} setting, which is for timm/... and {PRETRAIN}")
-    if family in ("lvd", "sscd") and rest:
+    if settings.model in (LITE0_CONCEPT, LITE0_COPY):
+        from curation.models.lite0.embedders import Lite0Embedder
+
+        return Lite0Embedder(settings)
+    if family == "sscd" and rest:
         from curation.models.copy.descriptor import CopyDescriptor
 
         return CopyDescriptor(settings)
@@ -101,7 +105,8 @@ def open_embedder(settings: ModelConfig) -> Embedder:
         return ClassicalDescriptor.from_settings(settings)
     raise ModelError(
         f"model {settings.model!r}: unknown; name timm/<model>, as in timm/vit_small_patch14_dinov2.lvd142m, "
-        f"{PRETRAIN} for a checkpoint of lvd pretrain, lvd/copy-small-v1 or sscd/disc_mixup for copies, "
+        f"{LITE0_CONCEPT} for the one that comes with lvd, {PRETRAIN} for a checkpoint of lvd pretrain, "
+        f"{LITE0_COPY} or sscd/disc_mixup for copies, "
         "or classical/hog-colour-<n>x<n>, as in classical/hog-colour-8x8"
     )
 

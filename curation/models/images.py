@@ -22,7 +22,7 @@ SAMPLE = 4096
 """Images that a model is fitted to, at most, as in a run."""
 
 
-def embed_images(images: Sequence[Image], *, model: str | EmbedConfig = "classical/hog-colour-4x4") -> Float32Array:
+def embed_images(images: Sequence[Image], *, model: str | EmbedConfig = "lvd/lite0-in1k") -> Float32Array:
     """Embed images: vectors whose dot product, the cosine similarity, says how alike what they show is.
 
     A model that needs fitting (`classical/...`) is fitted to the first 4,096 of the images, so its vectors compare with
@@ -43,7 +43,7 @@ def embed_images(images: Sequence[Image], *, model: str | EmbedConfig = "classic
     return _need_all(images, model if isinstance(model, EmbedConfig) else EmbedConfig(model=model))
 
 
-def describe_images(images: Sequence[Image], *, model: str | CopyConfig = "lvd/copy-small-v1") -> Float32Array:
+def describe_images(images: Sequence[Image], *, model: str | CopyConfig = "lvd/lite0-copy") -> Float32Array:
     """Describe images for copy detection: vectors that are alike for a picture and its edited copies alone.
 
     SSCD (Pizzi et al. 2022, arXiv 2202.10261) is `sscd/disc_mixup`; arguments, result and errors are those of

@@ -72,7 +72,7 @@ class CopyPair:
 
 
 def find_copies(
-    images: Sequence[Image], *, model: str | CopyConfig = "lvd/copy-small-v1", dedup: DedupConfig | None = None
+    images: Sequence[Image], *, model: str | CopyConfig = "lvd/lite0-copy", dedup: DedupConfig | None = None
 ) -> list[CopyPair]:
     """Find the pairs of images that are copies of each other, by the links of `lvd dedup` but for its hashes.
 

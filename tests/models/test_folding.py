@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet50
 
-from curation.models.copy.network import SmallCopyNet
+from curation.models.copy.network import Sscd
 from curation.models.folding import fold_batch_norms
 
 
@@ -24,7 +24,7 @@ def with_statistics(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(
     "make",
-    [SmallCopyNet, lambda: resnet50(num_classes=8), lambda: timm.create_model("mobilenetv3_small_050", num_classes=8)],
+    [Sscd, lambda: resnet50(num_classes=8), lambda: timm.create_model("mobilenetv3_small_050", num_classes=8)],
     ids=["the copy descriptor", "torchvision's ResNet", "timm's MobileNet"],
 )
 def test_outputs_stay_and_no_batch_normalisation_is_left(make):

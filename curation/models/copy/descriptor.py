@@ -1,4 +1,4 @@
-"""Copy descriptors by name: the project's own small one, and SSCD as published."""
+"""SSCD, as published: copy descriptors by name (arXiv 2202.10261; its code and weights are under the MIT licence)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from curation.config import ModelConfig
 from curation.errors import ModelError, cause_of
 from curation.models.batches import Batches
 from curation.models.copy.files import read_script, read_weights
-from curation.models.copy.network import SmallCopyNet, Sscd, normalise
+from curation.models.copy.network import Sscd, normalise
 from curation.models.device import device
 from curation.models.folding import fold_batch_norms
 from curation.models.weights import verified_weights
@@ -23,43 +23,23 @@ from curation.models.weights import verified_weights
 __all__ = ["CopyDescriptor", "copy_models"]
 
 VERSION = 3
-OWN_WEIGHTS = Path(__file__).parent / "weights"
+SIDE = 320
 SSCD_URL = "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_{}.torchscript.pt"
 
 
-GREY = (0.299, 0.587, 0.114)
-"""Of red, green and blue, as in JPEG."""
-DARKEST, LIGHTEST = 0.02, 0.98
-"""Shares of an image's pixels that are darker than what becomes black, and than what becomes white."""
-LEAST_RANGE = 20.0
-"""Grey levels: an image with fewer between the two is stretched as if it had so many, or noise would be all of it."""
-
-
 class _Known(NamedTuple):
-    """A network, the side of its square input in pixels, and where its weights are: a file, or a URL and its sha256.
+    """Where weights are published, and the sha256 of the file."""
 
-    `grey` is the weight of what the network says of the image without its colours and with its contrast stretched,
-    beside what it says of the image.
-    """
-
-    network: type[nn.Module]
-    input: int
-    grey: float = 0.0
-    file: Path | None = None
-    url: str | None = None
+    url: str
     sha256: str | None = None
 
 
 _MODELS = {
-    "lvd/copy-small-v1": _Known(SmallCopyNet, 160, grey=0.4, file=OWN_WEIGHTS / "copy-small-v1.safetensors"),
     "sscd/disc_mixup": _Known(
-        Sscd,
-        320,
-        url=SSCD_URL.format("disc_mixup"),
-        sha256="9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56",
+        SSCD_URL.format("disc_mixup"), "9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56"
     ),
     **{
-        f"sscd/{name}": _Known(Sscd, 320, url=SSCD_URL.format(name))
+        f"sscd/{name}": _Known(SSCD_URL.format(name))
         for name in ("disc_advanced", "disc_blur", "imagenet_advanced", "imagenet_blur", "imagenet_mixup")
     },
 }
@@ -93,7 +73,7 @@ class CopyDescriptor:
                 f"model {settings.model!r}: no such copy descriptor; name one of {', '.join(copy_models())}"
             )
         self.name = settings.model
-        self.side = known.input
+        self.side = SIDE
         self._known = known
         self._settings = settings
         self._network: nn.Module | None = None
@@ -108,8 +88,8 @@ class CopyDescriptor:
         if self._network is not None:
             return
         path, _ = self._weights()
-        script = read_script(self.name, path) if self._known.network is Sscd else None
-        network = script or read_weights(self.name, path, self._known.network())
+        script = read_script(self.name, path)
+        network = script or read_weights(self.name, path, Sscd())
         self._device = device()
         network = network.eval()
         if script is None:  # a script's modules cannot be changed
@@ -140,16 +120,8 @@ class CopyDescriptor:
         squares = [_square(image, self.side) for image in images]
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(squares)).to(self._device)
-            vectors = self._said_of(pixels)
-            if self._known.grey:  # a small network leans on colours and light, and a copy may have other ones
-                vectors = vectors + self._known.grey * self._said_of(_stretched_grey(pixels))
+            vectors = self._network(normalise(pixels).contiguous(memory_format=torch.channels_last)).float()
             return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy())
-
-    def _said_of(self, pixels: Tensor) -> Tensor:
-        """(N, S, S, 3) uint8 to (N, dim) float32 rows of length 1."""
-        assert self._network is not None
-        vectors = self._network(normalise(pixels).contiguous(memory_format=torch.channels_last)).float()
-        return nn.functional.normalize(vectors, dim=1)
 
     def _weights(self) -> tuple[Path, str]:
         """The weights file and its sha256.
@@ -159,9 +131,7 @@ class CopyDescriptor:
         """
         settings, known = self._settings, self._known
         if settings.weights is None:
-            if known.file is not None:
-                settings = settings.model_copy(update={"weights": str(known.file)})
-            elif settings.sha256 is None and known.sha256 is None:
+            if settings.sha256 is None and known.sha256 is None:
                 raise ModelError(
                     f"model {self.name}: its published weights have no known sha256; download {known.url}, "
                     "and give the file with the weights setting, or its digest with the sha256 setting"
@@ -169,23 +139,6 @@ class CopyDescriptor:
             elif settings.sha256 is None:
                 settings = settings.model_copy(update={"sha256": known.sha256})
         return verified_weights(settings, PretrainedCfg(url=known.url))
-
-
-def _stretched_grey(pixels: Tensor) -> Tensor:
-    """(N, S, S, 3) uint8 to the same without colours, each image's own darkest and lightest pixels black and white."""
-    grey = (pixels.float() @ torch.tensor(GREY, device=pixels.device)).round()
-    black, white = (_level_at(grey, share) for share in (DARKEST, LIGHTEST))
-    scale = 255.0 / (white - black).clamp(min=LEAST_RANGE)
-    grey = ((grey - black[:, None, None]) * scale[:, None, None]).clamp(0.0, 255.0).round()
-    return grey.to(torch.uint8)[..., None].expand(-1, -1, -1, 3)
-
-
-def _level_at(grey: Tensor, share: float) -> Tensor:
-    """(N, S, S) grey levels to (N,): the level of the pixel that has this share of the others below it, by counting."""
-    images, levels = torch.arange(len(grey), device=grey.device), 256
-    numbers = (grey.flatten(1).int() + levels * images[:, None]).flatten()
-    below = torch.bincount(numbers, minlength=levels * len(grey)).view(len(grey), levels).cumsum(1)
-    return (below <= round(share * (grey[0].numel() - 1))).sum(1).float()
 
 
 def _square(image: UInt8Array, side: int) -> UInt8Array:

@@ -1,19 +1,16 @@
-"""The networks of copy descriptors: a backbone, GeM pooling, one linear layer, length 1.
+"""SSCD's network: a backbone, GeM pooling, one linear layer, length 1.
 
 "A Self-Supervised Descriptor for Image Copy Detection" (arXiv 2202.10261), section 4.1.
 """
 
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
-__all__ = ["BACKBONE", "DEVIATION", "DIM", "MEAN", "GeM", "SmallCopyNet", "Sscd", "normalise"]
+__all__ = ["DEVIATION", "MEAN", "GeM", "Sscd", "normalise"]
 
-BACKBONE = "regnety_004"
-DIM = 256
 MEAN = (0.485, 0.456, 0.406)
 """Of ImageNet's pixels, as are the deviations; all networks here take images that are normalised by them."""
 DEVIATION = (0.229, 0.224, 0.225)
@@ -29,25 +26,6 @@ class GeM(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps.clamp(min=self.eps).pow(self.power).mean(dim=(2, 3)).pow(1.0 / self.power)
-
-
-class SmallCopyNet(nn.Module):
-    """The project's own network: a small RegNet, pooled after its third and after its last stage.
-
-    The third stage sees details at twice the resolution, which tell one picture of a thing from another; pooling it
-    too costs nothing, as it is computed anyway.
-    """
-
-    def __init__(self, backbone: str = BACKBONE, dim: int = DIM) -> None:
-        super().__init__()
-        self.backbone: Any = timm.create_model(backbone, features_only=True, out_indices=(-2, -1))
-        self.pool = GeM()
-        self.head = nn.Linear(sum(self.backbone.feature_info.channels()), dim)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Descriptors of length 1, (N, dim), of normalised images (N, 3, H, W)."""
-        pooled = torch.cat([self.pool(maps) for maps in self.backbone(images)], dim=1)
-        return nn.functional.normalize(self.head(pooled), dim=1)
 
 
 class Sscd(nn.Module):

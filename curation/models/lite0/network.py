@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,7 +52,7 @@ class Lite0:
 
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
-        self._session = None
+        self._session: Any = None
 
     def fingerprint(self) -> str:
         """Name, version and the weights' sha256; ModelError where they cannot be had."""
