@@ -268,7 +268,9 @@ def _mapped(over: Float32Array, base: Float32Array, cover: BoolArray, places: Pl
     agrees = (places.inside & (places.smooth > AGREES)).astype(np.uint8)
     where = np.zeros(cover.shape, np.uint8)
     step = places.window // 2
-    high, wide = (min(length * step, limit - step // 2) for length, limit in zip(agrees.shape, cover.shape, strict=True))
+    high, wide = (
+        min(length * step, limit - step // 2) for length, limit in zip(agrees.shape, cover.shape, strict=True)
+    )
     where[step // 2 : step // 2 + high, step // 2 : step // 2 + wide] = np.repeat(
         np.repeat(agrees, step, axis=0), step, axis=1
     )[:high, :wide]

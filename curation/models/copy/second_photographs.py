@@ -103,7 +103,9 @@ def _card(image: Image.Image, rng: Generator) -> Image.Image:
     draw.text((0.05 * width, top + height + 0.15 * bottom), words[1], fill=ink, font=overlays.font(max(6, bottom // 4)))
     for button in range(int(rng.integers(2, 5))):
         left = (0.05 + 0.2 * button) * width
-        draw.ellipse((left, top + height + 0.6 * bottom, left + 0.25 * bottom, top + height + 0.85 * bottom), outline=ink)
+        draw.ellipse(
+            (left, top + height + 0.6 * bottom, left + 0.25 * bottom, top + height + 0.85 * bottom), outline=ink
+        )
     canvas.paste(image, (0, top))
     return canvas
 
@@ -201,18 +203,14 @@ def _dark(photos: Sequence[UInt8Array], rng: Generator) -> list[UInt8Array]:
     height, width = photos[0].shape[:2]
     lamp = _light(height, width, rng) ** 3 * rng.uniform(0, 120)
     level = rng.uniform(0.04, 0.25)
-    return [
-        np.clip(photo * level + lamp + rng.normal(0, 3, photo.shape), 0, 255).astype(np.uint8) for photo in photos
-    ]
+    return [np.clip(photo * level + lamp + rng.normal(0, 3, photo.shape), 0, 255).astype(np.uint8) for photo in photos]
 
 
 def _tint(photos: Sequence[UInt8Array], rng: Generator) -> list[UInt8Array]:
     height, width = photos[0].shape[:2]
     colour, strength = rng.uniform(0, 255, 3), rng.uniform(0.3, 0.8)
     shade = 0.4 + 0.6 * _light(height, width, rng)
-    return [
-        np.clip((photo * (1 - strength) + colour * strength) * shade, 0, 255).astype(np.uint8) for photo in photos
-    ]
+    return [np.clip((photo * (1 - strength) + colour * strength) * shade, 0, 255).astype(np.uint8) for photo in photos]
 
 
 def in_one_weather(photos: Sequence[UInt8Array], rng: Generator) -> list[UInt8Array]:
