@@ -9,7 +9,8 @@ Run it with the Python of an environment of its own, since AugLy 1.0 needs Pillo
 PHOTOS holds one folder of images for each class. Every fourth class (of the names in order) is used, so that a
 descriptor can be trained on the others. SET gets `sources/`, `distractors/` (the photos' own bytes), `copies/<edit>/`
 and `truth.tsv` (copy, source, edit). Photos named in PHOTOS/NEAR_DUP_CANDIDATES.tsv are left out, except for the first
-of each group: two photos that are copies of each other by nature would make the truth wrong.
+of each group: two photos that are copies of each other by nature would make the truth wrong. PHOTOS may also be a text
+file that names a photo a line, as `tests.bench.evidence_split` writes: then all of these are used.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    photos = held_out(arguments.photos)
+    photos = listed(arguments.photos) if arguments.photos.is_file() else held_out(arguments.photos)
     random.Random(arguments.seed).shuffle(photos)
     if len(photos) < 2 * arguments.sources:
         sys.exit(f"{arguments.photos}: {len(photos)} usable photos, too few for {arguments.sources} sources")
@@ -94,6 +95,11 @@ def held_out(photos: Path) -> list[Path]:
         for photo in sorted(folder.iterdir())
         if photo.suffix.lower() in SUFFIXES and f"{folder.name}/{photo.name}" not in repeats
     ]
+
+
+def listed(file: Path) -> list[Path]:
+    """The photos that a file names, without what stands behind a tab."""
+    return [Path(line.split("\t")[0]) for line in file.read_text().splitlines() if line]
 
 
 def near_duplicates(table: Path) -> set[str]:
