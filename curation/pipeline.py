@@ -14,10 +14,12 @@ from curation.stages.concepts.hierarchy import FitHierarchy, Hierarchy
 from curation.stages.concepts.semantic_dedup import SemanticDedup
 from curation.stages.dedup.copy_knn import copy_knn
 from curation.stages.dedup.dedup import Dedup
+from curation.stages.dedup.groups import Groups, is_checked
 from curation.stages.dedup.hashes import Hashes, hash_basis
 from curation.stages.dedup.local_features import LocalFeatures, is_verified
 from curation.stages.dedup.reference_knn import ReferenceKnn
 from curation.stages.dedup.verify_copies import VerifyCopies
+from curation.stages.dedup.verify_kept import VerifyKept
 from curation.stages.export.export import Export
 from curation.stages.export.manifest import finish_manifest, withdraw_manifest
 from curation.stages.filters.decode import Decode
@@ -58,6 +60,8 @@ CURATE = Pipeline(
         Node("copy_knn", "part", COMPARED, copy_knn, "dedup references"),
         Node("local_features", "part", POOL, LocalFeatures, "dedup", is_verified, keep=True),
         Node("verify_copies", "part", COMPARED, VerifyCopies, "dedup references", is_verified, keep=True),
+        Node("groups", "global", POOL, Groups, "dedup hash.radius references", is_checked),
+        Node("verify_kept", "part", POOL, VerifyKept, "dedup references", is_checked, keep=True),
         Node("dedup", "global", POOL, Dedup, "dedup hash.radius references"),
         Node("embeddings", "image", EMBEDDED, embeddings, "embed", needs=(whitening,), embeds=True),
         Node("exclude", "part", POOL, Exclude, "exclude", Exclude.is_on),

@@ -40,8 +40,8 @@ class ReferenceConfig(Settings):
     neighbours: int | None = Field(None, ge=1, le=1024)
     """Nearest pool images of each reference image; None for `dedup.neighbours`."""
     threshold: Similarity | None = None
-    """Cosine similarity above which a pool image is linked to one of these; None for `dedup.relative.threshold`. With
-    `dedup.verify: geometry` the pairs above it are looked at, whatever their rank."""
+    """`dedup.verify: off`: cosine similarity above which a pool image is linked to one of these; None for
+    `dedup.relative.threshold`."""
 
 
 class ExcludeConfig(Settings):

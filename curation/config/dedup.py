@@ -10,7 +10,6 @@ from curation.config.base import ModelConfig, Settings, Similarity
 __all__ = [
     "DEDUP_OF",
     "LITE0_COPY",
-    "NORMALISED_OF",
     "CopyConfig",
     "DedupConfig",
     "HashConfig",
@@ -66,24 +65,27 @@ class NormaliseConfig(Settings):
 
 
 class SelfDedupConfig(Settings):
-    """Duplicates within the pool: one image of each component is kept."""
+    """Duplicates within the pool: of images that are copies of each other one is kept."""
 
     enabled: bool = True
-    threshold: Similarity = 0.65
-    """`dedup.verify: off`: cosine similarity above which two images are linked. 0.65 is right for the classical
-    descriptor; the paper's 0.6 is for SSCD."""
+    threshold: Similarity | None = None
+    """`dedup.verify: off`: cosine similarity above which two images are linked. None for the descriptor's own: the
+    paper's 0.6 for SSCD, 0.65 for the classical one; others have none, and it must be given."""
 
 
 class RelativeDedupConfig(Settings):
-    """Copies of reference images: no image of such a component is kept."""
+    """Copies of reference images: none is kept."""
 
-    threshold: Similarity = 0.45
-    """Cosine similarity above which two images are linked: the paper's for SSCD, and right for the classical one. With
-    `dedup.verify: geometry`, that from which on a reference and an image are looked at."""
+    threshold: Similarity | None = None
+    """`dedup.verify: off`: cosine similarity above which an image is linked to a reference image. None for the
+    descriptor's own: 0.45 for SSCD (the paper's) and the classical one; others have none, and it must be given."""
+    all_above: Similarity = 0.6
+    """`dedup.verify: geometry`: where all `neighbours` of a reference image are more similar than this, all other
+    images that are follow: half a pool may be copies of one."""
 
 
 class DedupConfig(Settings):
-    """Copy detection: k nearest neighbours, a geometric look at those that may be copies, connected components.
+    """Copy detection: nearest neighbours by copy descriptor, a look at those that may be copies, one of each is kept.
 
     Similarities belong to the descriptor, so what a config does not set is taken from `DEDUP_OF` by the descriptor's
     family; the defaults below are for the others.
@@ -101,21 +103,27 @@ class DedupConfig(Settings):
     partition: int = Field(5_000_000, ge=1)
     """Images of the pool, of whole parts, that a worker searches among at a time: what bounds its memory. Each takes 2
     bytes a dimension, with an inverted file twice as many, or a quarter more where that holds codes (docs/dedup.md)."""
-    verify: Literal["geometry", "off"] = "off"
-    """`off`: two images are linked when they are more similar than a threshold, the paper's rule; `geometry`: when they
-    are more similar than `accept_above`, or when local features and pixels confirm it."""
-    accept_above: Similarity = 0.95
-    """Cosine similarity above which two images are linked without a look. It belongs to the descriptor."""
+    verify: Literal["geometry", "off"] = "geometry"
+    """`geometry`: two images are linked when points, and pixels laid upon each other, say that one is a copy of the
+    other; `off`: when they are more similar than a threshold, the paper's rule."""
+    grouping: Literal["star", "components"] = "star"
+    """`star`: an image is dropped for one that is kept and that it is linked to itself; `components`: for one that it
+    is linked to over any number of images, the paper's rule."""
     candidate_above: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Cosine similarity below which no pair is looked at."""
-    max_candidates: int = Field(32, ge=1, le=1024)
+    max_candidates: int = Field(8, ge=1, le=1024)
     """Neighbours of each image, the most similar, that are looked at."""
-    score: float = Field(1.9, ge=0)
-    """Agreement of pixels x ln(8 + inliers) from which on a pair is verified: 5 inliers and an agreement of 0.74 have
-    1.9, and so have 30 and 0.52."""
+    probability: float = Field(0.95, gt=0, le=1)
+    """Probability, by the evidence, from which on a pair is taken for copies."""
     min_similarity_to_kept: float | None = Field(None, ge=-1, le=1)
-    """Ends chains of merges: a copy is dropped only if its similarity to the image that stands for it is at least this.
-    None for no limit."""
+    """`grouping: components`: ends chains of merges: a copy is dropped only if its similarity to the image that stands
+    for it is at least this. None for no limit."""
+    max_share: float = Field(0.5, ge=0, le=1)
+    """The brake: a run that would drop more than this share of the pool as copies stops before it drops anything. 1 for
+    no limit."""
+    max_group: float = Field(0.05, ge=0, le=1)
+    """The brake: so does one in which a single image would stand for more than this share of a pool of 200 images or
+    more."""
     normalise: NormaliseConfig = NormaliseConfig()
     """What similarities are lowered by before they are compared with any of these thresholds."""
     self_: SelfDedupConfig = Field(default_factory=SelfDedupConfig, alias="self")
@@ -126,19 +134,23 @@ class DedupConfig(Settings):
     def _off_is_a_word(cls, value: object) -> object:
         return "off" if value is False else value
 
+    @property
+    def self_threshold(self) -> float:
+        """Of the plain rule; there, as the config is checked, unless pairs are looked at."""
+        assert self.self_.threshold is not None
+        return self.self_.threshold
+
+    @property
+    def relative_threshold(self) -> float:
+        """The same, for reference images."""
+        assert self.relative.threshold is not None
+        return self.relative.threshold
+
 
 DEDUP_OF: Mapping[str, Mapping[str, Any]] = {
-    "lvd": {
-        "verify": "geometry",
-        "accept_above": 0.85,
-        "candidate_above": 0.2,
-        "relative": {"threshold": 0.2},
-    },
-    "sscd": {"self": {"threshold": 0.6}},
+    "lvd": {"neighbours": 16, "candidate_above": 0.25},
+    "sscd": {"candidate_above": 0.2, "self": {"threshold": 0.6}, "relative": {"threshold": 0.45}},
+    "classical": {"self": {"threshold": 0.65}, "relative": {"threshold": 0.45}},
 }
 """How images are linked by descriptors of a family. `lvd`: by what `tests/bench/bench_copy_quality.py` shows
-(docs/dedup.md); `sscd`: the paper's rule."""
-NORMALISED_OF: Mapping[str, Mapping[str, Any]] = {
-    "lvd": {"accept_above": 0.5, "candidate_above": -0.1, "self": {"threshold": 0.45}, "relative": {"threshold": -0.1}},
-}
-"""The same where similarities are normalised, with weight 1 and these ranks."""
+(docs/dedup.md); `sscd`: the paper's thresholds, for its plain rule."""

@@ -17,7 +17,7 @@ from curation.config.concepts import (
     SemanticDedupConfig,
 )
 from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig, SeedConfig
-from curation.config.dedup import DEDUP_OF, LITE0_COPY, NORMALISED_OF, CopyConfig, DedupConfig, HashConfig
+from curation.config.dedup import DEDUP_OF, LITE0_COPY, CopyConfig, DedupConfig, HashConfig
 from curation.config.filters import PrivacyConfig, QualityConfig, SafetyConfig
 from curation.config.images import CrawlConfig, ImageConfig
 from curation.config.work import PartsConfig, RunnerConfig
@@ -65,16 +65,35 @@ class Config(Settings):
         )
         if not isinstance(copies, dict) or not isinstance(given, dict):
             return values
-        model, normalise = str(copies.get("model", LITE0_COPY)), given.get("normalise")
+        model = str(copies.get("model", LITE0_COPY))
         family = model.partition("/")[0] if model != PRETRAIN else ""  # that is no copy descriptor
         own = DEDUP_OF.get(family, {})
-        if isinstance(normalise, dict) and normalise.get("weight"):
-            own = {**own, **NORMALISED_OF.get(family, {})}
         filled = {**own, **given}
         for name in own.keys() & given.keys():
             if isinstance(own[name], Mapping) and isinstance(given[name], dict):
                 filled[name] = {**own[name], **given[name]}
         return {**values, "dedup": filled}
+
+    @model_validator(mode="after")
+    def _plain_rule_has_thresholds(self) -> Self:
+        dedup = self.dedup
+        if dedup.verify != "off":
+            if given := [item.name for item in self.references if item.threshold is not None]:
+                raise ValueError(
+                    f"references.{given[0]}.threshold: is for dedup.verify: off; with geometry no similarity is "
+                    "enough, so remove it"
+                )
+            return self
+        missing = ["self"] if dedup.self_.enabled and dedup.self_.threshold is None else []
+        if dedup.relative.threshold is None and self.references:
+            missing.append("relative")
+        if missing:
+            raise ValueError(
+                f"dedup.{missing[0]}.threshold: is missing; with dedup.verify: off images are linked by similarity "
+                f"alone, and for {self.copy_descriptors.model} no threshold is known to be safe. Leave verify at "
+                "geometry, or choose one with `lvd thresholds RUN --filter dedup`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

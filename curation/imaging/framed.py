@@ -13,7 +13,7 @@ import numpy as np
 from curation.arrays import BoolArray, Int64Array, UInt8Array
 from curation.imaging.decode import Pixels
 
-__all__ = ["Frame", "picture_in", "without_frame"]
+__all__ = ["WHOLE", "Frame", "cut", "picture_in", "without_frame"]
 
 SIDE = 256
 """Longer side in pixels that larger images are reduced to."""
@@ -50,6 +50,10 @@ class Frame(NamedTuple):
     height: float
 
 
+WHOLE = Frame(0.0, 0.0, 1.0, 1.0)
+"""The place of a picture without a frame."""
+
+
 def without_frame(image: Pixels) -> Pixels:
     """The picture in the frame; the image itself where there is none."""
     frame = picture_in(image)
@@ -66,8 +70,7 @@ def cut(image: Pixels, frame: Frame) -> Pixels:
 
 def picture_in(image: Pixels) -> Frame | None:
     """Where the picture is in an image with a drawn frame, a frame within a frame included; None without a frame."""
-    whole = Frame(0.0, 0.0, 1.0, 1.0)
-    place = whole
+    place = WHOLE
     for _ in range(DEEPEST):
         inner = _innermost(_reduced(cut(image, place)))
         if inner is None:
@@ -78,7 +81,7 @@ def picture_in(image: Pixels) -> Frame | None:
             inner.width * place.width,
             inner.height * place.height,
         )
-    return None if place == whole or place.width * place.height < LEAST else place
+    return None if place == WHOLE or place.width * place.height < LEAST else place
 
 
 def _reduced(image: Pixels) -> UInt8Array:

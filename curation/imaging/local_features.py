@@ -14,10 +14,11 @@ import numpy as np
 
 from curation.arrays import Float32Array, UInt8Array
 from curation.imaging.decode import Pixels
+from curation.imaging.framed import WHOLE, Frame
 
 __all__ = ["FEATURES_SIDE", "FEATURES_VERSION", "Features", "extract"]
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Raised whenever the same image would give other features."""
 
 FEATURES_SIDE = 320
@@ -43,6 +44,7 @@ class Features:
         points: (N, 2) float32, x and y of each point as shares of width and height, in [0, 1].
         descriptors: (N, 128) uint8, RootSIFT scaled by 255.
         picture: (h, w) uint8, the image in grey with its longer side at most `PICTURE`.
+        frame: where in a larger image this one is, which was cut out of it.
     """
 
     width: int
@@ -50,27 +52,34 @@ class Features:
     points: Float32Array
     descriptors: UInt8Array
     picture: UInt8Array
+    frame: Frame = WHOLE
 
     def to_bytes(self) -> bytes:
         """132 bytes for each point, and the picture. Points keep 16 bits, 0.01 pixel of a picture of 640."""
         height, width = self.picture.shape
         header = _HEADER.pack(min(self.width, 65535), min(self.height, 65535), len(self.points), width, height)
+        frame = np.array(self.frame, "<f4").tobytes()
         points = np.rint(np.clip(self.points, 0, 1) * 65535).astype("<u2")
-        return header + points.tobytes() + self.descriptors.tobytes() + self.picture.tobytes()
+        return header + frame + points.tobytes() + self.descriptors.tobytes() + self.picture.tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Features":
         """Read what `to_bytes` wrote."""
         width, height, count, columns, rows = _HEADER.unpack_from(data)
-        at = _HEADER.size
+        frame = Frame(*map(float, np.frombuffer(data, "<f4", 4, _HEADER.size)))
+        at = _HEADER.size + 16
         points = np.frombuffer(data, "<u2", 2 * count, at).reshape(count, 2)
         descriptors = np.frombuffer(data, np.uint8, 128 * count, at + 4 * count).reshape(count, 128)
         picture = np.frombuffer(data, np.uint8, rows * columns, at + 132 * count).reshape(rows, columns)
-        return cls(width, height, points.astype(np.float32) / np.float32(65535), descriptors, picture)
+        return cls(width, height, points.astype(np.float32) / np.float32(65535), descriptors, picture, frame)
 
 
-def extract(image: Pixels) -> Features:
-    """Features of a decoded image, uint8 (H, W, 3). The same pixels give the same bytes, whatever the core count."""
+def extract(image: Pixels, frame: Frame = WHOLE) -> Features:
+    """Features of a decoded image, uint8 (H, W, 3). The same pixels give the same bytes, whatever the core count.
+
+    Args:
+        frame: where in a larger image this one is.
+    """
     height, width = image.shape[:2]
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     working = _reduced(grey, SIDE)
@@ -84,7 +93,11 @@ def extract(image: Pixels) -> Features:
     size = np.array(working.shape[1::-1], np.float32)
     points = np.clip((places[order] + 0.5) / size, 0, 1)
     picture = _reduced(grey, PICTURE)
-    return Features(width, height, points, _root(descriptors[order]), picture)
+    return Features(width, height, points, _root(descriptors[order]), picture, _as_stored(frame))
+
+
+def _as_stored(frame: Frame) -> Frame:
+    return Frame(*(float(np.float32(value)) for value in frame))
 
 
 def _reduced(grey: UInt8Array, side: int) -> UInt8Array:

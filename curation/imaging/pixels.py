@@ -11,7 +11,7 @@ from curation.errors import ConfigError, DatasetError
 from curation.imaging.decode import Pixels, decode
 from curation.run.store import filesystem
 
-__all__ = ["Image", "decode_image", "name_of", "pixels_of"]
+__all__ = ["Image", "bytes_of", "decode_image", "name_of", "pixels_of"]
 
 Image = str | os.PathLike[str] | bytes | Pixels
 LIMITS = ImageConfig(min_side=1)
@@ -52,7 +52,14 @@ def pixels_of(images: Sequence[Image], row: int, side: int) -> Pixels | Dropped:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ConfigError(f"images[{row}]: is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
         return image
-    return decode(image if isinstance(image, bytes) else _read(image), LIMITS, side)
+    return decode(bytes_of(images, row), LIMITS, side)
+
+
+def bytes_of(images: Sequence[Image], row: int) -> bytes:
+    """The encoded bytes of one of several images that is no array; DatasetError where its file cannot be read."""
+    image = images[row]
+    assert not isinstance(image, np.ndarray)
+    return image if isinstance(image, bytes) else _read(image)
 
 
 def name_of(images: Sequence[Image], row: int) -> str:

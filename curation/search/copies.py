@@ -1,9 +1,10 @@
 """Copies: which pairs of images are looked at and which are linked, and both at once for images that need no run.
 
-The recipe is that of `lvd dedup`: copy descriptors propose pairs, and local features and pixels confirm them (Oquab et
-al. 2023, arXiv 2304.07193, appendix A, has the descriptors and the threshold on their similarity).
+The recipe is that of `lvd dedup`: copy descriptors propose pairs (Oquab et al. 2023, arXiv 2304.07193, appendix A),
+points and pixels laid upon each other confirm them.
 """
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,38 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.arrays import BoolArray, Float32Array, Int64Array
-from curation.config import CopyConfig, DedupConfig, parse_config
+from curation.config import CopyConfig, DedupConfig, ImageConfig, parse_config
 from curation.drops import Dropped
 from curation.errors import ConfigError
-from curation.imaging.local_features import FEATURES_SIDE, Features, extract
-from curation.imaging.matching import Match, match, reversed_transform
-from curation.imaging.pixels import Image, name_of, pixels_of
+from curation.imaging.decode import Pixels
+from curation.imaging.framed import WHOLE, Frame, cut, picture_in
+from curation.imaging.local_features import Features, extract
+from curation.imaging.matching import reversed_transform
+from curation.imaging.pictures import Comparison, compare, picture_of
+from curation.imaging.pixels import Image, bytes_of, name_of
 from curation.models.images import try_to_embed
 from curation.search.arrays import nearest_others
 
-__all__ = ["CopyPair", "find_copies", "is_candidate", "is_linked"]
+__all__ = ["CopyPair", "find_copies", "is_candidate"]
+
+LIMITS = ImageConfig(min_side=1)
 
 
 def is_candidate(
-    similarity: npt.NDArray[np.floating], place: Int64Array, settings: DedupConfig, floor: float, top: int
+    similarity: npt.NDArray[np.floating], place: Int64Array, settings: DedupConfig, most: int
 ) -> BoolArray:
-    """(E,) which pairs geometry is to look at: neither sure nor hopeless, and among the `top` of an image's list."""
-    return (similarity > floor) & (similarity <= settings.accept_above) & (place < top)
-
-
-def is_linked(
-    similarity: npt.NDArray[np.floating],
-    score: npt.NDArray[np.floating] | None,
-    limit: float,
-    settings: DedupConfig,
-) -> BoolArray:
-    """(E,) which pairs are links: those above a similarity, and those that geometry confirms.
-
-    Args:
-        score: (E,) of `Match.score`, NaN where nobody looked; None where nobody looks at any.
-    """
-    linked = similarity > limit
-    return linked if score is None else linked | (np.nan_to_num(score, nan=-1.0) >= settings.score)
+    """(E,) which pairs are to be looked at: not hopeless, and among the `most` first of an image's list."""
+    return np.asarray((similarity > settings.candidate_above) & (place < most), dtype=bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,8 @@ class CopyPair:
     Attributes:
         first, second: positions in the images that were given, first < second.
         similarity: cosine similarity of their copy descriptors, in [-1, 1].
-        verified: whether geometry confirmed the pair; what follows is None where it did not look.
+        probability: that they are copies, by the evidence; it and what follows are None with `verify: off`.
+        original: probability that the first is the original of the second.
         inliers: matched points that agree with the transform.
         agreement: how well the pixels agree under it, in [0, 1].
         mirrored: whether the first image had to be mirrored, left to right, before the transform.
@@ -64,7 +56,8 @@ class CopyPair:
     first: int
     second: int
     similarity: float
-    verified: bool
+    probability: float | None = None
+    original: float | None = None
     inliers: int | None = None
     agreement: float | None = None
     mirrored: bool | None = None
@@ -77,13 +70,14 @@ def find_copies(
     """Find the pairs of images that are copies of each other, by the links of `lvd dedup` but for its hashes.
 
     All is in memory: 2 bytes for each dimension of a descriptor, and for each image that geometry looks at up to 62 KB.
-    It takes some 30 ms for an image and 3 ms for each pair that is looked at; for millions use a run.
+    It takes some 25 ms for an image, 3 ms for each pair that is proposed and 30 to 60 ms for each that is then looked
+    at carefully; for millions use a run.
 
     Args:
         images: N images, each a path or fsspec URL, encoded bytes, or an array (H, W, 3) uint8 RGB.
         model: the copy descriptor, by name or with its settings.
-        dedup: when a pair is linked, of which `self_.threshold`, `neighbours`, `verify`, `accept_above`,
-            `candidate_above`, `max_candidates` and `score` are used. None for what suits the descriptor.
+        dedup: when a pair is linked, of which `self_.threshold`, `neighbours`, `verify`, `candidate_above`,
+            `max_candidates` and `probability` are used. None for what suits the descriptor.
 
     Returns:
         Pairs in the order of `first`, then `second`. An image that does not decode is in no pair, and a warning.
@@ -103,13 +97,13 @@ def find_copies(
         return []
     source, other, place, similar = nearest_others(vectors[rows].astype(np.float16), settings.neighbours)
     source, other = rows[source], rows[other]
-    looks = settings.verify != "off"
-    matches = _look(images, source, other, place, similar, settings) if looks else {}
-    result = [matches.get(pair) for pair in zip(source.tolist(), other.tolist(), strict=True)]
-    score = np.array([np.nan if item is None else item.score for item in result]) if looks else None
-    limit = settings.accept_above if looks else settings.self_.threshold
-    chosen = np.flatnonzero(is_linked(similar, score, limit, settings)).tolist()
-    pairs = [_pair(int(source[at]), int(other[at]), float(similar[at]), result[at]) for at in chosen]
+    if settings.verify == "off":
+        linked = np.flatnonzero(similar > settings.self_threshold).tolist()
+        ends = [sorted((int(source[at]), int(other[at]))) for at in linked]
+        pairs = [CopyPair(one, two, float(similar[at])) for (one, two), at in zip(ends, linked, strict=True)]
+    else:
+        chosen = is_candidate(similar, place, settings, settings.max_candidates)
+        pairs = _verified(images, source[chosen], other[chosen], similar[chosen], settings.probability)
     return sorted({(pair.first, pair.second): pair for pair in pairs}.values(), key=lambda p: (p.first, p.second))
 
 
@@ -124,53 +118,53 @@ def _warn(images: Sequence[Image], bad: Mapping[int, Dropped]) -> None:
         warnings.warn(f"{len(bad)} of {len(images)} images are in no pair; {name_of(images, row)}: {why}", stacklevel=3)
 
 
-def _look(
-    images: Sequence[Image],
-    source: Int64Array,
-    other: Int64Array,
-    place: Int64Array,
-    similar: Float32Array,
-    settings: DedupConfig,
-) -> dict[tuple[int, int], Match]:
-    """Matches of the pairs that may be copies; one that is in the lists of both images is looked at from the first."""
-    chosen = is_candidate(similar, place, settings, settings.candidate_above, settings.max_candidates)
-    pairs = list(zip(source[chosen].tolist(), other[chosen].tolist(), strict=True))
-    there = set(pairs)
-    features: dict[int, Features | None] = {}
-
-    def of(row: int) -> Features | None:
-        if row not in features:
-            pixels = pixels_of(images, row, FEATURES_SIDE)
-            features[row] = None if isinstance(pixels, Dropped) else _as_stored(extract(pixels))
-        return features[row]
-
-    result = {}
-    for one, two in pairs:
+def _verified(
+    images: Sequence[Image], source: Int64Array, other: Int64Array, similar: Float32Array, probability: float
+) -> list[CopyPair]:
+    """The pairs that the evidence takes for copies; one that is in the lists of both images is looked at from the
+    first."""
+    listed = list(zip(source.tolist(), other.tolist(), similar.tolist(), strict=True))
+    there = {(one, two) for one, two, _ in listed}
+    of = functools.lru_cache(maxsize=None)(functools.partial(_features, images))
+    result = []
+    for one, two, similarity in listed:
         if one > two and (two, one) in there:
             continue
-        if (first := of(one)) is not None and (second := of(two)) is not None:
-            result[one, two] = match(first, second)
+        first, second = of(one), of(two)
+        if first is None or second is None:
+            continue
+        pixels = [functools.partial(_pixels, images, row, its.frame) for row, its in ((one, first), (two, second))]
+        seen = compare(first, second, *pixels)
+        if seen.probability >= probability:
+            result.append(_pair(one, two, similarity, seen))
     return result
 
 
-def _as_stored(features: Features) -> Features:
-    """Points to 16 bits, as a run keeps them: the same verdict on every pair."""
-    return Features.from_bytes(features.to_bytes())
+def _features(images: Sequence[Image], row: int) -> Features | None:
+    """As a run keeps them, points to 16 bits: the same verdict on every pair."""
+    picture = _picture(images, row)
+    return None if isinstance(picture, Dropped) else Features.from_bytes(extract(*picture).to_bytes())
 
 
-def _pair(one: int, two: int, similarity: float, geometry: Match | None) -> CopyPair:
-    if geometry is None:
-        return CopyPair(min(one, two), max(one, two), similarity, False)
-    transform = geometry.transform
+def _pixels(images: Sequence[Image], row: int, frame: Frame) -> Pixels:
+    picture = _picture(images, row, frame)
+    assert not isinstance(picture, Dropped), "it decoded a moment ago"
+    return picture[0]
+
+
+def _picture(images: Sequence[Image], row: int, frame: Frame | None = None) -> tuple[Pixels, Frame] | Dropped:
+    image = images[row]
+    if isinstance(image, np.ndarray):
+        frame = (picture_in(image) or WHOLE) if frame is None else frame
+        return cut(image, frame), frame
+    return picture_of(bytes_of(images, row), LIMITS, frame)
+
+
+def _pair(one: int, two: int, similarity: float, seen: Comparison) -> CopyPair:
+    transform, original = seen.transform, seen.original
     if one > two:
-        transform = tuple(reversed_transform(np.array(transform), geometry.mirrored).tolist())
+        one, two, original = two, one, 1 - original
+        transform = tuple(reversed_transform(np.array(transform), seen.mirrored).tolist())
     return CopyPair(
-        min(one, two),
-        max(one, two),
-        similarity,
-        True,
-        geometry.inliers,
-        geometry.agreement,
-        geometry.mirrored,
-        transform,
+        one, two, similarity, seen.probability, original, seen.inliers, seen.agreement, seen.mirrored, transform
     )

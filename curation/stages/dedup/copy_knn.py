@@ -18,9 +18,9 @@ def copy_knn(site: Site) -> Knn:
     if site.path != pool.path:
         item = site.reference
         k = settings.neighbours if item.neighbours is None else item.neighbours
-        above = settings.relative.threshold if item.threshold is None else item.threshold
-        if settings.verify != "off":
-            above = settings.accept_above  # below it images are only looked at, and half a pool may be
+        above = settings.relative.all_above
+        if settings.verify == "off":
+            above = settings.relative_threshold if item.threshold is None else item.threshold
     return Knn(COPY_KNN, site.collection, index, after=site.after, neighbours=k, copies_above=above, offsets=offsets)
 
 

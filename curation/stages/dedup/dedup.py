@@ -1,39 +1,35 @@
-"""Removes duplicates from the pool, and all that leads to a reference image.
+"""The stage `dedup`: which images of the pool are dropped, for which image or reference, and by what evidence.
 
-Three rules, in this order (Oquab et al. 2023, arXiv 2304.07193, section 3 and appendix A):
-
-1. equal or nearly equal perceptual hashes: one image of each group is kept;
-2. relative dedup: images linked to a reference image, over any number of links, are all dropped;
-3. self-dedup: of each component of linked images, one is kept.
-
-The relative step looks at every image that its own copies could stand for, so it comes before self-dedup. What a link
-is, `edges.py` says: a similarity, or one that geometry confirms. The decision looks at all parts as one graph, so
-borders between parts do not matter.
+By default every image is dropped for one that it is itself a copy of, by evidence between the two (`stars.py`); with
+`dedup.grouping: components` links are followed to their ends, the paper's rule (`components.py`). Relative dedup, of
+references, comes before self-dedup: each copy is compared with them, whichever of a group would be kept.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from curation.arrays import Float32Array, Int64Array, UInt8Array
+from curation.arrays import BoolArray, Int64Array
 from curation.config import DedupConfig, HashConfig, ReferenceConfig
 from curation.drops import Dropped, DropReason
 from curation.engine.contract import Output, StageSpec, global_digest
 from curation.engine.gather import Gathered
 from curation.engine.graph import Site
 from curation.errors import UserError
+from curation.imaging.matching import reversed_transform
 from curation.run.parts import Collection
-from curation.search.components import components_of, first_of_each
-from curation.search.knn import Rows, similarities_of
-from curation.search.links import hash_links
-from curation.stages.dedup.edges import Edges, link_columns
+from curation.stages.dedup.brake import brake
+from curation.stages.dedup.comparing import TRANSFORM
+from curation.stages.dedup.components import Verdicts, decide, similar
+from curation.stages.dedup.edges import LINKS, Edges
 from curation.stages.dedup.evidence import Evidence, read_evidence
-from curation.stages.dedup.verify_copies import TRANSFORM
+from curation.stages.dedup.groups import is_checked
+from curation.stages.dedup.stars import stars_of
 from curation.stages.knn.bias import BIAS, Offsets
 
-__all__ = ["DEDUP_SCHEMA", "Dedup", "Verdicts", "decide", "verdicts_of"]
+__all__ = ["DEDUP_SCHEMA", "Dedup", "judged", "link_columns"]
 
 DEDUP_SCHEMA = pa.schema(
     [
@@ -41,33 +37,21 @@ DEDUP_SCHEMA = pa.schema(
         ("similarity", pa.float32()),
         ("reference", pa.string()),
         ("link", pa.string()),
+        ("probability", pa.float32()),
         ("inliers", pa.int32()),
         ("agreement", pa.float32()),
         ("mirrored", pa.bool_()),
         ("transform", TRANSFORM),
+        ("hub", pa.bool_()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What became of N images.
-
-    Attributes:
-        representative: (N,) the image that stands for each: itself, the one that is kept instead of it, or, from N on,
-            the reference that it leads to.
-        similarity: (N,) to that image: of vectors, less the offsets of both.
-        reason: (N,) why it is dropped, or None.
-    """
-
-    representative: Int64Array
-    similarity: Float32Array
-    reason: list[DropReason | None]
+NO_BEARING = {"partition", "max_share", "max_group"}
+"""Settings of `dedup` that change no verdict."""
 
 
 class Dedup:
-    """The stage `dedup`: equal or nearly equal hashes, copies of reference images, and copies within the pool are
-    dropped.
+    """The stage `dedup`: copies of reference images are dropped, and of images of the pool that are copies of each
+    other all but one.
 
     Its columns say of each image which one stands for it, and of a dropped one what the link to that image is: the
     transform takes that image to this one.
@@ -84,26 +68,32 @@ class Dedup:
         settings: DedupConfig,
         hashing: HashConfig,
         after: str = "copy_knn",
+        *,
+        checked: bool = False,
     ) -> None:
         self._pool = pool
         self._references = references
         self._sets = sets
         self._settings = settings
         self._radius = hashing.radius
+        self._checked = checked
         looked, lowered = ["verify_copies"] * (settings.verify != "off"), [BIAS] * (settings.normalise.weight > 0)
-        self._stages = ["copy_descriptors", *lowered, "copy_knn", *looked]
-        own = ["hashes"] if settings.self_.enabled else []
-        self._own_stages = [*own, *self._stages]
+        shared = ["copy_descriptors", *lowered, "copy_knn", *looked]
+        own = [
+            *(["hashes"] if settings.self_.enabled else []),
+            *shared,
+            *(["groups", "verify_kept"] if checked else []),
+        ]
+        self._read = [(pool, own), *((reference, shared) for reference in references)]
+        without = NO_BEARING | ({"normalise"} if not settings.normalise.weight else set())
         self.spec = StageSpec(
             name="dedup",
-            version=2,
+            version=3,
             after=after,
-            reads={stage: [] for stage in self._own_stages},
+            reads={stage: [] for stage in own},
             adds=DEDUP_SCHEMA,
             settings={
-                **settings.model_dump(
-                    by_alias=True, exclude={"partition"} | ({"normalise"} if not settings.normalise.weight else set())
-                ),
+                **settings.model_dump(by_alias=True, exclude=without),
                 "radius": hashing.radius,
                 "references": [[item.name, item.threshold] for item in sets],
             },
@@ -113,19 +103,21 @@ class Dedup:
     def at(cls, site: Site) -> "Dedup":
         config = site.config
         references = [site.run.references(item.name) for item in config.references]
-        return cls(site.pool, references, config.references, config.dedup, config.hash, after=site.after)
+        checked = is_checked(config, site.path)
+        return cls(
+            site.pool, references, config.references, config.dedup, config.hash, after=site.after, checked=checked
+        )
 
     def setup(self) -> None:
         pass
 
     def expected(self) -> dict[int, str]:
-        read = [(self._pool, self._own_stages), *((reference, self._stages) for reference in self._references)]
-        inputs = [(collection, stage) for collection, stages in read for stage in stages]
+        inputs = [(collection, stage) for collection, stages in self._read for stage in stages]
         digest = global_digest(self.spec, inputs)
         return dict.fromkeys(self._pool.parts("copy_descriptors"), digest)
 
     def process(self, stale: Sequence[int]) -> Iterator[tuple[int, Output]]:
-        """Decide over all images; UserError where there is none."""
+        """Decide over all images; UserError where there is none, or where the brake holds."""
         evidence = read_evidence(
             self._pool,
             self._references,
@@ -135,17 +127,113 @@ class Dedup:
         )
         if not len(evidence.images):
             raise UserError("pool: no image is left to deduplicate; see `lvd funnel` for what became of all of them")
-        links, relative = evidence.links(self._settings), evidence.relative_links(self._settings)
-        verdicts = verdicts_of(evidence, links, relative, self._settings, self._radius)
-        facts = link_columns(verdicts.representative, Edges.joined([links, relative]), verdicts.reason)
-        facts["representative"] = pa.array([evidence.ids[at] for at in verdicts.representative], pa.binary(16))
-        facts["similarity"] = pa.array(verdicts.similarity, pa.float32())
-        facts["reference"] = pa.array([evidence.names[at] for at in verdicts.representative], pa.string())
+        verdicts, links = judged(evidence, self._settings, self._radius, checked=self._checked)
+        brake(verdicts, [key.hex() for key in evidence.ids], self._settings)
+        columns = _columns(evidence, verdicts, links)
         for part in stale:
-            yield part, _output(evidence.images, verdicts, facts, part)
+            yield part, _output(evidence.images, verdicts, columns, part)
 
 
-def _output(images: Gathered, verdicts: Verdicts, facts: dict[str, pa.Array], part: int) -> Output:
+def judged(
+    evidence: Evidence, settings: DedupConfig, radius: int, *, checked: bool, probability: float | None = None
+) -> tuple[Verdicts, Edges]:
+    """What becomes of all images of a run, and the links by which it does.
+
+    Args:
+        radius: Hamming distance up to which two hashes are one image, with `dedup.verify: off`.
+        checked: whether `verify_kept` has looked at what `groups` asked for.
+        probability: in place of `dedup.probability`.
+    """
+    if settings.verify == "off":
+        own, relative = evidence.similar(settings)
+        looked = Edges.joined([own, relative, evidence.of_equal_hashes(radius)])
+    else:
+        looked = evidence.looked(checked=checked)
+        relative = looked.evident(settings.probability if probability is None else probability)
+        own = relative.between_images(len(evidence.images))
+    if settings.grouping == "components":
+        hashes = evidence.hashes if settings.verify == "off" else None
+        verdicts = decide(hashes, evidence.vectors, own, relative, evidence.rank, settings, radius, evidence.offsets)
+        return verdicts, Edges.joined([own, relative])
+    linked = looked if settings.verify == "off" else relative
+    return _by_stars(evidence, settings, looked, linked), linked
+
+
+def _by_stars(evidence: Evidence, settings: DedupConfig, looked: Edges, linked: Edges) -> Verdicts:
+    count = len(evidence.images)
+    to_references = linked.chosen(linked.pairs[:, 0] >= count)
+    used = linked if settings.self_.enabled else to_references
+    stars = stars_of(count, looked, used, evidence.rank)
+    images = np.arange(count)
+    reason = [
+        None if at == image else DropReason.REFERENCE_LEAK if at >= count else DropReason.COPY
+        for image, at in enumerate(stars.representative.tolist())
+    ]
+    offsets = np.zeros(len(evidence.vectors), np.float32) if evidence.offsets is None else evidence.offsets
+    return Verdicts(
+        stars.representative, similar(evidence.vectors, offsets, images, stars.representative), reason, stars.hubs
+    )
+
+
+def _columns(evidence: Evidence, verdicts: Verdicts, links: Edges) -> dict[str, pa.Array]:
+    at = verdicts.representative
+    return {
+        **link_columns(at, links, verdicts.reason),
+        "representative": pa.array([evidence.ids[one] for one in at.tolist()], pa.binary(16)),
+        "similarity": pa.array(verdicts.similarity, pa.float32()),
+        "reference": pa.array([evidence.names[one] for one in at.tolist()], pa.string()),
+        "hub": pa.array(np.isin(np.arange(len(at)), verdicts.hubs)),
+    }
+
+
+def link_columns(representative: Int64Array, edges: Edges, reason: Sequence[DropReason | None]) -> dict[str, pa.Array]:
+    """For each image the link to the one that stands for it; `chain` where only others lead there."""
+    images = np.arange(len(representative))
+    at, backwards = _links_between(edges, representative, images)
+    links: list[str | None] = [None] * len(images)
+    transforms: list[list[float] | None] = [None] * len(images)
+    for image in np.flatnonzero(representative != images).tolist():
+        if reason[image] is DropReason.HASH_DUPLICATE:
+            links[image] = "hash"
+        elif at[image] < 0:
+            links[image] = "chain"
+        else:
+            links[image] = LINKS[edges.kind[at[image]]]
+            if edges.looked[at[image]]:
+                forward = edges.transform[at[image]].astype(np.float64)
+                mirrored = bool(edges.mirrored[at[image]])
+                turned = reversed_transform(forward, mirrored) if backwards[image] else forward
+                transforms[image] = turned.tolist()
+    dropped = np.array([transform is not None for transform in transforms], bool)
+    columns = {
+        name: pa.array(_taken(getattr(edges, name), at), DEDUP_SCHEMA.field(name).type, mask=~dropped)
+        for name in ("probability", "inliers", "agreement", "mirrored")
+    }
+    return {**columns, "link": pa.array(links, pa.string()), "transform": pa.array(transforms, TRANSFORM)}
+
+
+def _links_between(edges: Edges, ones: Int64Array, others: Int64Array) -> tuple[Int64Array, BoolArray]:
+    """For each pair the number of its edge, the likeliest, or -1; and whether that is the other way round."""
+    width = 1 + int(max(ones.max(initial=0), others.max(initial=0), edges.pairs.max(initial=0)))
+    first, second = edges.pairs.T
+    keys = np.concatenate([first * width + second, second * width + first])
+    likely = np.tile(np.where(edges.looked, edges.probability, 2.0), 2)  # equal bytes before all others
+    order = np.lexsort((-likely, keys))
+    asked = ones * width + others
+    at = np.searchsorted(keys[order], asked)
+    there = np.zeros(len(asked), bool)
+    there[at < len(keys)] = keys[order][at[at < len(keys)]] == asked[at < len(keys)]
+    which = np.full(len(asked), -1)
+    which[there] = order[at[there]]
+    backwards = which >= len(edges)
+    return np.where(backwards, which - len(edges), which), backwards
+
+
+def _taken(values: npt.NDArray[np.generic], at: Int64Array) -> npt.NDArray[np.generic]:
+    return values[np.maximum(at, 0)] if len(values) else np.zeros(len(at), values.dtype)
+
+
+def _output(images: Gathered, verdicts: Verdicts, facts: Mapping[str, pa.Array], part: int) -> Output:
     chosen = images.of_part(part)
     columns = {name: facts[name].slice(chosen.start, chosen.stop - chosen.start) for name in DEDUP_SCHEMA.names}
     drops = {
@@ -154,100 +242,3 @@ def _output(images: Gathered, verdicts: Verdicts, facts: dict[str, pa.Array], pa
         if reason is not None
     }
     return Output(columns, drops)
-
-
-def verdicts_of(evidence: Evidence, links: Edges, relative: Edges, settings: DedupConfig, radius: int) -> Verdicts:
-    """Decide over all images of a run; see `decide` for arguments."""
-    return decide(evidence.hashes, evidence.vectors, links, relative, evidence.rank, settings, radius, evidence.offsets)
-
-
-def decide(
-    hashes: UInt8Array | None,
-    vectors: Rows,
-    links: Edges,
-    relative: Edges,
-    rank: Int64Array,
-    settings: DedupConfig,
-    radius: int,
-    offsets: Float32Array | None = None,
-) -> Verdicts:
-    """Decide over N images by the links between them.
-
-    Args:
-        hashes: (N, bytes) uint8, packed perceptual hashes; None to leave them out.
-        vectors: (N + R, D) fp16 or float32, copy descriptors of the images and then of the references, L2-normalised.
-        links: between images.
-        relative: those that lead to references: between images, and of images and references.
-        rank: (N,) which image of a component to keep: the one with the smallest.
-        radius: Hamming distance up to which two hashes are one image.
-        offsets: (N + R,) float32, what is taken off the similarities of each; by default nothing.
-    """
-    count = len(rank)
-    offsets = np.zeros(len(vectors), np.float32) if offsets is None else offsets
-    representative = np.arange(count)
-    reason: list[DropReason | None] = [None] * count
-    standing = np.arange(len(vectors))
-    if hashes is not None:
-        standing[:count] = first_of_each(components_of(count, hash_links(hashes, radius)), rank)
-        _drop(
-            np.flatnonzero(standing[:count] != representative),
-            standing,
-            DropReason.HASH_DUPLICATE,
-            representative,
-            reason,
-        )
-
-    # What is linked to a dropped image is linked to the one that stands for it.
-    if len(vectors) > count:
-        leaking, leads_to = _leaks(vectors, offsets, count, standing[relative.pairs])
-        live = np.array([reason[row] is None for row in leaking.tolist()], dtype=bool)
-        instead = np.arange(count)
-        instead[leaking] = leads_to
-        _drop(leaking[live], instead, DropReason.REFERENCE_LEAK, representative, reason)
-
-    if settings.self_.enabled:
-        live = np.array([why is None for why in reason])
-        pairs = standing[links.pairs]
-        pairs = pairs[live[pairs].all(axis=1)]
-        kept_instead = first_of_each(
-            components_of(count, pairs), np.where(live, rank, rank + count).argsort().argsort()
-        )
-        dropped = np.flatnonzero(live & (kept_instead != np.arange(count)))
-        if settings.min_similarity_to_kept is not None:
-            dropped = dropped[
-                _similar(vectors, offsets, dropped, kept_instead[dropped]) >= settings.min_similarity_to_kept
-            ]
-        _drop(dropped, kept_instead, DropReason.COPY, representative, reason)
-
-    similarity = _similar(vectors, offsets, np.arange(count), representative)
-    return Verdicts(representative, similarity, reason)
-
-
-def _similar(vectors: Rows, offsets: Float32Array, rows: Int64Array, others: Int64Array) -> Float32Array:
-    """Similarities of pairs, (E,), an image's to itself included: that is 1 whatever else it resembles."""
-    lowered = np.where(rows == others, np.float32(0), offsets[rows] + offsets[others])
-    return np.asarray(similarities_of(vectors, vectors, rows, others) - lowered)
-
-
-def _leaks(vectors: Rows, offsets: Float32Array, count: int, pairs: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Images in a component that holds a reference, and for each the reference in it that it resembles most."""
-    components = components_of(len(vectors), pairs)
-    members = np.argsort(components[count:], kind="stable") + count
-    roots = components[members]
-    start = np.searchsorted(roots, components[:count], "left")
-    stop = np.searchsorted(roots, components[:count], "right")
-    leaking = np.flatnonzero(stop > start)
-    leads_to = np.empty(len(leaking), dtype=np.int64)
-    for at, row in enumerate(leaking.tolist()):
-        candidates = members[start[row] : stop[row]]
-        similar = vectors[candidates].astype(np.float32) @ vectors[row].astype(np.float32)
-        leads_to[at] = candidates[np.argmax(similar - offsets[candidates])]
-    return leaking, leads_to
-
-
-def _drop(
-    rows: Int64Array, instead: Int64Array, why: DropReason, representative: Int64Array, reason: list[DropReason | None]
-) -> None:
-    representative[rows] = instead[rows]
-    for row in rows.tolist():
-        reason[row] = why

@@ -1,6 +1,5 @@
 """The stage `local_features`: local features of the pool images that occur in a pair to be looked at, once for each."""
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -9,20 +8,19 @@ import pyarrow as pa
 
 from curation.arrays import Int64Array
 from curation.config import Config, DedupConfig, ImageConfig
-from curation.drops import Dropped
 from curation.engine.contract import Output, Place, StageSpec
 from curation.engine.graph import Site
-from curation.engine.locations import IMAGES, PLACE, read_samples
-from curation.imaging.decode import decode, read_image
-from curation.imaging.local_features import FEATURES_SIDE, FEATURES_VERSION, Features, extract
+from curation.engine.locations import IMAGES
+from curation.imaging.local_features import FEATURES_VERSION
 from curation.run.parts import Collection, digest_of
 from curation.search.copies import is_candidate
+from curation.stages.dedup.comparing import features_from
 
-__all__ = ["LocalFeatures", "band", "features_from", "is_verified"]
+__all__ = ["LocalFeatures", "candidates", "is_verified"]
 
 
-def band(
-    collection: Collection, part: int, settings: DedupConfig, floor: float, top: int
+def candidates(
+    collection: Collection, part: int, settings: DedupConfig, most: int
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Pairs of a part that are to be looked at: the row, its place in the row's list, and (part, row) of the other."""
     table = collection.read("copy_knn", part, ["neighbour_part", "neighbour_row", "neighbour_similarity"])
@@ -35,7 +33,7 @@ def band(
         table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         for name in ("neighbour_part", "neighbour_row")
     ]
-    chosen = is_candidate(similar, place, settings, floor, top)
+    chosen = is_candidate(similar, place, settings, most)
     return source[chosen], place[chosen], np.stack(others, axis=1).astype(np.int64)[chosen]
 
 
@@ -65,7 +63,7 @@ class LocalFeatures:
             settings={
                 "features": FEATURES_VERSION,
                 "limits": limits.model_dump(),
-                "band": [settings.candidate_above, settings.accept_above, settings.max_candidates],
+                "candidates": [settings.candidate_above, settings.max_candidates],
                 "copy_knn": digest_of(pool.state("copy_knn")),
             },
         )
@@ -79,9 +77,7 @@ class LocalFeatures:
         cv2.setNumThreads(1)
         self._wanted: dict[int, set[int]] = {}
         for part in self._pool.parts("copy_knn"):
-            rows, _, others = band(
-                self._pool, part, self._settings, self._settings.candidate_above, self._settings.max_candidates
-            )
+            rows, _, others = candidates(self._pool, part, self._settings, self._settings.max_candidates)
             self._wanted.setdefault(part, set()).update(rows.tolist())
             for other in np.unique(others[:, 0]).tolist():
                 self._wanted.setdefault(other, set()).update(others[others[:, 0] == other, 1].tolist())
@@ -97,17 +93,3 @@ class LocalFeatures:
 def is_verified(config: Config, path: str) -> bool:
     """Whether pairs that may be copies are looked at."""
     return config.dedup.verify != "off"
-
-
-def features_from(collection: Collection, part: int, rows: list[int], limits: ImageConfig) -> dict[int, Features]:
-    """Features of images of a part, by row, from their pixels. An image that does not decode any more has none."""
-    if not rows:
-        return {}
-    places = read_samples(collection, part, PLACE).take(rows).to_pylist()
-    read = functools.partial(read_image, collection.store, collection.path)
-    result = {}
-    for row, place in zip(rows, places, strict=True):
-        image = decode(read(*(place[name] for name in PLACE)), limits, FEATURES_SIDE)
-        if not isinstance(image, Dropped):
-            result[row] = extract(image)
-    return result
