@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from curation.arrays import Float64Array, Int64Array, UInt8Array
+from curation.arrays import Float64Array, UInt8Array
 from curation.config import CopyConfig, ImageConfig
 from curation.drops import Dropped
 from curation.imaging.cues import Cues
@@ -46,7 +46,7 @@ BY_CHANCE = 0.1
 MORE_IS_LESS = ("offset", "offset_high", "below_50", "smooth_below_50", "both_differ", "either_differs")
 MORE_IS_LESS += ("largest_difference", "largest_both", "residual", "residual_share", "middle")
 EITHER_WAY = ("overlap_most", "overlap_least", "flat", "sharpness")
-"""Cues of which more never makes a copy likelier, and those that are free; of the rest more never makes it less likely."""
+"""More of these never makes a copy likelier; of the free ones either may; of the rest more never makes it less likely."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """What two pictures that lie in one place tell of whether they are the same picture, as numbers.
 
-A digital copy agrees nearly perfectly wherever it agrees at all: what was laid over it, cut off or put around it aside.
-A second photograph of the same place never does: its grid of pixels lies elsewhere, its noise is its own, near things move
-against far ones, and where something else stands now, both pictures show a piece of the world that the other has not.
+A digital copy agrees nearly perfectly wherever it agrees at all: what was laid over it, cut off or put around it
+aside. A second photograph of the same place never does: its grid of pixels lies elsewhere, its noise is its own, near
+things move against far ones, and where something else stands now, both pictures show a piece of the world that the
+other has not.
 """
 
 from typing import NamedTuple
@@ -25,7 +26,7 @@ SMOOTH = 2.0
 SLOPE = 1.5
 """Grey levels a pixel above which a pixel is part of a slope."""
 NATURAL = 0.4
-"""Share of such pixels from which a window shows texture as photographs have it; drawn things are flat between edges."""
+"""Share of such pixels from which a window shows texture as photographs have it; drawings are flat between edges."""
 AGREES, DISAGREES = 0.9, 0.5
 LEVELS = 32
 

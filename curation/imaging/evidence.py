@@ -45,7 +45,7 @@ MOST_FOREIGN = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen before it was judged: the cues, each picture's sides, and why it is no copy whatever the cues say."""
+    """What was seen before it was judged: the cues, each picture's sides, why it is no copy whatever the cues say."""
 
     cues: Cues
     sides: tuple[Sides, Sides]

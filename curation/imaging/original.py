@@ -1,7 +1,7 @@
 """What tells the original of a picture from its copy, as numbers that change sides with the two pictures.
 
-A copy is blurred, grey, saturated, has something around it or laid over it; a crop lies within its original, and there the
-content goes on across the boundary. None of it is certain: it is a guess which of two to keep.
+A copy is blurred, grey, saturated, has something around it or laid over it; a crop lies within its original, and there
+the content goes on across the boundary. None of it is certain: it is a guess which of two to keep.
 """
 
 from typing import NamedTuple

@@ -1,9 +1,9 @@
 """Lays one picture over another as exactly as they allow, from the transform that matched points gave.
 
-The finer of the two is laid over the coarser, so that it is smoothed as the coarser one was. Corners of the coarser are
-then followed into it (Lucas and Kanade 1981, on pictures whose local brightness and contrast are taken out), a homography
-is fitted to where they went (MAGSAC, Barath et al. 2019) and the picture is laid anew; where too few corners are found,
-the whole is refined by its correlation (ECC, Evangelidis and Psarakis 2008) instead.
+The finer of the two is laid over the coarser, so that it is smoothed as the coarser one was. Corners of the coarser
+are then followed into it (Lucas and Kanade 1981, on pictures whose local brightness and contrast are taken out), a
+homography is fitted to where they went (MAGSAC, Barath et al. 2019) and the picture is laid anew; where too few corners
+are found, the whole is refined by its correlation (ECC, Evangelidis and Psarakis 2008) instead.
 """
 
 from dataclasses import dataclass

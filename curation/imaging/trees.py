@@ -1,4 +1,4 @@
-"""Boosted trees as plain arrays: a model that was fitted by scikit-learn, kept in a safetensors file and asked with numpy.
+"""Boosted trees as plain arrays: fitted by scikit-learn, kept in a safetensors file and asked with numpy.
 
 No file holds anything that could run. A leaf leads to itself, so that all trees can be gone down in step.
 """
@@ -23,7 +23,7 @@ class Trees:
 
     Attributes:
         names: what each column of the features is.
-        feature, left, right: (T, M), which column a node asks for, and where to go if it is at most the threshold and else.
+        feature, left, right: (T, M), the column a node asks for, where to go if it is at most the threshold, and else.
         threshold, value: (T, M) float64, what it is compared with, and what a leaf adds.
         depth: steps from a root to the deepest leaf.
         baseline: what the sum begins with.

@@ -6,8 +6,8 @@ DATA is the folder that `evidence_split` splits; only the judging halves are use
 `curation.models.copy.evidence_pairs` makes, `--count` of each, and of each set the nearest photos as they are. SET is
 what `make_copy_edits.py` makes of judging photos: every copy with its source, by edits that nothing was fitted to.
 
-Shares are of the pairs that the cheap match proposes; in brackets the upper bound of a 95 % interval, for pairs that are
-no copies (Clopper and Pearson, one-sided). `before` is today's rule, a score of 1.9. `--keep` keeps what was seen, to
+Shares are of the pairs that the cheap match proposes; in brackets the upper bound of a 95 % interval, for pairs that
+are no copies (Clopper and Pearson, one-sided). `before` is the rule of a score of 1.9. `--keep` keeps what was seen, to
 judge other weights by; `--show` writes which pairs were wrongly taken.
 """
 

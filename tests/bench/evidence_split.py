@@ -2,8 +2,8 @@
 
     python -m tests.bench.evidence_split DATA OUT
 
-writes OUT/choosing-<set>.txt and OUT/judging-<set>.txt, as `pipelines.fit_copy_evidence` takes them: a photo a line, and
-its mask after a tab. DATA holds `dev/`, with a folder a class, and `hard/`. Judging are: the classes of `dev` that
+writes OUT/choosing-<set>.txt and OUT/judging-<set>.txt, as `pipelines.fit_copy_evidence` takes them: a photo a line,
+and its mask after a tab. DATA holds `dev/`, with a folder a class, and `hard/`. Judging are: the classes of `dev` that
 `copy_split` holds out, of the hard sets every second file (of the names in order, the second first), and of each
 sequence of `hard/street` the second half.
 """

@@ -1,6 +1,7 @@
 """The careful look: copies are confirmed, what only looks like a copy is not, and one answer for one pair."""
 
 import io
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -125,7 +126,7 @@ def test_the_pair_turned_round_has_the_other_original(photos):
 
 def test_two_photos_on_one_telephone_are_no_copies(photos):
     names = list(PHOTOS)
-    for one, other in zip(names, names[1:], strict=False):
+    for one, other in pairwise(names):
         assert not is_copy(on_telephone(photos[one]), on_telephone(photos[other]))
 
 

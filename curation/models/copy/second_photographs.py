@@ -1,8 +1,8 @@
 """Pictures that look like copies and are none: what a judge of copies has to tell apart.
 
-A second photograph of a place is drawn from the first: the camera has moved a little, near things have moved against far
-ones, the light is another, and the noise is its own. Things are cut out by masks and stood before one background, each
-photographed anew. Different pictures are put into one frame, under one text, into one fog.
+A second photograph of a place is drawn from the first: the camera has moved a little, near things have moved against
+far ones, the light is another, and the noise is its own. Things are cut out by masks and stood before one background,
+each photographed anew. Different pictures are put into one frame, under one text, into one fog.
 """
 
 import math
@@ -35,7 +35,7 @@ def second_photograph(image: UInt8Array, rng: Generator) -> UInt8Array:
 
 
 def _way(height: int, width: int, rng: Generator) -> tuple[Float32Array, Float32Array]:
-    """Where each pixel comes from: a camera that was shifted, turned and tilted a little, and things at several depths."""
+    """Where each pixel comes from: a camera that was moved and turned a little, and things at several depths."""
     size = max(height, width)
     amount = math.exp(rng.uniform(math.log(0.15), 0))
     turn, scale = math.radians(rng.normal(0, 2.5)) * amount, math.exp(rng.normal(0, 0.05) * amount)
@@ -59,7 +59,7 @@ def _way(height: int, width: int, rng: Generator) -> tuple[Float32Array, Float32
 
 
 def _noise(light: Float32Array, rng: Generator) -> Float32Array:
-    """Of the sensor: more where it is bright, and partly in grains of more than a pixel, as a camera's software leaves."""
+    """Of the sensor: more where it is bright, and partly in coarse grains, as a camera's software leaves."""
     spread = math.exp(rng.uniform(math.log(0.003), math.log(0.04)))
     noise = rng.standard_normal(light.shape, np.float32)
     if rng.random() < 0.6:
@@ -68,7 +68,7 @@ def _noise(light: Float32Array, rng: Generator) -> Float32Array:
 
 
 def stood_before(background: UInt8Array, things: Sequence[Cut], rng: Generator) -> list[UInt8Array]:
-    """Each thing before the same background, in about the same place and size, as a hand holds one pack after another."""
+    """Each thing before the same background, in about the same place and size, as a hand holds packs."""
     height, width = background.shape[:2]
     share, x, y = rng.uniform(0.3, 0.75), rng.uniform(0.3, 0.7), rng.uniform(0.35, 0.7)
     return [_stood(background, thing, share * height, x * width, y * height, rng) for thing in things]
