@@ -26,16 +26,18 @@ def limits_of(config: Config) -> list[str]:
 def _of_links(config: Config) -> str:
     dedup = config.dedup
     if dedup.verify == "off":
+        chain = ", or when a chain of such links leads to one" * (dedup.grouping == "components")
         return (
             f"A dataset image is removed when its {_similarity(config)} to a reference image is above "
-            f"{dedup.relative.threshold:g}, or when a chain of such links leads to one."
+            f"{dedup.relative_threshold:g}{chain}."
         )
+    chain = ", or of an image that is" * (dedup.grouping == "components")
     return (
-        f"A dataset image is removed when its {_similarity(config)} to a reference image is above "
-        f"{dedup.accept_above:g}, when "
-        f"that is above {dedup.relative.threshold:g} and geometry confirms it, or when a chain of such links leads to "
-        "one. Geometry: local features of the two images are matched, also with one of them mirrored, and the pixels "
-        "compared where one transform lays one over the other."
+        f"A dataset image is removed when it is taken for a copy of a reference image{chain}: its bytes are equal, or "
+        f"its {_similarity(config)} to it is above {dedup.candidate_above:g}, and the evidence gives a probability of "
+        f"{dedup.probability:g} or more. Evidence: points of the two images are matched, also with one of them mirrored, "
+        "and the pixels are compared where one is laid over the other. Without matched points there is no evidence, so "
+        "copies that are nearly plain, or a small part of a picture, are kept."
     )
 
 

@@ -1,10 +1,11 @@
-"""What dedup would merge at each similarity threshold, and what geometry says of it.
+"""What dedup would merge at each threshold: of the probability of copies, or of similarity where nobody looks.
 
 Each rule is tried on what the stages before `dedup` have stored, by the same decision; nothing is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,18 +14,33 @@ from curation.config import DedupConfig
 from curation.drops import DropReason
 from curation.errors import RunError
 from curation.run.directory import Run
-from curation.stages.dedup.dedup import Verdicts, verdicts_of
+from curation.stages.dedup.components import Verdicts
+from curation.stages.dedup.dedup import judged
 from curation.stages.dedup.edges import Edges
 from curation.stages.dedup.evidence import Evidence, read_evidence
+from curation.stages.dedup.groups import is_checked
 from curation.stages.knn.bias import BIAS, Offsets
 
-__all__ = ["SIZES", "THRESHOLDS", "Group", "Merges", "Pairs", "Rule", "between", "merges_text", "read_merges"]
+__all__ = [
+    "PROBABILITIES",
+    "SIZES",
+    "THRESHOLDS",
+    "Group",
+    "Merges",
+    "Pairs",
+    "Rule",
+    "between",
+    "merges_text",
+    "read_merges",
+]
 
 THRESHOLDS = (0.45, 0.5, 0.6, 0.75)
 """Cosine similarities to try beside those of the config: the paper's for references and for the pool, one between, and
 one at which nine in ten of SSCD's links are right."""
+PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.99)
+"""Probabilities to try beside `dedup.probability`, where pairs were looked at."""
 BELOW = 0.1
-"""How far below the lowest threshold pairs are read, to be shown."""
+"""How far below the lowest threshold of similarity pairs are read, to be shown."""
 LARGEST = 5
 """Components that are shown one by one."""
 MEMBERS = 4_096
@@ -44,19 +60,17 @@ SIZES = (
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """P pairs of pool images, each once, the most similar first.
+    """P pairs of pool images, each once, the likeliest copies first.
 
     Attributes:
         places: (P, 2) positions among the pool's images.
+        value: (P,) what decides: the probability that they are copies, or their similarity where nobody looked.
         similarity: (P,).
-        looked: (P,) whether geometry compared them.
-        verified: (P,) whether geometry took the pair for copies.
     """
 
     places: Int64Array
+    value: Float32Array
     similarity: Float32Array
-    looked: BoolArray
-    verified: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +96,18 @@ class Rule:
 
     Attributes:
         name: as a table calls it.
-        threshold: links are more similar than this; None where geometry decides.
+        threshold: what a link has at least.
         mark: the setting of the run's config that has this threshold, or nothing.
-        links, verified, refused: pairs above the threshold, and those of them that geometry took for copies or not.
+        links: pairs from the threshold on.
         sizes: (C,) images of each component of two or more.
         copies: images that would be dropped for another of the pool, those of equal hashes apart.
         leaks: images that would be dropped for references if the threshold of relative dedup were this one.
     """
 
     name: str
-    threshold: float | None
+    threshold: float
     mark: str
     links: int
-    verified: int
-    refused: int
     sizes: Int64Array
     copies: int
     leaks: int
@@ -108,7 +120,7 @@ class Merges:
     Attributes:
         groups: the largest components by the rule that is set.
         hash_duplicates: images that are dropped for equal hashes by any rule.
-        looked: whether geometry compared pairs.
+        looked: whether pairs were looked at, so that thresholds are of probability.
     """
 
     evidence: Evidence
@@ -124,28 +136,28 @@ class Merges:
 
 
 def read_merges(run: Run) -> Merges:
-    """Try each threshold on a run that is finished up to `verify_copies`, or up to `copy_knn` without geometry.
+    """Try each threshold on a run that is finished up to `verify_kept`, or up to `copy_knn` where nobody looks.
 
     Raises:
         RunError: it has not.
     """
     settings = run.config.dedup
-    looked = settings.verify != "off"
+    looked, checked = settings.verify != "off", is_checked(run.config, "pool")
     references = [run.references(item.name) for item in run.config.references]
     offsets = Offsets.of(run.pool, settings.normalise)
     for collection in (run.pool, *references):
         for stage in (*([] if offsets is None else [BIAS]), "copy_knn", *(["verify_copies"] if looked else [])):
             _need(run, collection.path, stage)
+    if checked:
+        _need(run, "pool", "verify_kept")
     evidence = read_evidence(
         run.pool, references, run.config.references, with_hashes=settings.self_.enabled, offsets=offsets
     )
     assert len(evidence.images), "a run stops before `copy_knn` where no image is left"
-    trial = _Trial(evidence, settings, run.config.hash.radius)
-    rules = [trial.by_similarity(threshold) for threshold in sorted({*THRESHOLDS, *trial.thresholds})]
-    verdicts = trial.as_set()
-    if looked:
-        linked = (trial.pairs.similarity > settings.accept_above) | trial.pairs.verified
-        rules.append(_rule("geometry", None, "dedup.verify", trial.pairs, linked, verdicts, verdicts))
+    radius = run.config.hash.radius
+    verdicts, _ = judged(evidence, settings, radius, checked=checked)
+    trial = _ByProbability(evidence, settings, radius, checked) if looked else _BySimilarity(evidence, settings, radius)
+    rules = [trial.rule(threshold) for threshold in sorted(trial.thresholds)]
     hash_duplicates = sum(reason is DropReason.HASH_DUPLICATE for reason in verdicts.reason)
     return Merges(evidence, settings, trial.pairs, rules, _largest(evidence, verdicts), hash_duplicates)
 
@@ -166,11 +178,33 @@ def _need(run: Run, path: str, stage: str) -> None:
         raise RunError(f"{run.store.root}: {path} has no copy descriptors; run `lvd curate --until {stage}`")
 
 
-class _Trial:
-    """Tries rules on what was read once.
+class _ByProbability:
+    """Tries probabilities on what was looked at.
+
+    What `groups` asked for depends on the probability that is set, so at another some images are kept that a run would
+    compare with the one that is kept instead.
+    """
+
+    def __init__(self, evidence: Evidence, settings: DedupConfig, radius: int, checked: bool) -> None:
+        self._evidence = evidence
+        self._settings = settings
+        self._radius = radius
+        self._checked = checked
+        self.thresholds = {*PROBABILITIES, settings.probability}
+        between = evidence.looked(checked=checked).between_images(len(evidence.images))
+        self.pairs = _each_once(between, np.nan_to_num(between.probability, nan=1.0))
+
+    def rule(self, threshold: float) -> Rule:
+        verdicts, _ = judged(self._evidence, self._settings, self._radius, checked=self._checked, probability=threshold)
+        mark = "dedup.probability" if threshold == self._settings.probability else ""
+        return _rule(threshold, mark, self.pairs.value >= np.float32(threshold), verdicts, verdicts)
+
+
+class _BySimilarity:
+    """Tries similarities, of the plain rule.
 
     Attributes:
-        thresholds: those that are set, and by which settings; none where geometry decides.
+        thresholds: those to try, and by which settings they are set.
         pairs: down to a little below the lowest threshold.
     """
 
@@ -178,74 +212,45 @@ class _Trial:
         self._evidence = evidence
         self._settings = settings
         self._radius = radius
-        self.thresholds: dict[float, list[str]] = {}
+        self.thresholds: dict[float, list[str]] = {threshold: [] for threshold in THRESHOLDS}
         for name, part in (("self", settings.self_), ("relative", settings.relative)):
-            if settings.verify == "off":
+            if part.threshold is not None:
                 self.thresholds.setdefault(part.threshold, []).append(f"dedup.{name}.threshold")
-        low = min((*THRESHOLDS, *self.thresholds))
-        self.pairs = _each_once(evidence.links(_down_to(settings, low - BELOW)), settings.score)
-        plain = _down_to(settings.model_copy(update={"verify": "off"}), low)
-        self._links = evidence.links(plain)
-        self._relative = evidence.relative_links(plain, own_thresholds=False)
-        self._relative_as_set = evidence.relative_links(settings)
+        low = min(self.thresholds)
+        self._links = evidence.candidates(looked=False).above(low - BELOW)
+        self.pairs = _each_once(self._links, self._links.similarity)
 
-    def as_set(self) -> Verdicts:
-        return self._decide(self._evidence.links(self._settings), self._relative_as_set)
+    def rule(self, threshold: float) -> Rule:
+        """The plain rule at a threshold; references as they are set, and in turn the other way round."""
+        own = self._settings.self_.model_copy(update={"threshold": threshold})
+        relative = self._settings.relative.model_copy(update={"threshold": threshold})
+        alone = own.model_copy(update={"threshold": 1.0})
+        verdicts = self._judged({"self_": own}, self._evidence)
+        sets = [item.model_copy(update={"threshold": None}) for item in self._evidence.sets]
+        leaking = self._judged({"self_": alone, "relative": relative}, replace(self._evidence, sets=sets))
+        mark = ", ".join(self.thresholds[threshold])
+        return _rule(threshold, mark, self.pairs.value > np.float32(threshold), verdicts, leaking)
 
-    def by_similarity(self, threshold: float) -> Rule:
-        """The paper's rule at a threshold; references as they are set, and in turn the other way round."""
-        verdicts = self._decide(self._links.chosen(self._links.similarity > threshold), self._relative_as_set)
-        relative = self._relative.chosen(self._relative.similarity > threshold)
-        leaking = self._decide(self._links.chosen(np.zeros(len(self._links), dtype=bool)), relative)
-        mark = ", ".join(self.thresholds.get(threshold, ()))
-        above = self.pairs.similarity > threshold
-        return _rule(f"{threshold:g}", threshold, mark, self.pairs, above, verdicts, leaking)
-
-    def _decide(self, links: Edges, relative: Edges) -> Verdicts:
-        return verdicts_of(self._evidence, links, relative, self._settings, self._radius)
+    def _judged(self, changes: dict[str, Any], evidence: Evidence) -> Verdicts:
+        settings = self._settings.model_copy(update=changes)
+        return judged(evidence, settings, self._radius, checked=False)[0]
 
 
-def _down_to(settings: DedupConfig, low: float) -> DedupConfig:
-    """Settings by which every pair more similar than `low` is linked."""
-    lower = {"threshold": low}
-    own, relative = (part.model_copy(update=lower) for part in (settings.self_, settings.relative))
-    return settings.model_copy(update={"accept_above": low, "self_": own, "relative": relative})
-
-
-def _each_once(edges: Edges, score: float) -> Pairs:
-    """Of a pair in both images' lists the one that geometry looked at."""
-    looked = edges.inliers >= 0
+def _each_once(edges: Edges, value: Float32Array) -> Pairs:
+    """Each pair with its largest value."""
     ordered = np.sort(edges.pairs, axis=1)
-    order = np.lexsort((~looked, ordered[:, 1], ordered[:, 0]))
+    order = np.lexsort((-value, ordered[:, 1], ordered[:, 0]))
     first = np.ones(len(order), dtype=bool)
     first[1:] = (ordered[order][1:] != ordered[order][:-1]).any(axis=1)
     chosen = order[first]
-    chosen = chosen[np.lexsort((chosen, -edges.similarity[chosen]))]
-    verified = looked & (edges.agreement * np.log(8 + np.maximum(edges.inliers, 0)) >= score)
-    return Pairs(edges.pairs[chosen], edges.similarity[chosen], looked[chosen], verified[chosen])
+    chosen = chosen[np.lexsort((chosen, -value[chosen]))]
+    return Pairs(edges.pairs[chosen], value[chosen], edges.similarity[chosen])
 
 
-def _rule(
-    name: str,
-    threshold: float | None,
-    mark: str,
-    pairs: Pairs,
-    linked: BoolArray,
-    verdicts: Verdicts,
-    leaking: Verdicts,
-) -> Rule:
+def _rule(threshold: float, mark: str, linked: BoolArray, verdicts: Verdicts, leaking: Verdicts) -> Rule:
     sizes = np.sort(np.unique(verdicts.representative[_copies(verdicts)], return_counts=True)[1] + 1)
-    return Rule(
-        name,
-        threshold,
-        mark,
-        links=int(linked.sum()),
-        verified=int((linked & pairs.verified).sum()),
-        refused=int((linked & pairs.looked & ~pairs.verified).sum()),
-        sizes=sizes,
-        copies=int(_copies(verdicts).sum()),
-        leaks=sum(reason is DropReason.REFERENCE_LEAK for reason in leaking.reason),
-    )
+    leaks = sum(reason is DropReason.REFERENCE_LEAK for reason in leaking.reason)
+    return Rule(f"{threshold:g}", threshold, mark, int(linked.sum()), sizes, int(_copies(verdicts).sum()), leaks)
 
 
 def _copies(verdicts: Verdicts) -> BoolArray:
@@ -277,19 +282,19 @@ def _least(evidence: Evidence, images: Int64Array) -> float:
 def merges_text(merges: Merges) -> str:
     """Tables of what each rule would do, for the terminal."""
     images = len(merges.evidence.images)
-    looked = " verified  refused" if merges.looked else ""
+    measure = "probability" if merges.looked else "similarity"
+    equal = f", {merges.hash_duplicates:,} of them dropped for equal hashes by any rule" * (not merges.looked)
     lines = [
-        f"dedup: {images:,} images, {merges.hash_duplicates:,} of them dropped for equal hashes by any rule",
-        f"  similarity      links{looked} components  largest   would drop            leaks",
+        f"dedup: {images:,} images{equal}",
+        f"  {measure:>11}     links    groups  largest   would drop            leaks",
     ]
     for rule in merges.rules:
-        facts = f" {rule.verified:>8,} {rule.refused:>8,}" if merges.looked else ""
         lines.append(
-            f"  {rule.name:>10} {rule.links:>10,}{facts} {len(rule.sizes):>10,} {rule.sizes.max(initial=0):>8,} "
+            f"  {rule.name:>11} {rule.links:>9,} {len(rule.sizes):>9,} {rule.sizes.max(initial=0):>8,} "
             f"{rule.copies:>12,} {rule.copies / max(1, images):>7.2%} {rule.leaks:>8,}"
             + (f"  <- {rule.mark}" if rule.mark else "")
         )
-    lines.append("  images in a component" + "".join(f"{rule.name:>10}" for rule in merges.rules))
+    lines.append("  images in a group    " + "".join(f"{rule.name:>10}" for rule in merges.rules))
     for name, low, high in SIZES:
         counts = [between(rule.sizes, low, high) for rule in merges.rules]
         lines.append(f"  {name:<21}" + "".join(f"{count:>10,}" for count in counts))

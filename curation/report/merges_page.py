@@ -1,7 +1,4 @@
-"""A page of what dedup would merge: sizes of components, pairs around each threshold, and the largest components.
-
-Geometry judges each pair that is shown, whether the run compared the two or not.
-"""
+"""A page of what dedup would merge: sizes of components, pairs around each threshold, and the largest components."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,12 +19,12 @@ __all__ = ["merges_page"]
 SHOWN_PAIRS = 6
 """On each side of a threshold."""
 SHOWN_MEMBERS = 11
-"""Of one component."""
+"""Of one group."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Two images, what geometry says of them, and "copy" or "other" for short."""
+    """Two images, what is known of them, and "copy" or "other" for short."""
 
     figures: list[Figure]
     words: str
@@ -40,13 +37,10 @@ def merges_page(run: Run, merges: Merges) -> str:
     return render(
         "merges.html",
         title="thresholds of dedup",
+        measure="probability" if merges.looked else "similarity",
         text=merges_text(merges),
         histograms=list(map(_sizes, merges.rules)),
-        sections=[
-            (rule.threshold, rule.mark, list(pictures.sides(rule.threshold)))
-            for rule in merges.rules
-            if rule.threshold is not None
-        ],
+        sections=[(rule.threshold, rule.mark, list(pictures.sides(rule.threshold))) for rule in merges.rules],
         groups=[(len(group.dropped) + 1, group.least, pictures.group(group)) for group in merges.groups],
     )
 
@@ -62,9 +56,10 @@ class _Pictures:
     def sides(self, threshold: float) -> Iterator[tuple[str, list[_Pair]]]:
         """The pairs nearest to a threshold, linked and not."""
         pairs = self._merges.pairs
-        linked = int((pairs.similarity > threshold).sum())
+        value = np.float32(threshold)
+        linked = int((pairs.value >= value if self._merges.looked else pairs.value > value).sum())
         yield "narrowly linked", list(self._pairs(np.arange(linked)[::-1]))
-        yield "narrowly not linked", list(self._pairs(np.arange(linked, len(pairs.similarity))))
+        yield "narrowly not linked", list(self._pairs(np.arange(linked, len(pairs.value))))
 
     def _pairs(self, order: Int64Array) -> Iterator[_Pair]:
         """The first pairs of an order, each image once."""
@@ -75,19 +70,23 @@ class _Pictures:
             if left and not seen & {one, other}:
                 seen |= {one, other}
                 left -= 1
-                yield self._pair(one, other, float(self._merges.pairs.similarity[at]))
+                yield self._pair(one, other, at)
 
-    def _pair(self, one: int, other: int, similarity: float) -> _Pair:
-        first, second = self._looks.of(self._place(one)), self._looks.of(self._place(other))
-        result = match(first.features, second.features) if first and second else None
-        is_copy = result is not None and result.score >= self._merges.settings.score
+    def _pair(self, one: int, other: int, at: int) -> _Pair:
+        pairs, looks = self._merges.pairs, [self._looks.of(self._place(image)) for image in (one, other)]
+        result = match(looks[0].features, looks[1].features) if looks[0] and looks[1] else None
+        is_copy = self._merges.looked and float(pairs.value[at]) >= self._merges.settings.probability
         outlines = [(outline(result, inverse=True),), (outline(result),)] if result and is_copy else [(), ()]
         figures = [self._figure(at, outlines=drawn) for at, drawn in zip((one, other), outlines, strict=True)]
-        kind = "" if result is None else "copy" if is_copy else "other"
-        return _Pair(figures, f"{similarity:.3f}; {_words(result, is_copy)}", kind)
+        words = f"similarity {pairs.similarity[at]:.3f}" if np.isfinite(pairs.similarity[at]) else ""
+        if self._merges.looked:
+            words = f"probability {pairs.value[at]:.3f}; {words}".rstrip("; ")
+        return _Pair(
+            figures, f"{words}; {_words(result)}", "copy" if is_copy else "other" if self._merges.looked else ""
+        )
 
     def group(self, group: Group) -> list[Figure]:
-        """A component: what is kept, then what is least like it."""
+        """A group: what is kept, then what is least like it."""
         dropped = zip(group.dropped[:SHOWN_MEMBERS].tolist(), group.similarity.tolist(), strict=False)
         return [self._figure(group.kept, "kept"), *(self._figure(at, f"{value:.3f}") for at, value in dropped)]
 
@@ -101,16 +100,14 @@ class _Pictures:
         return self._pool, int(images.part[at]), int(images.row[at])
 
 
-def _words(result: Match | None, is_copy: bool) -> str:
+def _words(result: Match | None) -> str:
     if result is None:
-        return "not compared, as an image is gone"
-    mirrored = ", mirrored" if result.mirrored else ""
-    verdict = "a copy" if is_copy else "no copy"
-    return f"geometry: {verdict}, score {result.score:.2f}, {result.inliers} matched points{mirrored}"
+        return "an image is gone"
+    return f"{result.inliers} matched points" + ", mirrored" * result.mirrored
 
 
 def _sizes(rule: Rule) -> Histogram:
-    """How many components have how many images."""
+    """How many groups have how many images."""
     counts = [(name, between(rule.sizes, low, high)) for name, low, high in SIZES]
     ticks = [((at + 0.5) / len(SIZES), name) for at, (name, _) in enumerate(counts)]
     return histogram(f"{rule.name}: {rule.copies:,} would be dropped", counts, ticks)

@@ -54,7 +54,7 @@ def notes(run: Run) -> list[str]:
                 "that were searched exactly as well"
             )
     limit = run.config.dedup.relative.threshold
-    chains = find_chains(run.pool, limit)
+    chains = None if limit is None else find_chains(run.pool, limit)
     if chains is not None:
         lines.append(
             f"warning: dedup chained {chains.images:,} image(s) to others they are little like (similarity below "

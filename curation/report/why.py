@@ -15,9 +15,9 @@ from curation.stages.ingest.extract_urls import url_key
 
 __all__ = ["Event", "Trail", "why"]
 
-UNSHOWN = ("copy_knn", "local_features", "verify_copies", "embedding_knn")
+UNSHOWN = ("copy_knn", "local_features", "verify_copies", "groups", "verify_kept", "embedding_knn")
 """Working columns of many values; what came of them is in `dedup` and `semantic_dedup`."""
-HIDDEN = frozenset({"live", "drop_reason", "drop_detail", "vector", "key"})
+HIDDEN = frozenset({"live", "drop_reason", "drop_detail", "vector", "concept", "key"})
 
 
 @dataclass(frozen=True, slots=True)
