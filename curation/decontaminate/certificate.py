@@ -16,6 +16,7 @@ from curation.run.parts import Collection
 from curation.run.store import Store
 
 __all__ = [
+    "FILES",
     "Action",
     "Certificate",
     "Finding",
@@ -32,6 +33,7 @@ Job = Literal["decontaminate", "dedup"]
 """What was asked for: no copy of a reference image, or one of each image (and no such copy)."""
 FORMATS: Mapping[Job, str] = {"decontaminate": "lvd-certificate/1", "dedup": "lvd-dedup/1"}
 FILES: Mapping[Job, str] = {"decontaminate": "certificate", "dedup": "dedup"}
+"""What the page and the JSON are called."""
 Action = Literal["write", "list", "in-place"]
 """What becomes of the dataset: written again without copies, left alone, or its shards rewritten in place."""
 UNSAID = (DropReason.REFERENCE_LEAK, DropReason.SAMPLE_REMOVED)
@@ -42,7 +44,7 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """An image: its name within its dataset, the SHA-256 of its bytes (empty where it has none), its place and label."""
+    """An image: its name in its dataset, the SHA-256 of its bytes (empty where it has none), its place, its label."""
 
     name: str
     sha256: str
@@ -171,15 +173,14 @@ class Certificate:
 
     @cached_property
     def groups(self) -> Sequence[Group]:
-        """The groups of copies within the dataset, those with the most images first."""
+        """The groups of copies within the dataset."""
         kept: dict[Place, ImageName] = {}
         copies: dict[Place, list[Finding]] = {}
         for item in (*self.removed, *self.copies_kept):
             if item.copy_of is not None:
                 kept.setdefault(item.copy_of.place, item.copy_of)
                 copies.setdefault(item.copy_of.place, []).append(item)
-        groups = [Group(kept[place], tuple(items)) for place, items in copies.items()]
-        return sorted(groups, key=lambda group: -len(group.copies))
+        return [Group(kept[place], tuple(items)) for place, items in copies.items()]
 
     @cached_property
     def label_conflicts(self) -> Sequence[Group]:

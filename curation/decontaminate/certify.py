@@ -81,7 +81,9 @@ def make_certificate(
         copies_kept=copies_kept,
         job=job,
     )
-    return replace(certificate, counts={**certificate.counts, **_of_copies(certificate)}) if job == "dedup" else certificate
+    if job == "dedup":
+        certificate = replace(certificate, counts={**certificate.counts, **_of_copies(certificate)})
+    return certificate
 
 
 COPIES_OF = (DropReason.REFERENCE_LEAK, DropReason.COPY, DropReason.HASH_DUPLICATE)
@@ -117,7 +119,9 @@ class _Images:
         self, numbers: Mapping[tuple[str | None, bytes], int]
     ) -> tuple[list[Finding], list[Finding], list[Finding]]:
         """What is removed, what could not be compared, and copies that stay, each in the order of the dataset."""
-        removed, unreadable, copies_kept = [], [], []
+        removed: list[Finding] = []
+        unreadable: list[Finding] = []
+        copies_kept: list[Finding] = []
         told = ~self.live | mask_of(self.table["unreadable"].is_valid()) | mask_of(self.table["stays"].is_valid())
         for at in np.flatnonzero(told).tolist():
             row = self.table.slice(at, 1).select(TOLD).to_pylist()[0]

@@ -1,9 +1,10 @@
 """Which copies within a dataset are removed: those whose image stays, and with them nothing that is no copy.
 
-The stage `dedup` says of a copy which image stands for it. That one may be dropped in turn, and in a WebDataset an image
-goes only with its sample. So each copy is followed to the image that is kept in the end, and it is removed only where
+The stage `dedup` says of a copy which image stands for it. That one may be dropped in turn, and in a WebDataset an
+image goes only with its sample. So each copy is followed to the image that is kept in the end, and it is removed only
+where
 
-- that image stays: it is not removed with a sample that holds a copy of a reference image, or a file that is unreadable;
+- that image stays: it is not removed with a sample that holds a copy of a reference image, or an unreadable file;
 - all images of its sample are such copies: a sample that holds anything else is kept whole.
 """
 
@@ -46,9 +47,7 @@ def followed(rows: pa.Table) -> pa.Table:
     old = {name: rows[name].combine_chunks() for name in ("reason", "id", *(name for name, _ in EVIDENCE))}
     columns = {name: old[name].take(witnesses) for name, _ in EVIDENCE}
     columns["reason"] = pc.if_else(pa.array(leaks), LEAK, old["reason"])
-    columns["representative"] = pc.if_else(
-        pa.array(kept >= 0), old["id"].take(ends), old["representative"].take(ends)
-    )
+    columns["representative"] = pc.if_else(pa.array(kept >= 0), old["id"].take(ends), old["representative"].take(ends))
     columns["reference"] = old["reference"].take(ends)
     columns["link"] = pc.if_else(pa.array(witness < 0), "chain", columns["link"])
     for name, column in columns.items():

@@ -11,7 +11,8 @@ def limits_of(config: Config) -> list[str]:
     return [
         f"Images are compared by their copy descriptor, {copies.model}{', whitened' * copies.whiten}.",
         *_of_similarities(config),
-        _of_links(config),
+        *([_of_links(config)] if config.references else []),
+        *([_of_copies(config)] if config.dedup.self_.enabled else []),
         *_of_model(copies.model),
         "Nothing is said of images that show the same thing in another photograph: another view, another moment, "
         "another exemplar. They are no copies, even where a benchmark would call them the same.",
@@ -36,6 +37,17 @@ def _of_links(config: Config) -> str:
         f"that is above {dedup.relative.threshold:g} and geometry confirms it, or when a chain of such links leads to "
         "one. Geometry: local features of the two images are matched, also with one of them mirrored, and the pixels "
         "compared where one transform lays one over the other."
+    )
+
+
+def _of_copies(config: Config) -> str:
+    dedup = config.dedup
+    rule = f"is above {dedup.self_.threshold:g}"
+    if dedup.verify != "off":
+        rule = f"is above {dedup.accept_above:g}, or geometry confirms that the one shows the other"
+    return (
+        f"Two dataset images are linked as copies when their {_similarity(config)} {rule}, or when their perceptual "
+        "hashes are equal or nearly so. Of copies the image with the most pixels is kept."
     )
 
 
