@@ -16,7 +16,7 @@ from curation.decontaminate.certificate import FILES, Action, Certificate, Job, 
 from curation.decontaminate.certificate_page import page_of, page_pairs
 from curation.decontaminate.certify import make_certificate
 from curation.decontaminate.pictures import read_pictures, write_pictures
-from curation.decontaminate.replace import Replace, check_replaceable, is_replaced, mark_replaced
+from curation.decontaminate.replace import Check, Replace, check_replaceable, is_replaced, mark_replaced
 from curation.decontaminate.source import Source, open_source
 from curation.decontaminate.verdicts import Unreadable, settle
 from curation.decontaminate.write import Write
@@ -170,6 +170,9 @@ class _Rewriting:
         if self.action == "list":
             return
         if self.action == "in-place":
+            if self.job == "dedup" and not is_replaced(self._clean):
+                checks = Check(self._clean, self.source)
+                execution.run_parts("check", [TableWork(self._clean, checks, self.run.config.seed)])
             mark_replaced(self._clean)
             stage = Replace(self._clean, self.source)
         else:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from curation.config import parse_overrides
-from curation.errors import ConfigError, RunError
+from curation.errors import ConfigError, LvdError, RunError
 from pipelines.decontaminate import decontaminate
 from pipelines.dedup import dedup, dedup_settings
 from pipelines.demo.photographs import open_photograph
@@ -356,6 +356,20 @@ def test_in_place_rewrites_the_shards_that_hold_copies(shards, shards_run, photo
     assert not (tmp_path / "out" / "data").exists()
     with pytest.raises(RunError, match="this run rewrites the dataset in place; choose another `out`"):
         run(dataset, tmp_path / "out")
+
+
+def test_no_shard_is_rewritten_in_place_where_an_image_that_is_to_stay_has_changed(photos, tmp_path):
+    dataset = tmp_path / "shards"
+    singles = [(f"{name}.jpg", photos["whole"][name]) for name in SINGLE]
+    write_tar(dataset / "0.tar", [("copy.jpg", photos["half"]["cat"]), *singles])
+    write_tar(dataset / "1.tar", [("cat.jpg", photos["whole"]["cat"])])
+    run(dataset, tmp_path / "out", action="list")
+    assert [line["name"] for line in removed_of(tmp_path / "out")] == ["0.tar/copy.jpg"]
+    write_tar(dataset / "1.tar", [("cat.jpg", photos["whole"]["coffee"])])
+    before = files_of(dataset)
+    with pytest.raises(LvdError, match=r"1.tar: cat.jpg has changed since it was read; run the command again with"):
+        run(dataset, tmp_path / "out", action="in-place")
+    assert files_of(dataset) == before
 
 
 def test_a_sample_that_also_holds_what_is_no_copy_is_kept_whole(photos, tmp_path):
