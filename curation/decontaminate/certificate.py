@@ -236,7 +236,7 @@ class Certificate:
             fields |= {"reference_set": reference.set, "reference": reference.image.name, **_evidence(item)}
         if item.copy_of is not None:
             fields |= {"copy_of": item.copy_of.name, **_evidence(item)}
-        if item.reason in UNSAID:
+        if item.reason in UNSAID or item.copy_of is not None:  # the list says it
             return fields
         return {**fields, "kept": item.kept}
 
@@ -300,4 +300,4 @@ def _evidence(item: Finding) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
+    return None if value is None else round(float(value), 4) + 0.0  # no -0.0

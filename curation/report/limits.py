@@ -19,8 +19,9 @@ def limits_of(config: Config) -> list[str]:
         "Files that no decoder takes could not be compared. They are listed, and kept or removed as the settings say.",
         "What is not an image to this program is not looked at: texts, captions, further columns of images, and "
         "formats other than JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF. Of an animation the first frame is compared.",
-        "No removal is not a proof of absence: it says that no copy was seen at these settings. The nearest images "
-        "that were kept are shown so that a person can judge how near they come.",
+        "No removal is not a proof of absence: it says that no copy was seen at these settings."
+        + " The nearest images that were kept are shown so that a person can judge how near they come."
+        * bool(config.references),
     ]
 
 
