@@ -81,4 +81,4 @@ DECONTAMINATE = Pipeline(
         Node("reference_knn", "global", ("reference",), ReferenceKnn),
     )
 )
-"""What `lvd decontaminate` does before it writes anything: the dataset is the pool."""
+"""What `lvd decontaminate` and `lvd dedup` do before they write anything: the dataset is the pool."""

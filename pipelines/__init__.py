@@ -1,6 +1,6 @@
 """One file per job, readable from top to bottom, and the command line over them.
 
-`from pipelines import curate, decontaminate, evaluate, export, pretrain` is their Python API (`docs/python.md`);
+`from pipelines import curate, decontaminate, dedup, evaluate, export, pretrain` is their Python API (`docs/python.md`);
 a job is loaded when it is first asked for.
 """
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipelines.curate import curate
     from pipelines.decontaminate import decontaminate
+    from pipelines.dedup import dedup
     from pipelines.evaluate import evaluate
     from pipelines.export import export
     from pipelines.pretrain import pretrain
 
-__all__ = ["curate", "decontaminate", "evaluate", "export", "pretrain"]
+__all__ = ["curate", "decontaminate", "dedup", "evaluate", "export", "pretrain"]
 
 
 class _Jobs(ModuleType):

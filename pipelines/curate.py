@@ -49,7 +49,10 @@ def curate(
         now = f"is called {STAGES[until]} now" if until in STAGES else "no such step"
         raise UserError(f"`until` {until}: {now}; the steps are {', '.join(steps())}")
     if not config.seeds and config.selection.retrieves:
-        raise ConfigError("seeds: there is none; name at least one set of images to find more of")
+        raise ConfigError(
+            "seeds: there is none; name at least one set of images to find more of; without seeds, lvd dedup keeps one "
+            "of each image of a dataset"
+        )
     run = Run(out, config)
     job = Job(run, pipeline.CURATE, until)
     check_inputs(job)

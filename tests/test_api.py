@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 OFFERED = [(package, name) for package in (curation, pipelines) for name in package.__all__ if name[0] != "_"]
 MODULES = {
     "curation": ["curation.search.kmeans", "curation.search.knn", "curation.search.copies", "curation.search.arrays"],
-    "pipelines": ["pipelines.curate", "pipelines.decontaminate", "pipelines.evaluate", "pipelines.export"],
+    "pipelines": [f"pipelines.{name}" for name in ("curate", "decontaminate", "dedup", "evaluate", "export")],
 }
 """Modules whose names are, or could be, those of what is offered."""
 

@@ -1,1 +1,1 @@
-"""Writes a dataset again without the images that leak, in its own form: a folder, WebDataset tars, or Parquet files."""
+"""Writes a dataset again without copies, in its own form: a folder, WebDataset tars, or Parquet files."""

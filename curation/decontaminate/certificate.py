@@ -1,4 +1,4 @@
-"""The certificate of a decontaminated dataset: what was compared, what was removed and why.
+"""The certificate of a dataset that was written again: what was compared, what was removed and why.
 
 It holds no dates or times, so the same images and settings give the same certificate.
 """
@@ -16,30 +16,40 @@ from curation.run.parts import Collection
 from curation.run.store import Store
 
 __all__ = [
+    "FILES",
     "Action",
     "Certificate",
     "Finding",
+    "Group",
     "ImageName",
+    "Job",
     "Neighbour",
     "ReferenceImage",
     "ReferenceSet",
     "write_certificate",
 ]
 
-FORMAT = "lvd-certificate/1"
+Job = Literal["decontaminate", "dedup"]
+"""What was asked for: no copy of a reference image, or one of each image (and no such copy)."""
+FORMATS: Mapping[Job, str] = {"decontaminate": "lvd-certificate/1", "dedup": "lvd-dedup/1"}
+FILES: Mapping[Job, str] = {"decontaminate": "certificate", "dedup": "dedup"}
+"""What the page and the JSON are called."""
 Action = Literal["write", "list", "in-place"]
 """What becomes of the dataset: written again without copies, left alone, or its shards rewritten in place."""
+UNSAID = (DropReason.REFERENCE_LEAK, DropReason.SAMPLE_REMOVED)
+"""Reasons of images that never stay, which need not be said of each."""
 Place = tuple[str, int, int]
 """Collection, part and row: where a run has an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """An image: its name within its dataset, the SHA-256 of its bytes (empty where it has none), its place."""
+    """An image: its name in its dataset, the SHA-256 of its bytes (empty where it has none), its place, its label."""
 
     name: str
     sha256: str
     place: Place
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,8 @@ class Finding:
         reference: of a copy, the number of the reference image that it leads to, in `Certificate.reference_images`.
         link: how it leads there: by similarity alone ("similar", "sure"), "verified" by geometry, or in a "chain" over
             other images; None where the run does not say.
-        inliers, mirrored: of a geometric verification of the two images.
+        inliers, mirrored, agreement, transform: of a geometric verification of the two images.
+        copy_of: of a copy within the dataset, the image that is kept.
     """
 
     image: ImageName
@@ -85,6 +96,27 @@ class Finding:
     link: str | None = None
     inliers: int | None = None
     mirrored: bool | None = None
+    agreement: float | None = None
+    transform: tuple[float, ...] | None = None
+    copy_of: ImageName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """An image that is kept, and its copies within the dataset, in the order of the dataset."""
+
+    kept: ImageName
+    copies: tuple[Finding, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that its images have, each once."""
+        return sorted({image.label for image, _ in self.images if image.label is not None})
+
+    @property
+    def images(self) -> list[tuple[ImageName, bool]]:
+        """Each image, and whether it is kept."""
+        return [(self.kept, True), *((item.image, item.kept) for item in self.copies)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +141,12 @@ class ReferenceSet:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The whole certificate; `to_dict` is the JSON."""
+    """The whole certificate; `to_dict` is the JSON.
+
+    Attributes:
+        removed: images that are removed as copies, or with the sample that holds one.
+        copies_kept: copies within the dataset that stay, since more would go with them.
+    """
 
     dataset: Mapping[str, Any]
     clean: Mapping[str, Any]
@@ -121,6 +158,34 @@ class Certificate:
     settings: Mapping[str, Any]
     model: Mapping[str, Any]
     limits: Sequence[str]
+    copies_kept: Sequence[Finding] = ()
+    job: Job = "decontaminate"
+
+    @property
+    def page(self) -> str:
+        """The name of the file with the page."""
+        return f"{FILES[self.job]}.html"
+
+    @property
+    def json(self) -> str:
+        """The name of the file with all of it."""
+        return f"{FILES[self.job]}.json"
+
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """The groups of copies within the dataset."""
+        kept: dict[Place, ImageName] = {}
+        copies: dict[Place, list[Finding]] = {}
+        for item in (*self.removed, *self.copies_kept):
+            if item.copy_of is not None:
+                kept.setdefault(item.copy_of.place, item.copy_of)
+                copies.setdefault(item.copy_of.place, []).append(item)
+        return [Group(kept[place], tuple(items)) for place, items in copies.items()]
+
+    @cached_property
+    def label_conflicts(self) -> Sequence[Group]:
+        """The groups whose images have more than one label."""
+        return [group for group in self.groups if len(group.labels) > 1]
 
     @cached_property
     def removed_by_reference(self) -> Mapping[int, list[Finding]]:
@@ -144,7 +209,7 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
+            "format": FORMATS[self.job],
             "lvd": __version__,
             "dataset": dict(self.dataset),
             "clean": dict(self.clean),
@@ -154,6 +219,7 @@ class Certificate:
             "model": dict(self.model),
             "limits": list(self.limits),
             "removed": [self.finding(item) for item in self.removed],
+            **(self._of_copies() if self.job == "dedup" else {}),
             "unreadable": [self.finding(item) for item in self.unreadable],
             "reference_images": [self._reference(at) for at in range(len(self.reference_images))],
         }
@@ -163,16 +229,31 @@ class Certificate:
         fields: dict[str, Any] = {"name": item.image.name, "sha256": item.image.sha256, "reason": item.reason}
         if item.detail:
             fields["detail"] = item.detail
+        if self.job == "dedup" and item.image.label is not None:
+            fields["label"] = item.image.label
         if item.reference is not None:
             reference = self.reference_images[item.reference]
-            fields["reference_set"] = reference.set
-            fields["reference"] = reference.image.name
-            fields["similarity"] = _rounded(item.similarity)
-            geometry = {"link": item.link, "inliers": item.inliers, "mirrored": item.mirrored}
-            fields |= {name: value for name, value in geometry.items() if value is not None}
-        if item.reason not in (DropReason.REFERENCE_LEAK, DropReason.SAMPLE_REMOVED):
-            fields["kept"] = item.kept
-        return fields
+            fields |= {"reference_set": reference.set, "reference": reference.image.name, **_evidence(item)}
+        if item.copy_of is not None:
+            fields |= {"copy_of": item.copy_of.name, **_evidence(item)}
+        if item.reason in UNSAID or item.copy_of is not None:  # the list says it
+            return fields
+        return {**fields, "kept": item.kept}
+
+    def _of_copies(self) -> dict[str, Any]:
+        return {
+            "copies_kept": [self.finding(item) for item in self.copies_kept],
+            "label_conflicts": [
+                {
+                    "labels": group.labels,
+                    "images": [
+                        {"name": image.name, "sha256": image.sha256, "label": image.label, "kept": is_kept}
+                        for image, is_kept in group.images
+                    ],
+                }
+                for group in self.label_conflicts
+            ],
+        }
 
     def _reference_set(self, item: ReferenceSet) -> dict[str, Any]:
         fields = asdict(item)
@@ -197,13 +278,26 @@ class Certificate:
 
 
 def write_certificate(store: Store, certificate: Certificate) -> None:
-    """Write `certificate.json`, and `removed.jsonl` with one line for each image that is not kept."""
+    """Write the JSON, and `removed.jsonl` with one line for each image that is not kept."""
     gone = [*certificate.removed, *(item for item in certificate.unreadable if not item.kept)]
     lines = (json.dumps(certificate.finding(item), ensure_ascii=False) for item in gone)
     store.write_bytes("removed.jsonl", "".join(f"{line}\n" for line in lines).encode())
     text = json.dumps(certificate.to_dict(), indent=1, ensure_ascii=False)
-    store.write_bytes("certificate.json", text.encode() + b"\n")
+    store.write_bytes(certificate.json, text.encode() + b"\n")
+
+
+def _evidence(item: Finding) -> dict[str, Any]:
+    """What speaks for a copy, as JSON; what is not known is left out."""
+    fields = {
+        "similarity": _rounded(item.similarity),
+        "link": item.link,
+        "inliers": item.inliers,
+        "agreement": _rounded(item.agreement),
+        "mirrored": item.mirrored,
+        "transform": item.transform and [_rounded(value) for value in item.transform],
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
+    return None if value is None else round(float(value), 4) + 0.0  # no -0.0

@@ -1,8 +1,9 @@
-"""Makes the certificate of a decontaminated dataset from a run's files, in the order of the dataset."""
+"""Makes the certificate of a dataset from a run's files, in the order of the dataset."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from curation.decontaminate.certificate import (
     Certificate,
     Finding,
     ImageName,
+    Job,
     Neighbour,
     ReferenceImage,
     ReferenceSet,
 )
+from curation.decontaminate.rows import mask_of, ordered_rows
 from curation.decontaminate.source import Source, open_source
-from curation.decontaminate.verdicts import LEAK, VERDICTS, Unreadable, mask_of, ordered_rows
+from curation.decontaminate.verdicts import VERDICTS, Unreadable
 from curation.drops import DropReason
 from curation.formats.dataset import Kind
 from curation.report.limits import limits_of
@@ -32,7 +35,14 @@ __all__ = ["make_certificate"]
 
 
 def make_certificate(
-    run: Run, clean: Collection, source: Source, action: Action, unreadable: Unreadable, passed_over: Mapping[str, int]
+    run: Run,
+    clean: Collection,
+    source: Source,
+    action: Action,
+    unreadable: Unreadable,
+    passed_over: Mapping[str, int],
+    *,
+    job: Job = "decontaminate",
 ) -> Certificate:
     """Certify a run whose verdicts are settled."""
     images = _Images(run.pool, clean, source)
@@ -44,8 +54,8 @@ def make_certificate(
             numbers.setdefault((reference.set, id_), len(listed))
             numbers.setdefault((None, id_), len(listed))  # where a run does not name the set
             listed.append(reference)
-    removed, unread = images.findings(numbers)
-    return Certificate(
+    removed, unread, copies_kept = images.findings(numbers)
+    certificate = Certificate(
         dataset={
             "data": source.data,
             "kind": source.kind.value,
@@ -68,7 +78,20 @@ def make_certificate(
         settings={"unreadable": unreadable, **_settings(run)},
         model=_model(run),
         limits=[*limits_of(run.config), *_of_search(run)],
+        copies_kept=copies_kept,
+        job=job,
     )
+    if job == "dedup":
+        certificate = replace(certificate, counts={**certificate.counts, **_of_copies(certificate)})
+    return certificate
+
+
+COPIES_OF = (DropReason.REFERENCE_LEAK, DropReason.COPY, DropReason.HASH_DUPLICATE)
+COPIED = ("similarity", "link", "inliers", "mirrored", "agreement")
+TOLD = [
+    *("live", "drop_reason", "drop_detail", "unreadable", "detail", "reason", "representative", "reference"),
+    *("kept_part", "kept_row", "stays", "transform", *COPIED),
+]
 
 
 class _Images:
@@ -84,29 +107,37 @@ class _Images:
         self._where = _positions(self.table, pool)
 
     def image(self, at: int) -> ImageName:
-        row = self.table.slice(at, 1).select(["tar", "path", "row", "sha256", "pool_part", "pool_row"]).to_pylist()[0]
-        return ImageName(self._name(row), _hex(row["sha256"]), ("pool", row["pool_part"], row["pool_row"]))
+        names = ["tar", "path", "label", "row", "sha256", "pool_part", "pool_row"]
+        row = self.table.slice(at, 1).select(names).to_pylist()[0]
+        place = ("pool", row["pool_part"], row["pool_row"])
+        return ImageName(self._name(row), _hex(row["sha256"]), place, row["label"])
 
     def at(self, part: int, row: int) -> int:
         return int(self._where[part][row])
 
-    def findings(self, numbers: Mapping[tuple[str | None, bytes], int]) -> tuple[list[Finding], list[Finding]]:
-        """What is removed, and what could not be compared, each in the order of the dataset."""
-        removed, unreadable = [], []
-        columns = ["live", "drop_reason", "drop_detail", "unreadable", "detail", *(name for name, _ in LEAK)]
-        leaves = ~self.live | ~mask_of(self.table["unreadable"].is_null())
-        for at in np.flatnonzero(leaves).tolist():
-            row = self.table.slice(at, 1).select(columns).to_pylist()[0]
+    def findings(
+        self, numbers: Mapping[tuple[str | None, bytes], int]
+    ) -> tuple[list[Finding], list[Finding], list[Finding]]:
+        """What is removed, what could not be compared, and copies that stay, each in the order of the dataset."""
+        removed: list[Finding] = []
+        unreadable: list[Finding] = []
+        copies_kept: list[Finding] = []
+        told = ~self.live | mask_of(self.table["unreadable"].is_valid()) | mask_of(self.table["stays"].is_valid())
+        for at in np.flatnonzero(told).tolist():
+            row = self.table.slice(at, 1).select(TOLD).to_pylist()[0]
             image = self.image(at)
             if row["unreadable"]:
                 unreadable.append(Finding(image, row["live"], row["unreadable"], row["detail"] or ""))
             elif row["drop_reason"] == DropReason.SAMPLE_REMOVED:
                 removed.append(Finding(image, False, row["drop_reason"], row["drop_detail"] or ""))
-            else:
+            elif row["drop_reason"] == DropReason.REFERENCE_LEAK:
                 number = numbers[row["reference"], row["representative"]]
-                said = (row[name] for name in ("similarity", "link", "inliers", "mirrored"))
-                removed.append(Finding(image, False, row["drop_reason"], "", number, *said))
-        return removed, unreadable
+                removed.append(Finding(image, False, row["drop_reason"], "", number, **_evidence(row)))
+            else:
+                kept = self.image(self.at(row["kept_part"], row["kept_row"]))
+                copy = Finding(image, row["live"], row["reason"], row["stays"] or "", copy_of=kept, **_evidence(row))
+                (copies_kept if row["live"] else removed).append(copy)
+        return removed, unreadable, copies_kept
 
     def files(self) -> list[dict[str, Any]]:
         """The shards or Parquet files: name, images before and after."""
@@ -200,7 +231,7 @@ def _counts(images: _Images, unreadable: Sequence[Finding]) -> dict[str, int]:
         "kept": kept,
         "removed": sum(reasons.values()),
         "unreadable": len(unreadable),
-        "removed_as_copies": reasons[DropReason.REFERENCE_LEAK.value],
+        "removed_as_copies": sum(reasons[reason.value] for reason in COPIES_OF),
         "removed_with_their_sample": reasons[DropReason.SAMPLE_REMOVED.value],
         "unreadable_kept": sum(item.kept for item in unreadable),
         "unreadable_removed": sum(not item.kept for item in unreadable),
@@ -208,6 +239,22 @@ def _counts(images: _Images, unreadable: Sequence[Finding]) -> dict[str, int]:
     assert counts["read"] == counts["kept"] + counts["removed"] + counts["unreadable"], counts
     assert int(images.live.sum()) == counts["kept"] + counts["unreadable_kept"], counts
     return counts
+
+
+def _of_copies(certificate: Certificate) -> dict[str, int]:
+    """What the counts of dedup say besides: of the copies that are removed, those of reference images."""
+    leaks = sum(item.reference is not None for item in certificate.removed)
+    return {
+        "removed_as_copies_of_references": leaks,
+        "groups_of_copies": len(certificate.groups),
+        "copies_kept": len(certificate.copies_kept),
+        "label_conflicts": len(certificate.label_conflicts),
+    }
+
+
+def _evidence(row: Mapping[str, Any]) -> dict[str, Any]:
+    transform = row["transform"] and tuple(row["transform"])
+    return {**{name: row[name] for name in COPIED}, "transform": transform}
 
 
 def _of_search(run: Run) -> list[str]:

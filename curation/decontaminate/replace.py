@@ -15,15 +15,36 @@ from curation.decontaminate.hashing import hash_of
 from curation.decontaminate.source import Source
 from curation.decontaminate.verdicts import VERDICTS
 from curation.decontaminate.write import READ, check_images, read_note, write_clean, write_note, written_spec
-from curation.engine.contract import Output, Place
+from curation.engine.contract import Output, Place, StageSpec
 from curation.errors import DatasetError
 from curation.formats.dataset import Kind
 from curation.run.parts import Collection
 from curation.run.store import Store, is_url
 
-__all__ = ["Replace", "check_replaceable", "is_replaced", "mark_replaced"]
+__all__ = ["Check", "Replace", "check_replaceable", "is_replaced", "mark_replaced"]
 
 MARK = "clean/in-place.json"
+
+
+class Check:
+    """The stage `checked` of the collection `clean`: every image of a shard is still the one that was compared.
+
+    Copies are removed since another image stays. That one may lie in a shard that loses nothing and is thus not read
+    again: all shards are checked before the first is rewritten.
+    """
+
+    def __init__(self, clean: Collection, source: Source) -> None:
+        self._clean = clean
+        self._source = source
+        self.spec = StageSpec("checked", 1, VERDICTS.name, {VERDICTS.name: []}, pa.schema([]), {"of": source.data})
+
+    def setup(self) -> None:
+        pass
+
+    def process(self, rows: pa.Table, place: Place) -> Output:
+        """Raises DatasetError where an image is no longer the one that was compared."""
+        check_images(self._source.files[place.part], self._clean.read(VERDICTS.name, place.part, READ).to_pylist())
+        return Output({})
 
 
 class Replace:

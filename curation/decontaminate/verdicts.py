@@ -1,8 +1,7 @@
 """Settles what becomes of each image of a dataset, file by file, in the order that the dataset has.
 
-The parts of a run's pool hold its images shuffled. Here they are put back in order: the collection `clean` has one part
-for each shard or Parquet file, or for 10,000 files of a folder, and its stage `verdicts` says of each image whether it
-stays.
+The collection `clean` has one part for each shard or Parquet file, or for 10,000 files of a folder, and its stage
+`verdicts` says of each image whether it stays.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.arrays import BoolArray
+from curation.decontaminate.copies import COPIES, REMOVABLE, followed, with_removable
+from curation.decontaminate.rows import EVIDENCE, ROWS, mask_of, ordered_rows
 from curation.decontaminate.source import Source
 from curation.decontaminate.webdataset import mates_of
 from curation.drops import Dropped, DropReason
@@ -22,40 +23,12 @@ from curation.formats.dataset import Kind
 from curation.run.parts import Collection, digest_of
 from curation.run.store import filesystem
 
-__all__ = ["LEAK", "VERDICTS", "Unreadable", "mask_of", "ordered_rows", "settle"]
+__all__ = ["VERDICTS", "Unreadable", "settle"]
 
 Unreadable = Literal["keep", "drop"]
 
-LEAK = (
-    ("representative", pa.binary(16)),  # the id of the reference image
-    ("reference", pa.string()),  # the name of its set
-    ("similarity", pa.float32()),
-    ("link", pa.string()),
-    ("inliers", pa.int32()),
-    ("agreement", pa.float32()),
-    ("mirrored", pa.bool_()),
-)
-"""What the stage `dedup` says of an image that leads to a reference image."""
-SCHEMA = pa.schema(
-    [
-        ("tar", pa.string()),
-        ("path", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("row", pa.int64()),
-        ("id", pa.binary(16)),
-        ("sha256", pa.binary(32)),
-        ("pool_part", pa.int32()),
-        ("pool_row", pa.int32()),
-        ("unreadable", pa.string()),
-        ("detail", pa.string()),
-        ("is_leak", pa.bool_()),
-        *LEAK,
-    ]
-)
-VERDICTS = StageSpec(name="verdicts", version=2, after=None, reads={}, adds=SCHEMA, settings={})
-LISTED = ("tar", "path", "offset", "length", "row")
-BEFORE_DEDUP = ("fetch", "decode", "hashes", "copy_descriptors")
+SCHEMA = pa.schema([*ROWS, *COPIES])
+VERDICTS = StageSpec(name="verdicts", version=3, after=None, reads={}, adds=SCHEMA, settings={})
 FOLDER_ROWS = 10_000
 
 
@@ -73,7 +46,9 @@ def settle(
         DatasetError: a file that was listed is no longer part of the dataset.
         RunError: verdicts would change that files have been rewritten by.
     """
-    rows = ordered_rows(pool)
+    rows = followed(ordered_rows(pool))
+    others = _leaks(rows) | (mask_of(rows["unreadable"].is_valid()) & (unreadable == "drop"))
+    rows = with_removable(rows, others, in_samples=source.kind is Kind.TARS)
     stale = [part for part in clean.parts(VERDICTS.name) if part >= _count(rows, source)]
     for part, file, chosen in _by_file(rows, source):
         drops = _drops(chosen, unreadable)
@@ -97,53 +72,6 @@ def _refuse(clean: Collection, is_replaced: bool) -> None:
         raise RunError(
             f"{clean.store.root}: has rewritten shards for other settings or references; choose another `out`"
         )
-
-
-def ordered_rows(pool: Collection) -> pa.Table:
-    """Every image of a collection, in the order of its dataset: a table of `VERDICTS.adds`."""
-    tables = []
-    for part in pool.parts("list"):
-        listing = pool.read("list", part, LISTED)
-        samples = pool.read("fetch", part, ["id", "sha256"])
-        reasons, details = _refusals(pool, part, len(listing))
-        arrays = [
-            *(listing[name] for name in LISTED),
-            *(samples[name] for name in ("id", "sha256")),
-            pa.array(np.full(len(listing), part, np.int32)),
-            pa.array(np.arange(len(listing), dtype=np.int32)),
-            reasons,
-            details,
-            *_leaks(pool, part, len(listing)),
-        ]
-        tables.append(pa.Table.from_arrays(arrays, schema=SCHEMA))
-    table = pa.concat_tables(tables)
-    return table.sort_by([("tar", "ascending"), ("offset", "ascending"), ("row", "ascending")]).combine_chunks()
-
-
-def _leaks(collection: Collection, part: int, rows: int) -> list[pa.Array]:
-    """Whether each image leads to a reference image, and the columns of `LEAK` for those that do."""
-    if collection.footer("dedup", part) is None:
-        return [pa.array(np.zeros(rows, dtype=bool)), *(pa.nulls(rows, kind) for _, kind in LEAK)]
-    dedup = collection.read("dedup", part)
-    is_leak = pc.fill_null(pc.equal(dedup["drop_reason"], DropReason.REFERENCE_LEAK.value), False).combine_chunks()
-    columns = [
-        pc.if_else(is_leak, dedup[name].combine_chunks(), None).cast(kind)
-        if name in dedup.column_names
-        else pa.nulls(rows, kind)
-        for name, kind in LEAK
-    ]
-    return [is_leak, *columns]
-
-
-def _refusals(pool: Collection, part: int, rows: int) -> tuple[pa.Array, pa.Array]:
-    """Why each image could not be compared, or null."""
-    reasons = details = pa.nulls(rows, pa.string())
-    for stage in BEFORE_DEDUP:
-        if pool.footer(stage, part) is not None:
-            table = pool.read(stage, part, ["drop_reason", "drop_detail"])
-            reasons = pc.coalesce(reasons, table["drop_reason"].combine_chunks())
-            details = pc.coalesce(details, table["drop_detail"].combine_chunks())
-    return reasons, details
 
 
 def _by_file(rows: pa.Table, source: Source) -> Iterator[tuple[int, str, pa.Table]]:
@@ -175,16 +103,22 @@ def _slices(files: pa.ChunkedArray) -> Mapping[str, tuple[int, int]]:
 
 
 def _drops(rows: pa.Table, unreadable: Unreadable) -> dict[int, Dropped]:
-    """Images of one part that are dropped as leaks or as unreadable, by position."""
+    """Images of one part that are dropped as copies, or as unreadable, by position."""
     drops: dict[int, Dropped] = {}
     if unreadable == "drop":
         reasons, details = rows["unreadable"].to_pylist(), rows["detail"].to_pylist()
         drops = {
             at: Dropped(DropReason.named(reason), details[at] or "") for at, reason in enumerate(reasons) if reason
         }
-    for at in np.flatnonzero(mask_of(rows["is_leak"])).tolist():
-        drops[at] = Dropped(DropReason.REFERENCE_LEAK)
+    reasons = rows["reason"].to_pylist()
+    for at in np.flatnonzero(_leaks(rows) | mask_of(rows[REMOVABLE])).tolist():
+        drops[at] = Dropped(DropReason.named(reasons[at]))
     return drops
+
+
+def _leaks(rows: pa.Table) -> BoolArray:
+    """Which images lead to a reference image."""
+    return mask_of(pc.fill_null(pc.equal(rows["reason"], DropReason.REFERENCE_LEAK.value), False))
 
 
 def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int, Dropped]:
@@ -202,14 +136,10 @@ def _mates(rows: pa.Table, file: str, drops: Mapping[int, Dropped]) -> dict[int,
     }
 
 
-def mask_of(column: pa.ChunkedArray) -> BoolArray:
-    """A column of booleans without nulls, as (rows,) bool."""
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
-
-
 def _plain(rows: pa.Table) -> list[list[Any]]:
-    """What the clean file and its entry in the certificate depend on, as JSON values."""
+    """What the clean file and its entries in the certificate depend on, as JSON values."""
     ids = [value.hex() if value else None for value in rows["sha256"].to_pylist()]
-    leaks = rows.filter(rows["is_leak"]).select([name for name, _ in LEAK]).to_pylist()
-    said = [[value.hex() if isinstance(value, bytes) else value for value in leak.values()] for leak in leaks]
-    return [ids, rows["path"].to_pylist(), rows["offset"].to_pylist(), said]
+    columns = ["reason", *(name for name, _ in EVIDENCE), *COPIES.names]
+    said = rows.filter(rows["reason"].is_valid()).select(columns).to_pylist()
+    plain = [[value.hex() if isinstance(value, bytes) else value for value in row.values()] for row in said]
+    return [ids, *(rows[name].to_pylist() for name in ("path", "label", "offset")), plain]

@@ -11,15 +11,17 @@ def limits_of(config: Config) -> list[str]:
     return [
         f"Images are compared by their copy descriptor, {copies.model}{', whitened' * copies.whiten}.",
         *_of_similarities(config),
-        _of_links(config),
+        *([_of_links(config)] if config.references else []),
+        *([_of_copies(config)] if config.dedup.self_.enabled else []),
         *_of_model(copies.model),
         "Nothing is said of images that show the same thing in another photograph: another view, another moment, "
         "another exemplar. They are no copies, even where a benchmark would call them the same.",
         "Files that no decoder takes could not be compared. They are listed, and kept or removed as the settings say.",
         "What is not an image to this program is not looked at: texts, captions, further columns of images, and "
         "formats other than JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF. Of an animation the first frame is compared.",
-        "No removal is not a proof of absence: it says that no copy was seen at these settings. The nearest images "
-        "that were kept are shown so that a person can judge how near they come.",
+        "No removal is not a proof of absence: it says that no copy was seen at these settings."
+        + " The nearest images that were kept are shown so that a person can judge how near they come."
+        * bool(config.references),
     ]
 
 
@@ -38,6 +40,17 @@ def _of_links(config: Config) -> str:
         f"{dedup.probability:g} or more. Evidence: points of the two images are matched, also with one of them mirrored, "
         "and the pixels are compared where one is laid over the other. Without matched points there is no evidence, so "
         "copies that are nearly plain, or a small part of a picture, are kept."
+    )
+
+
+def _of_copies(config: Config) -> str:
+    dedup = config.dedup
+    rule = f"is above {dedup.self_.threshold:g}"
+    if dedup.verify != "off":
+        rule = f"is above {dedup.accept_above:g}, or geometry confirms that the one shows the other"
+    return (
+        f"Two dataset images are linked as copies when their {_similarity(config)} {rule}, or when their perceptual "
+        "hashes are equal or nearly so. Of copies the image with the most pixels is kept."
     )
 
 

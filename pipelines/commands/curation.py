@@ -216,7 +216,10 @@ def _settings(
         return load_config(config, overrides)
     changes = parse_overrides(overrides)
     if not pool or not (seeds or "selection" in changes):  # a hierarchy needs no seeds
-        raise ConfigError("lvd curate: name a CONFIG file, or at least one --pool and one --seed dataset")
+        raise ConfigError(
+            "lvd curate: name a CONFIG file, or at least one --pool and one --seed dataset; without seeds, lvd dedup "
+            "keeps one of each image of a dataset"
+        )
     values: dict[str, Any] = {
         "pool": pool,
         "seeds": [{"name": name, "data": data} for name, data in named(seeds or [])],

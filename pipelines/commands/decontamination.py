@@ -3,13 +3,21 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from curation.config import parse_overrides
-from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
-from curation.errors import ConfigError
-from pipelines.commands.shared import SetOption, VerboseOption, app, console, new_table, print_line
+from pipelines.commands.rewriting import (
+    AgainstOption,
+    CopyOption,
+    InPlaceOption,
+    ListOnlyOption,
+    UnreadableOption,
+    action_of,
+    needed_out,
+    print_references,
+    print_summary,
+)
+from pipelines.commands.shared import SetOption, VerboseOption, app, print_line
 from pipelines.progress import Terminal
 
 __all__: list[str] = []
@@ -23,22 +31,14 @@ __all__: list[str] = []
 )
 def decontaminate_command(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The dataset that copies are to be removed from.")],
-    against: Annotated[
-        list[str] | None, typer.Option(metavar="REF", help="A dataset whose images must not be in it; again for more.")
-    ] = None,
+    against: AgainstOption = None,
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="For the clean dataset, the certificate, and the work files.")
     ] = None,
-    list_only: Annotated[bool, typer.Option("--list-only", help="Write the certificate, and no dataset.")] = False,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Rewrite the shards that hold copies where they lie (WebDataset).")
-    ] = False,
-    unreadable: Annotated[
-        str, typer.Option(metavar="keep|drop", help="What becomes of files that are no readable image.")
-    ] = "keep",
-    copy: Annotated[
-        bool, typer.Option("--copy", help="Copy files that are kept whole, rather than hard-link.")
-    ] = False,
+    list_only: ListOnlyOption = False,
+    in_place: InPlaceOption = False,
+    unreadable: UnreadableOption = "keep",
+    copy: CopyOption = False,
     set_: SetOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -51,11 +51,8 @@ def decontaminate_command(
     """
     from pipelines.decontaminate import decontaminate
 
-    if out is None:
-        raise ConfigError("--out: missing; name a folder for the result, as in --out clean")
-    if list_only and in_place:
-        raise ConfigError("--list-only and --in-place: contradict each other; give one of them")
-    action: Action = "list" if list_only else "in-place" if in_place else "write"
+    out = needed_out(out)
+    action = action_of(list_only=list_only, in_place=in_place)
     rule: Unreadable = unreadable  # type: ignore[assignment]  # checked there
     certificate = decontaminate(
         dataset,
@@ -67,25 +64,8 @@ def decontaminate_command(
         link=not copy,
         report=Terminal(),
     )
-    _print(certificate, out.rstrip("/"))
-
-
-def _print(certificate: Certificate, out: str) -> None:
-    counts = certificate.counts
-    headers = ("reference set", "images", "unreadable", "with copies", "removed")
-    table = new_table("", headers, left=("reference set",))
-    for item in certificate.reference_sets:
-        numbers = (item.images, item.unreadable, item.with_copies, item.removed)
-        table.add_row(escape(item.name), *(f"{number:,}" for number in numbers))
-    console.print(table)
-    print_line(
-        f"{counts['read']:,} images read: {counts['kept']:,} kept, {counts['removed']:,} removed, "
-        f"{counts['unreadable']:,} unreadable ({counts['unreadable_kept']:,} of them kept)"
-    )
-    if blind := sum(item.unreadable for item in certificate.reference_sets):
-        print_line(f"warning: {blind:,} reference image(s) could not be read; copies of them were not looked for")
-    if passed := sum(certificate.dataset["passed_over"].values()):
-        print_line(f"warning: {passed:,} hidden entries, links or special files in the folder were passed over")
-    if certificate.clean["action"] == "write":
-        print_line(f"clean dataset: {out}/data")
-    print_line(f"certificate: {out}/certificate.html")
+    print_references(certificate)
+    print_summary(certificate)
+    if action == "write":
+        print_line(f"clean dataset: {out.rstrip('/')}/data")
+    print_line(f"certificate: {out.rstrip('/')}/{certificate.page}")

@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from curation.decontaminate.certificate import Certificate, Finding, ImageName, Neighbour, ReferenceImage, ReferenceSet
-from curation.decontaminate.certificate_page import LISTED, SHOWN_COPIES, SHOWN_LEAKS, SHOWN_MISSES, page_of, page_pairs
+from curation.decontaminate.certificate_page import (
+    LISTED,
+    SHOWN_COPIES,
+    SHOWN_GROUPS,
+    SHOWN_LEAKS,
+    SHOWN_MISSES,
+    page_of,
+    page_pairs,
+)
 from curation.imaging.matching import Match
 from curation.report.thumbnails import Thumbnails
 from tests.pages import HOSTILE, Page, assert_harmless
@@ -145,3 +153,57 @@ def test_the_json_is_complete_and_plain():
     assert [item["reference"] for item in fields["removed"]] == ["photo 0"] * 3 + ["photo 1"] * 3
     assert fields["reference_images"][1]["removed"] == ["photo copy 100", "photo copy 101", "photo copy 102"]
     assert fields["reference_images"][3]["nearest"][0]["removed"] is False
+
+
+def deduplicated(groups, copies=1, name="photo", label="cat", other="dog"):
+    """A certificate of dedup: groups of an image that is kept, under one label, and its copies, under another."""
+    removed = []
+    for number in range(groups):
+        kept = ImageName(f"{name} {number}", f"{number:064x}", ("pool", 1, number), label)
+        for copy in range(copies):
+            image = ImageName(f"{name} {number} copy {copy}", "0" * 64, ("pool", 2, number * 100 + copy), other)
+            similarity = 0.9 - number / 10**4 - copy / 10**6
+            removed.append(Finding(image, False, "copy", "", None, similarity, "verified", 9, False, 0.8, copy_of=kept))
+    counts = {"read": 9, "kept": 9 - groups, "removed": groups, "unreadable": 0, "removed_as_copies": len(removed)}
+    counts |= {"removed_as_copies_of_references": 0, "removed_with_their_sample": 0, "unreadable_kept": 0}
+    base = certificate(result=0, misses=0, name=name).__dict__
+    fields = {"removed": removed, "reference_sets": [], "counts": {**counts, "unreadable_removed": 0}, "job": "dedup"}
+    return Certificate(**{**base, **fields})
+
+
+def test_names_and_labels_of_copies_are_text_whatever_they_hold():
+    one = deduplicated(2, name=HOSTILE, label=HOSTILE)
+    stays = Finding(one.removed[0].image, True, "copy", HOSTILE, copy_of=one.removed[0].copy_of)
+    page = page_of(Certificate(**{**one.__dict__, "copies_kept": [stays]}), PICTURES)
+    assert_harmless(page)
+    assert "Copies that stay: 1" in Page(page).all_text
+
+
+def test_groups_with_several_labels_stand_before_the_others_and_the_least_similar_before_the_more_similar():
+    page = page_of(deduplicated(3), NOTHING)
+    assert "Copies under different labels: 3" in page
+    assert "Other groups of copies: 0" in page
+    order = [page.index(f"photo {number}<") for number in (2, 1, 0)]
+    assert order == sorted(order)
+    assert "Other groups of copies: 3" in page_of(deduplicated(3, other="cat"), NOTHING)
+    assert "Other groups of copies: 3" in page_of(deduplicated(3, other=None), NOTHING)
+
+
+def test_many_groups_are_cut_and_the_page_says_so():
+    large = deduplicated(SHOWN_GROUPS + 5, copies=SHOWN_COPIES + 2)
+    page = page_of(large, NOTHING)
+    assert (
+        f"Shown: {SHOWN_GROUPS} of {SHOWN_GROUPS + 5}, those with the least similar copies; dedup.json has all." in page
+    )
+    assert "and 2 more copies" in page
+    assert len(page_pairs(large)) == SHOWN_GROUPS
+    assert max(map(len, page_pairs(large).values())) == SHOWN_COPIES
+
+
+def test_the_json_of_copies_is_complete_and_plain():
+    fields = json.loads(json.dumps(deduplicated(2, copies=2).to_dict()))
+    assert fields["format"] == "lvd-dedup/1"
+    assert [item["copy_of"] for item in fields["removed"]] == ["photo 0", "photo 0", "photo 1", "photo 1"]
+    assert fields["removed"][0]["agreement"] == 0.8
+    assert [item["labels"] for item in fields["label_conflicts"]] == [["cat", "dog"]] * 2
+    assert [image["kept"] for image in fields["label_conflicts"][0]["images"]] == [True, False, False]
