@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from curation.arrays import BoolArray
 from curation.run.parts import Collection
-from curation.stages.dedup.verify_copies import TRANSFORM
+from curation.stages.dedup.comparing import TRANSFORM
 
 __all__ = ["EVIDENCE", "ROWS", "mask_of", "ordered_rows"]
 
@@ -18,6 +18,7 @@ EVIDENCE = (
     ("reference", pa.string()),  # the name of the reference image's set
     ("similarity", pa.float32()),
     ("link", pa.string()),
+    ("probability", pa.float32()),
     ("inliers", pa.int32()),
     ("agreement", pa.float32()),
     ("mirrored", pa.bool_()),

@@ -26,31 +26,33 @@ def limits_of(config: Config) -> list[str]:
 
 
 def _of_links(config: Config) -> str:
-    dedup = config.dedup
-    if dedup.verify == "off":
-        chain = ", or when a chain of such links leads to one" * (dedup.grouping == "components")
-        return (
-            f"A dataset image is removed when its {_similarity(config)} to a reference image is above "
-            f"{dedup.relative_threshold:g}{chain}."
-        )
-    chain = ", or of an image that is" * (dedup.grouping == "components")
-    return (
-        f"A dataset image is removed when it is taken for a copy of a reference image{chain}: its bytes are equal, or "
-        f"its {_similarity(config)} to it is above {dedup.candidate_above:g}, and the evidence gives a probability of "
-        f"{dedup.probability:g} or more. Evidence: points of the two images are matched, also with one of them mirrored, "
-        "and the pixels are compared where one is laid over the other. Without matched points there is no evidence, so "
-        "copies that are nearly plain, or a small part of a picture, are kept."
-    )
+    over_others = ", or where other images lead there" * (config.dedup.grouping == "components")
+    if config.dedup.verify == "off":
+        rule = f"its {_similarity(config)} to a reference image is above {config.dedup.relative_threshold:g}"
+        return f"A dataset image is removed where {rule}{over_others}."
+    return f"A dataset image is removed where it is a copy of a reference image{over_others}. {_of_evidence(config)}"
 
 
 def _of_copies(config: Config) -> str:
+    chain = ", each to the next" * (config.dedup.grouping == "components")
+    kept = "Of images that are linked, one is kept: the original, as far as evidence tells, else that with most pixels."
+    if config.dedup.verify == "off":
+        return (
+            f"Two dataset images are linked{chain}, where their {_similarity(config)} is above "
+            f"{config.dedup.self_threshold:g}, or their perceptual hashes are equal or nearly so. {kept}"
+        )
+    evidence = f" {_of_evidence(config)}" * (not config.references)
+    return f"A dataset image is removed where it is a copy of one that is kept{chain}.{evidence} {kept}"
+
+
+def _of_evidence(config: Config) -> str:
     dedup = config.dedup
-    rule = f"is above {dedup.self_.threshold:g}"
-    if dedup.verify != "off":
-        rule = f"is above {dedup.accept_above:g}, or geometry confirms that the one shows the other"
     return (
-        f"Two dataset images are linked as copies when their {_similarity(config)} {rule}, or when their perceptual "
-        "hashes are equal or nearly so. Of copies the image with the most pixels is kept."
+        f"A copy is an image of equal bytes, or one whose {_similarity(config)} is above {dedup.candidate_above:g} and "
+        f"to which the evidence gives a probability of {dedup.probability:g} or more: points of the two images are "
+        "matched, also with one of them mirrored, and their pixels compared where one is laid over the other. Without "
+        "matched points there is no evidence, so copies that are nearly plain, heavily blurred, or a small part of a "
+        "picture, are not seen."
     )
 
 

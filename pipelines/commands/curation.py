@@ -19,10 +19,12 @@ from curation.report.why import why
 from curation.run.directory import Run
 from curation.stages.select.selection import read_composition
 from pipelines.commands.shared import (
+    WITHOUT_BRAKE,
     JsonOption,
     RunArgument,
     SetOption,
     VerboseOption,
+    YesOption,
     app,
     console,
     print_json,
@@ -66,6 +68,7 @@ def curate_command(
         bool, typer.Option("--retry-failed", help="Try again to fetch what failed for a passing reason.")
     ] = False,
     ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster.")] = None,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Curate a dataset: crawl, filter, remove duplicates, embed, cluster, retrieve by seeds, write shards.
@@ -73,7 +76,7 @@ def curate_command(
     A dataset is a folder of images (sub-folders are labels), WebDataset tars, Parquet files with images or URLs, text
     files of URLs, or WARC, ARC or WAT files. Run the same command again to continue a run that was stopped.
     """
-    overrides = [*(set_ or []), *([f"runner.ray_address={ray_address}"] if ray_address else [])]
+    overrides = [*(set_ or []), *(WITHOUT_BRAKE * yes), *([f"runner.ray_address={ray_address}"] if ray_address else [])]
     settings = _settings(config, pool, seed, against, exclude, overrides)
     if out is None and config is None:
         raise ConfigError("--out: missing; name the directory for the run, as in --out runs/birds")

@@ -17,7 +17,7 @@ from pipelines.commands.rewriting import (
     print_references,
     print_summary,
 )
-from pipelines.commands.shared import SetOption, VerboseOption, app, print_line
+from pipelines.commands.shared import WITHOUT_BRAKE, SetOption, VerboseOption, YesOption, app, print_line
 from pipelines.progress import Terminal
 
 __all__: list[str] = []
@@ -40,6 +40,7 @@ def decontaminate_command(
     unreadable: UnreadableOption = "keep",
     copy: CopyOption = False,
     set_: SetOption = None,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Remove the images of a dataset that are copies of reference images, and certify it.
@@ -58,7 +59,7 @@ def decontaminate_command(
         dataset,
         against or [],
         out,
-        settings=parse_overrides(set_ or []),
+        settings=parse_overrides([*(set_ or []), *(WITHOUT_BRAKE * yes)]),
         action=action,
         unreadable=rule,
         link=not copy,

@@ -20,7 +20,7 @@ from pipelines.commands.rewriting import (
     print_references,
     print_summary,
 )
-from pipelines.commands.shared import SetOption, VerboseOption, app, print_line
+from pipelines.commands.shared import WITHOUT_BRAKE, SetOption, VerboseOption, YesOption, app, print_line
 from pipelines.progress import Terminal
 
 __all__: list[str] = []
@@ -43,6 +43,7 @@ def dedup_command(
     unreadable: UnreadableOption = "keep",
     copy: CopyOption = False,
     set_: SetOption = None,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Keep one of each image of a dataset, and report its copies; no seeds needed.
@@ -61,7 +62,7 @@ def dedup_command(
         dataset,
         out,
         against=against or (),
-        settings=parse_overrides(set_ or []),
+        settings=parse_overrides([*(set_ or []), *(WITHOUT_BRAKE * yes)]),
         action=action,
         unreadable=rule,
         link=not copy,

@@ -12,10 +12,12 @@ from rich.table import Column, Table
 from curation.run.log import STAGES
 
 __all__ = [
+    "WITHOUT_BRAKE",
     "JsonOption",
     "RunArgument",
     "SetOption",
     "VerboseOption",
+    "YesOption",
     "app",
     "console",
     "new_table",
@@ -55,6 +57,14 @@ VerboseOption = Annotated[
         "--verbose", callback=_show_more, expose_value=False, help="Show warnings and tracebacks, as log.txt has them."
     ),
 ]
+YesOption = Annotated[
+    bool,
+    typer.Option(
+        "--yes", help="Go on though dedup would drop much: no dedup.max_share and max_group."
+    ),
+]
+WITHOUT_BRAKE = ["dedup.max_share=1.0", "dedup.max_group=1.0"]
+"""What `--yes` sets."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
