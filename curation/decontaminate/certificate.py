@@ -81,9 +81,9 @@ class Finding:
 
     Attributes:
         reference: of a copy, the number of the reference image that it leads to, in `Certificate.reference_images`.
-        link: how it leads there: by similarity alone ("similar", "sure"), "verified" by geometry, or in a "chain" over
-            other images; None where the run does not say.
-        inliers, mirrored, agreement, transform: of a geometric verification of the two images.
+        link: how it leads there: "verified" by evidence, by equal "bytes", "similar" alone, or in a "chain" over other
+            images; None where the run does not say.
+        inliers, mirrored, agreement, probability, transform: the evidence, of the two images.
         copy_of: of a copy within the dataset, the image that is kept.
     """
 
@@ -97,6 +97,7 @@ class Finding:
     inliers: int | None = None
     mirrored: bool | None = None
     agreement: float | None = None
+    probability: float | None = None
     transform: tuple[float, ...] | None = None
     copy_of: ImageName | None = None
 
@@ -291,6 +292,7 @@ def _evidence(item: Finding) -> dict[str, Any]:
     fields = {
         "similarity": _rounded(item.similarity),
         "link": item.link,
+        "probability": _rounded(item.probability),
         "inliers": item.inliers,
         "agreement": _rounded(item.agreement),
         "mirrored": item.mirrored,

@@ -25,6 +25,8 @@ SHOWN_MISSES = 60
 """Reference images without copies that are shown, those with the nearest image first."""
 SHOWN_GROUPS = 300
 """Groups of copies within the dataset that are shown, and as many of those with several labels."""
+DRAWN_FROM = 1.9
+"""`Match.score` from which on it is drawn how one image lies in another."""
 SHOWN_COPIES = 6
 """Copies shown of one image."""
 SHOWN_NEAREST = 3
@@ -111,7 +113,6 @@ class _Figures:
     def __init__(self, certificate: Certificate, pictures: Thumbnails) -> None:
         self._certificate = certificate
         self._pictures = pictures
-        self._drawn_score = certificate.settings["dedup"]["score"]
 
     def pair(self, at: int) -> tuple[list[Figure], str]:
         """Reference image number `at` beside its copies and the nearest kept images, and how many more there are."""
@@ -144,9 +145,9 @@ class _Figures:
         return figures
 
     def _geometry(self, first: ImageName, image: ImageName) -> Match | None:
-        """How the one lies in the other, where enough agrees for the run's settings to call it a copy."""
+        """How the one lies in the other, where enough agrees to draw it."""
         result = self._pictures.matches.get((first.place, image.place))
-        return result if result is not None and result.score >= self._drawn_score else None
+        return result if result is not None and result.score >= DRAWN_FROM else None
 
     def _figure(self, image: ImageName, caption: str, verdict: str, outlines: tuple[str, ...]) -> Figure:
         jpeg = self._pictures.thumbnails.get(image.place)

@@ -87,7 +87,7 @@ def make_certificate(
 
 
 COPIES_OF = (DropReason.REFERENCE_LEAK, DropReason.COPY, DropReason.HASH_DUPLICATE)
-COPIED = ("similarity", "link", "inliers", "mirrored", "agreement")
+COPIED = ("similarity", "link", "inliers", "mirrored", "agreement", "probability")
 TOLD = [
     *("live", "drop_reason", "drop_detail", "unreadable", "detail", "reason", "representative", "reference"),
     *("kept_part", "kept_row", "stays", "transform", *COPIED),

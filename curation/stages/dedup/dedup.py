@@ -163,7 +163,7 @@ def _by_stars(evidence: Evidence, settings: DedupConfig, looked: Edges, linked: 
     count = len(evidence.images)
     to_references = linked.chosen(linked.pairs[:, 0] >= count)
     used = linked if settings.self_.enabled else to_references
-    stars = stars_of(count, looked, used, evidence.rank)
+    stars = stars_of(looked, used, evidence.sizes, evidence.rank)
     images = np.arange(count)
     reason = [
         None if at == image else DropReason.REFERENCE_LEAK if at >= count else DropReason.COPY

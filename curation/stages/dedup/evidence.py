@@ -102,11 +102,16 @@ class Evidence:
         return np.frombuffer(b"".join(self.images.table["hash"].to_pylist()), np.uint8).reshape(len(self.images), -1)
 
     @cached_property
+    def sizes(self) -> Int64Array:
+        """(N, 2) width and height in pixels."""
+        columns = [self.images.table[name].to_numpy().astype(np.int64) for name in ("width", "height")]
+        return np.stack(columns, axis=1)
+
+    @cached_property
     def rank(self) -> Int64Array:
         """(N,) which of images to keep where evidence says nothing else: the one with the smallest."""
         table = self.images.table
-        pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
-        return keep_order(pixels, table["length"].to_numpy(), ids_of(table["id"]))
+        return keep_order(self.sizes.prod(axis=1), table["length"].to_numpy(), ids_of(table["id"]))
 
     @cached_property
     def ids(self) -> list[bytes]:

@@ -19,7 +19,8 @@ from curation.search.components import components_of
 from curation.search.links import hash_links
 from curation.stages.dedup.edges import Edges
 from curation.stages.dedup.evidence import Evidence, read_evidence
-from curation.stages.dedup.stars import CROWD, keep_order_by
+from curation.stages.dedup.originals import keep_order_by
+from curation.stages.dedup.stars import CROWD
 
 __all__ = ["Groups", "further_pairs", "is_checked"]
 
@@ -102,7 +103,7 @@ def further_pairs(evidence: Evidence, settings: DedupConfig, radius: int) -> Int
     if settings.self_.enabled:
         assert evidence.hashes is not None
         group = components_of(count, np.concatenate([own.pairs, hash_links(evidence.hashes, radius)]))
-        wanted.append(_of_groups(group, keep_order_by(count, own, evidence.rank)))
+        wanted.append(_of_groups(group, keep_order_by(own, evidence.sizes, evidence.rank)))
     asked = np.unique(np.concatenate(wanted), axis=0)
     return asked[~np.isin(_keys(asked), _keys(looked.pairs))]
 

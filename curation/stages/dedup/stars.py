@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.arrays import BoolArray, Float64Array, Int64Array
+from curation.arrays import BoolArray, Int64Array
 from curation.stages.dedup.edges import Edges
+from curation.stages.dedup.originals import keep_order_by
 
 __all__ = ["CROWD", "Stars", "keep_first", "stars_of"]
 
@@ -36,41 +37,29 @@ class Stars:
     hubs: Int64Array
 
 
-def stars_of(count: int, looked: Edges, linked: Edges, rank: Int64Array) -> Stars:
+def stars_of(looked: Edges, linked: Edges, sizes: Int64Array, rank: Int64Array) -> Stars:
     """Decide over N images.
 
     Args:
         looked: all pairs that were looked at, between images and of references (first, from N on) and images.
         linked: those of them that are links.
+        sizes: (N, 2) width and height in pixels.
         rank: (N,) which to keep where evidence says nothing else: the one with the smallest.
     """
-    hubs = np.empty(0, np.int64)
+    count, hubs = len(rank), np.empty(0, np.int64)
     for _ in range(MOST_ROUNDS):
         used = linked.chosen(np.asarray(~np.isin(linked.pairs, hubs).any(axis=1)))
         representative = _leaks(count, used)
         kept = representative == np.arange(count)
         own = used.between_images(count)
         own = own.chosen(np.asarray(kept[own.pairs].all(axis=1)))
-        found = keep_first(count, own.pairs, keep_order_by(count, own, rank))
+        found = keep_first(count, own.pairs, keep_order_by(own, sizes, rank))
         representative = np.where(kept, found, representative)
         more = _hubs(representative, looked, linked)
         if not len(more):
             break
         hubs = np.union1d(hubs, more)
     return Stars(representative, hubs)
-
-
-def keep_order_by(count: int, linked: Edges, rank: Int64Array) -> Int64Array:
-    """(N,) places in the order in which images are kept: first those that others were most likely made from, by all the
-    pairs that they are in; then by rank."""
-    wins: Float64Array = np.zeros(count)
-    balance = linked.original.astype(np.float64) - 0.5
-    np.add.at(wins, linked.pairs[:, 0], balance)
-    np.add.at(wins, linked.pairs[:, 1], -balance)
-    order = np.lexsort((rank, -np.round(wins, 3)))
-    place = np.empty(count, np.int64)
-    place[order] = np.arange(count)
-    return place
 
 
 def keep_first(count: int, pairs: Int64Array, place: Int64Array) -> Int64Array:
