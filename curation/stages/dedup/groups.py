@@ -1,7 +1,7 @@
 """The stage `groups`: which further pairs must be looked at, so that every image is dropped by evidence of its own.
 
 Links are between near images, and equal hashes bring together others. Of each group of images that are linked over any
-number of them, the one that will be kept is compared with each of the others, a reference with each image of a group
+number of them, those that may be kept are compared with each of the others, a reference with each image of a group
 that holds a copy of it, and of a large group some of the others among themselves, which tells a picture from a frame.
 """
 
@@ -24,6 +24,9 @@ from curation.stages.dedup.stars import CROWD
 
 __all__ = ["Groups", "further_pairs", "is_checked"]
 
+CONTENDERS = 3
+"""Of a group, images that may be the one to keep, and are compared with all others: who has been compared with more of
+them must not seem to be closer to them."""
 CHECKS = pa.schema(
     [
         ("check_set", pa.list_(pa.int32())),  # the place of a reference set in the config, -1 for the pool
@@ -109,17 +112,18 @@ def further_pairs(evidence: Evidence, settings: DedupConfig, radius: int) -> Int
 
 
 def _of_groups(group: Int64Array, place: Int64Array) -> Int64Array:
-    """Each image with the first of its group; in a group of many also with the one before it."""
+    """Each image with the first few of its group; in a group of many also with the one before it."""
     order = np.lexsort((place, group))
     starts = np.ones(len(order), dtype=bool)
     starts[1:] = group[order][1:] != group[order][:-1]
     at = np.arange(len(order))
     start = np.maximum.accumulate(np.where(starts, at, 0))
-    with_first = np.stack([order, order[start]], axis=1)[~starts]
+    contenders = [start + place for place in range(CONTENDERS)]
+    with_first = [np.stack([order, order[np.minimum(one, at)]], axis=1)[at > one] for one in contenders]
     size = np.bincount(group, minlength=len(group))[group[order]]
-    follows = (at - start > 1) & (size > CROWD)
+    follows = (at - start > CONTENDERS) & (size > CROWD)
     with_previous = np.stack([order[at[follows]], order[at[follows] - 1]], axis=1)
-    return np.concatenate([with_first, with_previous])
+    return np.concatenate([*with_first, with_previous])
 
 
 def _of_references(count: int, own: Edges, linked: Edges) -> Int64Array:
