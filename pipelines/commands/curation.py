@@ -56,7 +56,7 @@ def curate_command(
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DATASET[=0.85]", help="Examples of what is unwanted; the number is the similarity that drops."
+            metavar="DATASET[=0.6]", help="Examples of what is unwanted; the number is the similarity that drops."
         ),
     ] = None,
     out: Annotated[
