@@ -12,7 +12,15 @@ from curation.report.thresholds_page import scores_histogram
 from curation.run.directory import Run
 
 NSFW = [[{"label": "A", "score": 0.1}, {"label": "B", "score": 0.9}], None, [{"label": "A", "score": 0.6}]]
-FACES = [[{"score": 0.2}, {"score": 0.8}], [], None]
+FACES = [
+    [
+        {"score": 0.2, "verdict": "low score"},
+        {"score": 0.8, "verdict": "face"},
+        {"score": 0.9, "verdict": "animal or food"},
+    ],
+    [],
+    None,
+]
 SHARPNESS = [5.0, None, 300.0]
 
 
@@ -27,7 +35,7 @@ def run(tmp_path):
     )
     run = Run(str(tmp_path / "run"), config)
     score = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
-    face = pa.list_(pa.struct([("score", pa.float32())]))
+    face = pa.list_(pa.struct([("score", pa.float32()), ("verdict", pa.string())]))
     tables = {
         "safety": {"nsfw": pa.array(NSFW, score), "faces": pa.array(FACES, face)},
         "quality": {"sharpness": pa.array(SHARPNESS, pa.float32())},

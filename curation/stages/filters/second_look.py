@@ -18,6 +18,10 @@ from curation.models.lite0.network import ANIMALS, FOOD, Lite0
 __all__ = ["Likeness", "cut_out", "enlarged", "likenesses", "overlap"]
 
 
+NAMED = 0.1
+"""Probability from which on a class is worth its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Likeness:
     """What an image shows that is no person, by the classes of ImageNet-1k.
@@ -35,8 +39,10 @@ class Likeness:
     class_probability: float
 
     def __str__(self) -> str:
-        name = _class_name(self.class_number)
-        return f"animal or food {self.probability:.2f} ({self.kind}: {name} {self.class_probability:.2f})"
+        said = f"animal or food {self.probability:.2f}"
+        if self.class_probability < NAMED:
+            return said
+        return f"{said} ({self.kind}: {_class_name(self.class_number)} {self.class_probability:.2f})"
 
 
 def likenesses(network: Lite0, images: Sequence[Pixels]) -> list[Likeness]:
