@@ -9,7 +9,7 @@ from curation.config.base import ModelConfig, Role, Settings
 __all__ = ["WEB_POOL", "PrivacyConfig", "QualityConfig", "QualityHeadConfig", "SafetyConfig"]
 
 
-WEB_POOL = "web_pool"
+WEB_POOL: Literal["web_pool"] = "web_pool"
 """The pool, if any of its datasets is URLs or crawl files rather than images that somebody has."""
 Filtered = list[Literal["pool", "seed", "reference", "exclude", "web_pool"]]
 

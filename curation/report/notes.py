@@ -85,7 +85,7 @@ def _filtered(run: Run, collection: Collection) -> list[str]:
         blurred, faces = blurred + int((counts > 0).sum()), faces + int(counts.sum())
         cleared = pc.indices_nonzero(table["nsfw_veto"].is_valid())
         vetoed += len(cleared)
-        rows = {reason: reasons.index(reason) for reason in OF_SAFETY if reason in reasons}
+        rows: dict[str, int] = {reason: reasons.index(reason) for reason in OF_SAFETY if reason in reasons}
         rows |= {"blurred": int(counts.argmax())} if counts.any() else {}
         rows |= {"vetoed": cleared[0].as_py()} if len(cleared) else {}
         for what in rows.keys() - examples.keys():

@@ -139,8 +139,8 @@ def test_embeddings_are_those_of_the_blurred_images(finished, config, tmp_path):
         again = where.read(stage, 0, [column])[column].to_pylist()
         assert {row: again[row] for row in work} == work
         assert where.footer(stage, 0).digest == footer.digest
-    assert live.sum() == 13
-    assert len(table) == 15
+    assert live.sum() == 15
+    assert len(table) == 17
 
 
 def test_faces_can_be_dropped_or_kept(config, tmp_path):
@@ -157,7 +157,7 @@ def test_filters_that_are_turned_off_later_leave_nothing_behind(config, tmp_path
     run = curate(config(**FILTERS_OFF), str(tmp_path / "run"), until="hashes")
     assert run.pool.parts("safety") == run.pool.parts("quality") == []
     assert run.store.names("pool/images") == ["part-00000.tar"]
-    assert run.pool.live("hashes", 0).sum() == 15
+    assert run.pool.live("hashes", 0).sum() == 17
     run = curate(config(), str(tmp_path / "run"), until="hashes")
     assert run.pool.read("hashes", 0).equals(finished.pool.read("hashes", 0))
 
@@ -203,7 +203,7 @@ def test_an_image_that_a_model_cannot_take_is_a_drop(config, tmp_path, monkeypat
 
 def test_a_missing_detector_is_one_line_before_anything_is_written(config, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="model nudenet: is not installed; run `python -m pip install --no-deps"):
+    with pytest.raises(ModelError, match="model .*: is not installed; run `python -m pip install --no-deps"):
         curate(config(), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

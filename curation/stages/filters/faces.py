@@ -77,8 +77,10 @@ class FaceFinder:
 
     def fingerprint(self) -> list[str]:
         """The models, and the version of the rules; ModelError where a model cannot be had."""
-        models = [self._detector, self._bodies, self._network] if self._confirms else [self._detector]
-        return [*(model.fingerprint() for model in models), f"rules v{VERSION}"]
+        if not self._confirms:
+            return [self._detector.fingerprint()]
+        second = [self._bodies.fingerprint(), self._network.fingerprint(), f"rules v{VERSION}"]
+        return [self._detector.fingerprint(), *second]
 
     def setup(self) -> None:
         """Load the models; ModelError where they cannot be had."""

@@ -79,8 +79,9 @@ class Safety:
         self._limits = limits
         network = Lite0(threads)
         self._nsfw = open_nsfw(settings, threads) if settings.judges(role) else None
-        confirms = settings.confirm and isinstance(self._nsfw, NudeNet)
-        self._confirmation = NsfwConfirmation(self._nsfw, settings.nsfw_thresholds, network) if confirms else None
+        self._confirmation = None
+        if settings.confirm and isinstance(self._nsfw, NudeNet):
+            self._confirmation = NsfwConfirmation(self._nsfw, settings.nsfw_thresholds, network)
         self._faces = FaceFinder(settings, network, threads) if settings.treats_faces(role) else None
         self.spec = StageSpec(
             name="safety",
@@ -94,9 +95,9 @@ class Safety:
     def _nsfw_settings(self) -> dict[str, object] | None:
         if self._nsfw is None:
             return None
+        model, thresholds = self._nsfw.fingerprint(), self._settings.nsfw_thresholds
         confirmation = self._confirmation.fingerprint() if self._confirmation else None
-        thresholds = self._settings.nsfw_thresholds
-        return {"model": self._nsfw.fingerprint(), "thresholds": thresholds, "confirmation": confirmation}
+        return {"model": model, "thresholds": thresholds, "confirmation": confirmation}
 
     def _face_settings(self) -> dict[str, object] | None:
         if self._faces is None:

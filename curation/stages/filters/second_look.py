@@ -92,4 +92,4 @@ def overlap(one: Box, other: Box) -> float:
 def _class_name(number: int) -> str:
     from timm.data.imagenet_info import ImageNetInfo  # takes seconds to import, and few images need a name
 
-    return ImageNetInfo().index_to_description(number).split(",")[0]
+    return str(ImageNetInfo().index_to_description(number)).split(",")[0]

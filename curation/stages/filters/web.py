@@ -3,14 +3,25 @@
 from collections.abc import Iterable
 
 from curation.config import WEB_POOL, Config
+from curation.errors import UserError
 from curation.formats.dataset import detect
 
 __all__ = ["is_from_web", "with_roles"]
 
 
 def is_from_web(datasets: Iterable[str]) -> bool:
-    """Whether any dataset is URLs or crawl files, rather than images that somebody has; DatasetError as `detect`."""
-    return any(detect(data).has_urls for data in datasets)
+    """Whether any dataset is URLs or crawl files, rather than images that somebody has.
+
+    One that is not there is none of these: `curate` refuses it before it does anything, and who reads a run goes on.
+    """
+    return any(map(_has_urls, datasets))
+
+
+def _has_urls(data: str) -> bool:
+    try:
+        return detect(data).has_urls
+    except UserError:
+        return False
 
 
 def with_roles(config: Config) -> Config:
