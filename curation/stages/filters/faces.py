@@ -22,7 +22,7 @@ MOST = 0.6
 """A box that covers more of the frame than this is no face. A head and shoulders cover a quarter of it."""
 SURE = 0.8
 """A box with this score needs no second look: of 6,400 photos no animal, fruit or thing had it."""
-NEEDED = 0.85
+NEEDED = 0.9
 """What the scores of both looks must add up to."""
 UNLIKELY = ((0.85, 1.5), (0.7, 1.2))
 """The same where all around the box is an animal or food, by the probability of that: a person who stands beside an
