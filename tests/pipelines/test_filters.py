@@ -143,6 +143,13 @@ def test_embeddings_are_those_of_the_blurred_images(finished, config, tmp_path):
     assert len(table) == 17
 
 
+def test_images_at_hand_are_neither_dropped_nor_blurred_unless_asked_for(config, tmp_path):
+    run = curate(config(safety={}), str(tmp_path / "run"), until="safety")
+    assert run.pool.parts("safety") == run.seeds("seeds").parts("safety") == []
+    stored = Run.load(run.store.root).config.safety
+    assert (stored.nsfw_on, stored.faces_on) == ([], [])
+
+
 def test_faces_can_be_dropped_or_kept(config, tmp_path):
     drop = curate(config(safety={**ON, "faces": "drop", "nsfw": "off"}), str(tmp_path / "drop"), until="safety")
     assert drop.pool.footer("safety", 0).ledger.drops == {"face": 3}
