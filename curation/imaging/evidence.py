@@ -112,7 +112,7 @@ def first_is_original(judge: Trees, seen: Seen) -> float:
 
 
 def _refusal(cues: Cues, points: int) -> str | None:
-    if points < FEWEST_POINTS or cues.spread * 16 < FEWEST_CELLS:
+    if cues.matched == 0 or points < FEWEST_POINTS or cues.spread * 16 < FEWEST_CELLS:
         return "points"
     if math.expm1(cues.natural) < FEWEST_TEXTURED:
         return "texture"

@@ -3,7 +3,7 @@
     python -m tests.bench.bench_evidence DATA [--augly SET] [--count 150] [--keep FOLDER] [--show FILE]
 
 DATA is the folder that `evidence_split` splits; only the judging halves are used: pairs of every kind that
-`curation.models.copy.evidence_pairs` makes, `--count` of each, and of each set the nearest photos as they are. SET is
+`curation.models.copy.evidence_pairs` makes, `--count` of each times its share in a fit, and of each set the nearest photos as they are. SET is
 what `make_copy_edits.py` makes of judging photos: every copy with its source, by edits that nothing was fitted to.
 
 Shares are of the pairs that the cheap match proposes; in brackets the upper bound of a 95 % interval, for pairs that
@@ -86,7 +86,7 @@ def own(arguments: argparse.Namespace) -> list[Example]:
     )
     for name, file in files.items():
         every, names = load_photos([str(file)], 1300)
-        near = neighbours(every, 8)
+        near = neighbours(every, 4)
         print(f"{name}: {len(names)} photos, {len(near)} nearest pairs", flush=True)
         for e in examples_of(Photos(every.images), 0, near, arguments.seed):
             about = " ".join(names[int(at)] for at in e.about.split())
