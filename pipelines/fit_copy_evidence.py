@@ -50,7 +50,7 @@ BY_CHANCE = 0.1
 MORE_IS_LESS = ("offset", "offset_high", "below_50", "smooth_below_50", "both_differ", "either_differs")
 MORE_IS_LESS += ("largest_difference", "largest_both", "residual", "residual_share", "even_residual", "middle")
 EITHER_WAY = ("overlap_most", "overlap_least", "flat", "sharpness", "blur")
-"""More of these never makes a copy likelier; of the free ones either may; of the rest more never makes it less likely."""
+"""More of these never makes a copy likelier; of the free ones either may; of the others more never makes it less so."""
 
 
 @dataclass(frozen=True)

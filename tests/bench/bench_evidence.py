@@ -3,8 +3,9 @@
     python -m tests.bench.bench_evidence DATA [--augly SET] [--count 150] [--keep FOLDER] [--show FILE]
 
 DATA is the folder that `evidence_split` splits; only the judging halves are used: pairs of every kind that
-`curation.models.copy.evidence_pairs` makes, `--count` of each times its share in a fit, and of each set the nearest photos as they are. SET is
-what `make_copy_edits.py` makes of judging photos: every copy with its source, by edits that nothing was fitted to.
+`curation.models.copy.evidence_pairs` makes, `--count` of each times its share in a fit, and of each set the nearest
+photos as they are. SET is what `make_copy_edits.py` makes of judging photos: every copy with its source, by edits that
+nothing was fitted to.
 
 Shares are of the pairs that the cheap match proposes; in brackets the upper bound of a 95 % interval, for pairs that
 are no copies (Clopper and Pearson, one-sided). `before` is the rule of a score of 1.9. `--keep` keeps what was seen, to
