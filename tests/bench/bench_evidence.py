@@ -35,6 +35,8 @@ from tests.bench.evidence_split import HARD, write
 LIMITS = ImageConfig(min_side=1)
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 BEFORE = 1.9
+NEAREST_OF = 400
+"""Photos of a set whose nearest are looked at, at most."""
 
 
 def main() -> None:
@@ -86,7 +88,7 @@ def own(arguments: argparse.Namespace) -> list[Example]:
         f"{time.process_time() - began:.0f} s CPU for {len(examples)} pairs made, matched and {seen} seen", flush=True
     )
     for name, file in files.items():
-        every, names = load_photos([str(file)], 1300)
+        every, names = load_photos([str(file)], NEAREST_OF)
         near = neighbours(every, 4)
         print(f"{name}: {len(names)} photos, {len(near)} nearest pairs", flush=True)
         for e in examples_of(Photos(every.images), 0, near, arguments.seed):
