@@ -42,7 +42,7 @@ THINGS = range(1, 92)
 NEAREST = 4
 """Most similar other photos of each photo that are looked at: no copies, and the hardest ones."""
 SHARES = {"one edit": 1.5, "edits": 1.25, "two copies": 1.25, "swapped": 1.5, "photographed again": 1.25}
-SHARES |= {"encoded": 0.5, "framed": 0.6, "two frames": 0.6, "collage": 0.4, "crops": 0.6}
+SHARES |= {"encoded": 0.5, "framed": 0.6, "two frames": 0.6, "collage": 0.4, "crops": 0.6, "same": 0.5}
 SHARES |= {"weather": 0.3, "apart": 0.3, "flat": 0.4}
 """How many pairs of a kind are made for one of the others: more of what is hard, fewer of what is told at once."""
 BY_CHANCE = 0.1
@@ -103,7 +103,8 @@ def neighbours(photos: Photos, nearest: int = NEAREST) -> list[tuple[int, int]]:
 
 def examples_of(photos: Photos, count: int, near: Sequence[tuple[int, int]], seed: int) -> Iterator[Example]:
     """Look at pairs of every kind, `count` of each times its share, and at pairs of the photos as they are."""
-    for number, kind in enumerate((*COPIES, *OTHERS)):
+    *copies, last = COPIES
+    for number, kind in enumerate((*copies, *OTHERS, last)):
         rng = np.random.default_rng([seed, number])
         for _ in range(round(count * SHARES.get(kind, 1.0))):
             yield _example(kind, kind in COPIES, make_pair(kind, photos, rng), rng)
