@@ -54,7 +54,8 @@ class Seen:
     def sided(self, reverse: bool = False) -> tuple[float, ...]:
         """What the judge of the original is given, of the first picture or, in reverse, of the second."""
         one, other = self.sides[::-1] if reverse else self.sides
-        return (*one, *other, self.cues.either_differs, one.overlap - other.overlap)
+        difference = (a - b for a, b in zip(one, other, strict=True))
+        return (*difference, *one, *other, self.cues.either_differs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def first_is_original(judge: Trees, seen: Seen) -> float:
 
 
 def _refusal(cues: Cues, points: int) -> str | None:
-    if points < FEWEST_POINTS or cues.spread * 16 < FEWEST_CELLS:
+    if cues.matched == 0 or points < FEWEST_POINTS or cues.spread * 16 < FEWEST_CELLS:
         return "points"
     if math.expm1(cues.natural) < FEWEST_TEXTURED:
         return "texture"

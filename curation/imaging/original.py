@@ -55,12 +55,12 @@ class Sides(NamedTuple):
 
 
 SIDED = (
+    *(f"difference_{name}" for name in Sides._fields),
     *(f"first_{name}" for name in Sides._fields),
     *(f"second_{name}" for name in Sides._fields),
     "differs",
-    "inside",
 )
-"""Names of what the judge of the original is given: both sides, what differs, and whether one is within the other."""
+"""Names of what the judge of the original is given: both sides, their difference, and the share where they differ."""
 
 
 def sides_of(

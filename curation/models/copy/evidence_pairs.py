@@ -137,6 +137,14 @@ def _encoded(photos: Photos, rng: Generator) -> Pair:
     return Pair(photo, encoded(_resized(photo, rng), rng, 10), True)
 
 
+def _same(photos: Photos, rng: Generator) -> Pair:
+    """Pixel by pixel the same, mirrored, or grey."""
+    photo = photos.any(rng)
+    copy = (photo, np.ascontiguousarray(photo[:, ::-1]), cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))[int(rng.integers(3))]
+    copy = np.repeat(copy[..., None], 3, axis=2) if copy.ndim == 2 else copy
+    return Pair(photo, np.asarray(copy, dtype=np.uint8))
+
+
 def _two_frames(photos: Photos, rng: Generator) -> Pair:
     photo = photos.any(rng)
     chosen = rng.choice(len(FRAMES), 2, replace=False).tolist()
@@ -244,6 +252,7 @@ COPIES: Mapping[str, Callable[[Photos, Generator], Pair]] = {
     "written on": _written_on,
     "collage": _collage,
     "crops": _crops,
+    "same": _same,
 }
 OTHERS: Mapping[str, Callable[[Photos, Generator], Pair]] = {
     "swapped": _swapped,
