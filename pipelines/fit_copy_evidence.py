@@ -47,8 +47,8 @@ SHARES |= {"weather": 0.3, "apart": 0.3, "flat": 0.4}
 """How many pairs of a kind are made for one of the others: more of what is hard, fewer of what is told at once."""
 BY_CHANCE = 0.1
 """Share of the pairs that are not proposed which are seen all the same."""
-MORE_IS_LESS = ("offset", "offset_high", "below_50", "smooth_below_50", "both_differ", "either_differs")
-MORE_IS_LESS += ("largest_difference", "largest_both", "residual", "residual_share", "even_residual", "middle")
+MORE_IS_LESS = {"offset", "offset_high", "below_50", "smooth_below_50", "both_differ", "either_differs"}
+MORE_IS_LESS |= {"largest_difference", "largest_both", "residual", "residual_share", "even_residual", "middle"}
 EITHER_WAY = ("overlap_most", "overlap_least", "flat", "sharpness", "blur")
 """More of these never makes a copy likelier; of the free ones either may; of the others more never makes it less so."""
 

@@ -139,7 +139,7 @@ def places_of(laid: Laid) -> Places:
     over = np.where(laid.cover, over, base)  # so that smoothing brings nothing in from outside
     even, even_residual = correlation, residual
     if any(laid.blur):
-        even, _, even_residual = _compared(*map(softened, (over, base), laid.blur), window, FLAT)
+        even, _, even_residual = _compared(softened(over, laid.blur[0]), softened(base, laid.blur[1]), window, FLAT)
     soft_over, soft_base = (cv2.GaussianBlur(image, (0, 0), SMOOTH) for image in (over, base))
     smooth, soft_deviation, _ = _compared(soft_over, soft_base, window, SMOOTH_FLAT)
     shows = inside & (deviation[sample] > FLAT)

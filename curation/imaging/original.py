@@ -88,7 +88,7 @@ def sides_of(
             float(np.log(max(1, shape[0] * shape[1]))),
             float(np.abs(USUAL - _aspect(shape)).min()),
             _aspect(shape),
-            *values,
+            *values,  # type: ignore[call-arg]
             _blocky(picture),
         )
         for values, picture, shape in pictures

@@ -7,7 +7,7 @@ are found, the whole is refined by its correlation (ECC, Evangelidis and Psaraki
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -94,7 +94,8 @@ def lay(first: UInt8Array, second: UInt8Array, match: Match) -> Laid | None:
     if not np.isfinite(start).all() or not SMALLEST**2 < area < SMALLEST**-2:
         return None
     swapped = bool(area > 1)
-    fine, base, transform = (second, first, np.linalg.inv(start)) if swapped else (first, second, start)
+    fine, base = (second, first) if swapped else (first, second)
+    transform = np.asarray(np.linalg.inv(start) if swapped else start, np.float64)
     over, cover = _over(fine, base, transform)
     if np.count_nonzero(cover) < LEAST_COVER:
         return None
@@ -120,7 +121,7 @@ def lay(first: UInt8Array, second: UInt8Array, match: Match) -> Laid | None:
 
 def softened(image: ImageArray, deviation: float) -> ImageArray:
     """A picture smoothed, or as it is where the deviation is 0."""
-    return cv2.GaussianBlur(image, (0, 0), deviation) if deviation else image  # type: ignore[return-value]
+    return cv2.GaussianBlur(image, (0, 0), deviation) if deviation else image
 
 
 def _to_equal(over: Float32Array, base: Float32Array, cover: BoolArray) -> tuple[float, float]:
@@ -189,15 +190,20 @@ def _followed(
     none = np.empty((0, 2), np.float32)
     if corners is None:
         return none, none, 0
-    flow = {"winSize": (WINDOW, WINDOW), "maxLevel": 2, "criteria": (3, 15, 0.02)}
-    there, found, _ = cv2.calcOpticalFlowPyrLK(below, over, corners, None, **flow)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(over, below, there, None, **flow)
+    there, found = _flow(below, over, corners)
+    back, returned = _flow(over, below, there)
     corners, there, back = (points.reshape(-1, 2) for points in (corners, there, back))
     good = (found.ravel() > 0) & (returned.ravel() > 0) & (np.hypot(*(back - corners).T) < RETURN)
     if not good.any():
         return none, none, len(corners)
     good[good] = _correlation_at(below, over, corners[good], there[good]) > FAITHFUL
     return corners[good], (there - corners)[good], len(corners)
+
+
+def _flow(one: UInt8Array, other: UInt8Array, points: Any) -> tuple[Any, Any]:
+    size, until = (WINDOW, WINDOW), (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 15, 0.02)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(one, other, points, None, winSize=size, maxLevel=2, criteria=until)
+    return there, found
 
 
 def _correlation_at(one: UInt8Array, other: UInt8Array, at: Float32Array, there: Float32Array) -> Float32Array:
