@@ -51,7 +51,8 @@ class ExcludeConfig(Settings):
     data: str
     threshold: Similarity = 0.6
     """Cosine similarity of embeddings to the nearest example above which a pool image is dropped. It belongs to the
-    embedding: 0.6 is for the default one, by which 0.006 % of unrelated photos are so similar to one of ten examples."""
+    embedding: 0.6 is for the default one, by which 0.006 % of unrelated photos are so similar to one of 10
+    examples."""
 
 
 class PlanConfig(Settings):
