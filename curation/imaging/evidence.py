@@ -46,7 +46,7 @@ camera that stands still. On the choosing halves it refuses all 4 such pairs of 
 ALL_AGREES, ALL_FOUND, NO_OFFSET, SAME_DIRECTIONS, NONE_FOREIGN = 0.9, 0.9, 0.3, 0.985, 0.005
 SURE = 0.99
 """Where nearly all windows agree, nearly all corners are found to a third of a pixel, and all slopes have one direction,
-it is a copy: two photographs differ in noise and in where their pixels lie. Trees that saw few such pairs doubt it."""
+it is a copy: two photographs differ in noise and in where pixels lie. Trees that saw few such pairs doubt it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def photos():
 
 
 def padded(image):
-    canvas = np.zeros((image.shape[0] + 160, image.shape[1] + 200, 3), np.uint8)
+    canvas = np.full((image.shape[0] + 160, image.shape[1] + 200, 3), 255, np.uint8)
     canvas[80:-80, 100:-100] = image
     return canvas
 
