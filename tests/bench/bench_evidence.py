@@ -30,7 +30,8 @@ from curation.imaging.matching import match
 from curation.imaging.trees import Trees, read_trees
 from curation.models.copy.evidence_pairs import Photos
 from pipelines.fit_copy_evidence import Example, examples_of, load_photos, neighbours, read_examples, write_examples
-from tests.bench.evidence_split import HARD, write
+from tests.bench.evidence_split import write
+from tests.bench.halves import SETS
 
 LIMITS = ImageConfig(min_side=1)
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -79,7 +80,7 @@ def kept(folder, name, make):
 def own(arguments: argparse.Namespace) -> list[Example]:
     lists = Path(arguments.keep or ".") / "lists"
     write(arguments.data, lists)
-    files = {name: lists / f"judging-{name}.txt" for name in ("dev", *HARD, "street")}
+    files = {name: lists / f"judging-{name}.txt" for name in SETS}
     photos, _ = load_photos([str(file) for file in files.values()], arguments.most)
     print(f"{len(photos.images)} judging photos, {len(photos.cuts)} things cut out of them", flush=True)
     began, examples = time.process_time(), list(examples_of(photos, arguments.count, [], arguments.seed))

@@ -3,48 +3,31 @@
     python -m tests.bench.evidence_split DATA OUT
 
 writes OUT/choosing-<set>.txt and OUT/judging-<set>.txt, as `pipelines.fit_copy_evidence` takes them: a photo a line,
-and its mask after a tab. DATA holds `dev/`, with a folder a class, and `hard/`. Judging are: the classes of `dev` that
-`copy_split` holds out, of the hard sets every second file (of the names in order, the second first), and of each
-sequence of `hard/street` the second half.
+and its mask after a tab. DATA holds `dev/`, with a folder a class, and `hard/`; `halves.py` says which judge.
 """
 
 import csv
 import sys
-from itertools import groupby
 from pathlib import Path
 
-from tests.bench.copy_split import held_out_classes
+from tests.bench.halves import SETS, choosing, judging
 
-HARD = ("fruits", "cells", "kangaroo", "coco")
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 TWICE = ("caltech101__Faces_easy",)
 """Folders that are crops of another's photos."""
 
 
 def split(data: Path) -> dict[tuple[str, bool], list[Path]]:
-    """Photos by their set and whether they judge."""
-    result: dict[tuple[str, bool], list[Path]] = {}
-    held_out, repeats = set(held_out_classes(data / "dev")), near_duplicates(data / "dev")
-    folders = sorted(path for path in (data / "dev").iterdir() if path.is_dir() and path.name not in TWICE)
-    for judges in (False, True):
-        classes = [folder for folder in folders if (folder.name in held_out) is judges]
-        photos = [photo for folder in classes for photo in images(folder)]
-        result["dev", judges] = [photo for photo in photos if f"{photo.parent.name}/{photo.name}" not in repeats]
-    for name in HARD:
-        found = images(data / "hard" / name / "images" if name == "coco" else data / "hard" / name)
-        result[name, False], result[name, True] = found[::2], found[1::2]
-    frames = images(data / "hard" / "street" / "images")
-    for _, sequence in groupby(frames, key=lambda path: path.name.split("_")[0]):
-        ordered = list(sequence)
-        half = len(ordered) // 2
-        result.setdefault(("street", False), []).extend(ordered[:half])
-        result.setdefault(("street", True), []).extend(ordered[half:])
+    """Photos by their set and whether they judge, by `halves`; of photos that are copies by nature one each."""
+    repeats = near_duplicates(data / "dev")
+    result = {}
+    for judges, half in ((False, choosing), (True, judging)):
+        for name in SETS:
+            photos = half(data, [name])
+            if name == "dev":
+                photos = [photo for photo in photos if photo.parent.name not in TWICE]
+                photos = [photo for photo in photos if f"{photo.parent.name}/{photo.name}" not in repeats]
+            result[name, judges] = photos
     return result
-
-
-def images(folder: Path) -> list[Path]:
-    """Its images, at any depth, in order."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and "masks" not in path.parts)
 
 
 def near_duplicates(folder: Path) -> set[str]:

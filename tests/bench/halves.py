@@ -4,11 +4,12 @@
 
 prints the files, one a line. DATA holds `dev/` (a folder for each class) and `hard/` (`fruits`, `street`, `cells`,
 `kangaroo`, `coco`). Judging: of `dev` every fourth class, of the names in order (`copy_split.py`); of `street` the
-second half of its sequences; of the others every second file, of the names in order. Choosing: all others.
+second half of each sequence; of the others every second file, of the names in order. Choosing: all others.
 """
 
 import argparse
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from tests.bench.copy_split import held_out_classes
@@ -33,8 +34,8 @@ def _divided(data: Path, name: str) -> list[tuple[Path, bool]]:
         return [(path, path.parent.name in held_out) for path in _photos(data / "dev")]
     files = _photos(data / "hard" / name)
     if name == "street":  # a frame and the next are of one drive
-        drives = sorted({path.stem.split("_")[0] for path in files})
-        return [(path, drives.index(path.stem.split("_")[0]) >= len(drives) / 2) for path in files]
+        drives = [list(frames) for _, frames in groupby(files, key=lambda path: path.stem.split("_")[0])]
+        return [(frame, at >= len(drive) // 2) for drive in drives for at, frame in enumerate(drive)]
     return [(path, number % 2 == 1) for number, path in enumerate(files)]
 
 
