@@ -20,7 +20,7 @@ SEEDS_EACH = {"things": 5, "scenes": 8}
 REFERENCE_SET = "benchmark"
 REFERENCES_EACH = 3
 """Fewer of photographs that have fewer crops full of detail."""
-MOST_CROPS = 90
+MOST_CROPS = 120
 SIDES = (200, 300)
 """Shorter sides in pixels: small pictures of the web. Fewer pixels have too few points to tell a copy by."""
 

@@ -20,8 +20,8 @@ from pipelines.demo.warc import Page, write_warc
 __all__ = ["Web", "make_web"]
 
 COPIERS = (Kind.EXACT_COPY, Kind.REENCODED_COPY, Kind.RESIZED_COPY, Kind.CROPPED_COPY)
-COPY_GROUPS, FRAMED_GROUPS, TRIMMED_GROUPS = 45, 18, 16
-COPIES = (1, 1, 1, 2, 3)
+COPY_GROUPS, FRAMED_GROUPS, TRIMMED_GROUPS = 38, 16, 12
+COPIES = (1, 1, 2, 3)
 """Copies in a group, each as likely: fewer than half of the pool's images, or `dedup.max_share` would stop the run."""
 LEAKS = (Kind.EXACT_LEAK, Kind.REENCODED_LEAK, Kind.RESIZED_LEAK, Kind.CROPPED_LEAK)
 BACKGROUNDS, THINGS_EACH, FRAMED_EACH, VEILED_EACH = 6, 4, 8, 8
