@@ -101,7 +101,7 @@ def open_photograph(name: str) -> Photograph:
 
 def crops(photograph: Photograph, most: int, rng: np.random.Generator) -> list[Box]:
     """Up to `most` boxes that do not overlap and are not blank, in random order: uneven rows, cut into uneven tiles."""
-    grey = _grey(photograph)
+    grey = _grey(photograph.pixels)
     height, width = grey.shape
     boxes = []
     for top, bottom in _cuts(height, rng):
@@ -114,7 +114,7 @@ def crops(photograph: Photograph, most: int, rng: np.random.Generator) -> list[B
 def has_detail(photograph: Photograph, box: Box) -> bool:
     """Whether at least 12 of the box's 4 x 4 cells are neither flat nor blurred: blank sky and soft shades have nothing
     to be told apart by."""
-    crop = _grey(photograph)[box.top : box.top + box.height, box.left : box.left + box.width]
+    crop = _grey(photograph.pixels[box.top : box.top + box.height, box.left : box.left + box.width])
     change = np.abs(np.diff(crop, axis=0))[:, 1:] + np.abs(np.diff(crop, axis=1))[1:]
     shown = (_cells(crop).std(axis=(1, 3)) >= LEAST_DEVIATION) & (_cells(change).mean(axis=(1, 3)) >= LEAST_CHANGE)
     return int(shown.sum()) >= 12
@@ -134,5 +134,5 @@ def _cuts(length: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     return list(itertools.pairwise(ends))
 
 
-def _grey(photograph: Photograph) -> Float32Array:
-    return np.asarray(Image.fromarray(photograph.pixels).convert("L"), np.float32)
+def _grey(pixels: UInt8Array) -> Float32Array:
+    return np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
