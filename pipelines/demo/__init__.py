@@ -3,6 +3,7 @@
 photographs.py  crops of the photographs that are installed     variants.py   copies and breakage
 pictures.py     crops shared out: pool, seeds, references       planting.py   pictures behind URLs
 pages.py        HTML that shows them        warc.py             the crawl files
+lookalikes.py   different pictures that look alike
 site.py         what is answered            server.py           who answers
 truth.py        what was planted            web.py              all of these together
 outcomes.py     what became of each URL     check.py, show.py   the two side by side

@@ -52,7 +52,7 @@ class Finding:
 
 
 def check(outcomes: Iterable[Outcome], truth: Sequence[Planted], seeded: Iterable[str]) -> list[Finding]:
-    """Compare a run with the truth: one row per planted kind, then the six targets.
+    """Compare a run with the truth: one row per planted kind, then the targets.
 
     Args:
         outcomes: one per listed URL.
@@ -69,6 +69,7 @@ def check(outcomes: Iterable[Outcome], truth: Sequence[Planted], seeded: Iterabl
         _exact_copies(fates),
         _near_copies(fates),
         _leaks(fates),
+        _hard_negatives(fates),
         _kept(fates),
         _purity(outcomes, truth, set(seeded)),
     ]
@@ -102,7 +103,7 @@ def _exact_copies(fates: Sequence[Fate]) -> Finding:
 
 
 def _near_copies(fates: Sequence[Fate]) -> Finding:
-    groups = [group for group in _groups(fates) if group[1][0].kind is not Kind.EXACT_COPY]
+    groups = [group for group in _groups(fates) if group[1][0].kind not in (Kind.EXACT_COPY, Kind.TRIMMED_COPY)]
     return _copies("near copies caught", groups, LEAST_NEAR_COPIES, f">= {LEAST_NEAR_COPIES:.0%}")
 
 
@@ -115,6 +116,12 @@ def _copies(what: str, groups: Sequence[Sequence[Fate]], least: float, target: s
 def _leaks(fates: Sequence[Fate]) -> Finding:
     leaks = [(item, reason) for item, reason in fates if item.kind.is_leak]
     return _target("reference leaks removed", len(leaks), _wrong(leaks), "all", 0)
+
+
+def _hard_negatives(fates: Sequence[Fate]) -> Finding:
+    """Of those that are in a group of copies, one or the other is dropped."""
+    alone = [(item, reason) for item, reason in fates if item.kind.is_hard_negative and item.group is None]
+    return _target("hard negatives kept", len(alone), _wrong(alone), "all", 0)
 
 
 def _kept(fates: Sequence[Fate]) -> Finding:

@@ -1,10 +1,10 @@
 """The photographs that come with scikit-image and scikit-learn, and crops of them that are truly different images.
 
 Only files inside the installed wheels are read: nothing is downloaded. A photograph is a concept; two crops of one
-photograph stand for two pictures of one thing.
+photograph stand for two pictures of one thing. No two overlap: what they shared would make the one a copy of the other.
 """
 
-import math
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from PIL import Image
 from curation.arrays import Float32Array, UInt8Array
 from curation.errors import DatasetError
 
-__all__ = ["CONCEPTS", "TEXTURES", "Box", "Photograph", "crops", "open_photograph"]
+__all__ = ["CONCEPTS", "TEXTURES", "Box", "Photograph", "crops", "has_detail", "open_photograph"]
 
 CONCEPTS = {
     "astronaut": "astronaut.png",
     "camera": "camera.png",
     "cat": "chelsea.png",
+    "cells": "cell.png",
     "coffee": "coffee.png",
     "coins": "coins.png",
     "flower": "flower.jpg",
@@ -35,13 +36,18 @@ CONCEPTS = {
     "rocket": "rocket.jpg",
     "tissue": "ihc.png",
 }
-TEXTURES = {"brick": "brick.png", "grass": "grass.png", "gravel": "gravel.png"}
+TEXTURES = {"brick": "brick.png", "gravel": "gravel.png"}
+REPEATING = {"grass": "grass.png"}
+"""Pictures of which one part is a copy of another."""
 
-SMALLEST_SIDE = 80
-LARGEST_SIDE = 256
-MOST_OVERLAP = 0.3
+TILE = 80
+"""Sides in pixels that crops have at least, but for what the cuts between them are moved by."""
+MOVED = 0.06
+SIDE = 224
 LEAST_DEVIATION = 6.0
-TRIES = 3000
+"""Standard deviation in grey levels below which there is nothing to see."""
+LEAST_CHANGE = 3.5
+"""Grey levels from one pixel to the next, down and across together, below which there is nothing sharp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +75,22 @@ class Photograph:
     pixels: UInt8Array
     """(H, W, 3) or (H, W) uint8."""
 
-    def cut(self, box: Box) -> Image.Image:
-        """The crop, at most 256 pixels on its shorter side, as pictures on pages are."""
+    def cut(self, box: Box, side: int = SIDE) -> Image.Image:
+        """The crop, made so large that its shorter side has `side` pixels, as pictures on pages have."""
         crop = self.pixels[box.top : box.top + box.height, box.left : box.left + box.width]
         image = Image.fromarray(crop)
-        scale = LARGEST_SIDE / min(image.size)
-        if scale >= 1.0:
-            return image
-        width, height = (round(side * scale) for side in image.size)
+        scale = side / min(image.size)
+        width, height = (round(length * scale) for length in image.size)
         return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def open_photograph(name: str) -> Photograph:
-    """A photograph of `CONCEPTS` or `TEXTURES` by name.
+    """A photograph of `CONCEPTS`, `TEXTURES` or `REPEATING` by name.
 
     Raises:
         DatasetError: the installed scikit-image or scikit-learn lacks the file.
     """
-    file = {**CONCEPTS, **TEXTURES}[name]
+    file = {**CONCEPTS, **TEXTURES, **REPEATING}[name]
     folders = (Path(skimage.data.__file__).parent, Path(sklearn.datasets.__file__).parent / "images")
     for folder in folders:
         if (folder / file).is_file():
@@ -96,30 +100,39 @@ def open_photograph(name: str) -> Photograph:
 
 
 def crops(photograph: Photograph, most: int, rng: np.random.Generator) -> list[Box]:
-    """Up to `most` boxes in random order, full of detail and overlapping each other by at most 30 %.
-
-    Sides run from 80 pixels to half of the photograph's shorter side, small ones more often.
-    """
-    grey = np.asarray(Image.fromarray(photograph.pixels).convert("L"), np.float32)
+    """Up to `most` boxes that do not overlap and are not blank, in random order: uneven rows, cut into uneven tiles."""
+    grey = _grey(photograph.pixels)
     height, width = grey.shape
-    longest = max(min(height, width) / 2, SMALLEST_SIDE * 1.5)
-    boxes: list[Box] = []
-    for _ in range(TRIES):
-        if len(boxes) == most:
-            break
-        side = SMALLEST_SIDE * (longest / SMALLEST_SIDE) ** (rng.random() ** 1.5)
-        aspect = math.exp(rng.uniform(-0.25, 0.25))
-        box_width, box_height = (max(SMALLEST_SIDE, round(side * factor)) for factor in (aspect, 1 / aspect))
-        left, top = int(rng.integers(width - box_width + 1)), int(rng.integers(height - box_height + 1))
-        box = Box(left, top, box_width, box_height)
-        if all(box.overlap(other) <= MOST_OVERLAP for other in reversed(boxes)) and _has_detail(grey, box):
-            boxes.append(box)
-    return [boxes[index] for index in rng.permutation(len(boxes))]
+    boxes = []
+    for top, bottom in _cuts(height, rng):
+        for left, right in _cuts(width, rng):
+            if grey[top:bottom, left:right].std() >= LEAST_DEVIATION:
+                boxes.append(Box(left, top, right - left, bottom - top))
+    return [boxes[index] for index in rng.permutation(len(boxes))[:most]]
 
 
-def _has_detail(grey: Float32Array, box: Box) -> bool:
-    """Whether at least 12 of the box's 4 x 4 cells are not flat: blank sky has nothing to be told apart by."""
-    crop = grey[box.top : box.top + box.height, box.left : box.left + box.width]
-    rows, columns = crop.shape[0] // 4, crop.shape[1] // 4
-    cells = crop[: rows * 4, : columns * 4].reshape(4, rows, 4, columns)
-    return int((cells.std(axis=(1, 3)) >= LEAST_DEVIATION).sum()) >= 12
+def has_detail(photograph: Photograph, box: Box) -> bool:
+    """Whether at least 12 of the box's 4 x 4 cells are neither flat nor blurred: blank sky and soft shades have nothing
+    to be told apart by."""
+    crop = _grey(photograph.pixels[box.top : box.top + box.height, box.left : box.left + box.width])
+    change = np.abs(np.diff(crop, axis=0))[:, 1:] + np.abs(np.diff(crop, axis=1))[1:]
+    shown = (_cells(crop).std(axis=(1, 3)) >= LEAST_DEVIATION) & (_cells(change).mean(axis=(1, 3)) >= LEAST_CHANGE)
+    return int(shown.sum()) >= 12
+
+
+def _cells(values: Float32Array) -> Float32Array:
+    """(4, h, 4, w) the 4 x 4 cells."""
+    rows, columns = values.shape[0] // 4, values.shape[1] // 4
+    return values[: rows * 4, : columns * 4].reshape(4, rows, 4, columns)
+
+
+def _cuts(length: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """A length cut into parts of some 80 pixels or more."""
+    count = max(1, length // TILE)
+    inner = (np.arange(1, count) + rng.uniform(-MOVED, MOVED, count - 1)) * length / count
+    ends = [0, *(round(place) for place in inner.tolist()), length]
+    return list(itertools.pairwise(ends))
+
+
+def _grey(pixels: UInt8Array) -> Float32Array:
+    return np.asarray(Image.fromarray(pixels).convert("L"), np.float32)

@@ -7,22 +7,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.demo.photographs import CONCEPTS, TEXTURES, crops, open_photograph
+from pipelines.demo.photographs import CONCEPTS, TEXTURES, crops, has_detail, open_photograph
 from pipelines.demo.variants import first_save
 
 __all__ = ["REFERENCE_SET", "SEED_SETS", "Picture", "Shares", "share_out"]
 
 SEED_SETS = {
-    "things": ("astronaut", "cat", "coffee", "motorcycle"),
+    "things": ("astronaut", "camera", "coffee", "motorcycle"),
     "scenes": ("flower", "galaxies", "retina", "tissue"),
 }
-SEEDS_EACH = {"things": 6, "scenes": 12}
+SEEDS_EACH = {"things": 5, "scenes": 8}
 REFERENCE_SET = "benchmark"
 REFERENCES_EACH = 3
-MOST_CROPS = 100
+"""Fewer of photographs that have fewer crops full of detail."""
+MOST_CROPS = 120
+SIDES = (200, 300)
+"""Shorter sides in pixels: small pictures of the web. Fewer pixels have too few points to tell a copy by."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """A crop and the bytes that it was first saved as."""
 
@@ -31,11 +34,13 @@ class Picture:
     suffix: str
     concept: str | None
     """The photograph that it comes from; None for a texture."""
+    detailed: bool = True
+    """Whether nearly all of it shows something: only such a picture can be told from another by what it shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Who gets which crops; no two of one photograph overlap by more than 30 %."""
+    """Who gets which crops; no two of one photograph overlap."""
 
     pool: list[Picture]
     """In random order."""
@@ -48,16 +53,17 @@ def share_out(folder: Path, rng: np.random.Generator) -> Shares:
     pool: list[Picture] = []
     references: dict[str, Picture] = {}
     for name in (*CONCEPTS, *TEXTURES):
-        pictures = _pictures(name, rng)
+        pictures = list(_pictures(name, rng))
         if name in CONCEPTS:
-            for index in range(REFERENCES_EACH):
-                picture = next(pictures)
+            chosen = [picture for picture in pictures if picture.detailed][:REFERENCES_EACH]
+            pictures = [picture for picture in pictures if picture not in chosen]
+            for index, picture in enumerate(chosen):
                 file = f"{name}-{index}.{picture.suffix}"
                 references[file] = picture
                 _write(folder / "references" / REFERENCE_SET / file, picture)
         for set_name in (key for key, concepts in SEED_SETS.items() if name in concepts):
             for index in range(SEEDS_EACH[set_name]):
-                picture = next(pictures)
+                picture = pictures.pop()
                 _write(folder / "seeds" / set_name / name / f"{index:02d}.{picture.suffix}", picture)
         pool.extend(pictures)
     return Shares([pool[index] for index in rng.permutation(len(pool))], references)
@@ -66,9 +72,10 @@ def share_out(folder: Path, rng: np.random.Generator) -> Shares:
 def _pictures(name: str, rng: np.random.Generator) -> Iterator[Picture]:
     photograph = open_photograph(name)
     for box in crops(photograph, MOST_CROPS, rng):
-        image = photograph.cut(box)
+        image = photograph.cut(box, int(rng.integers(*SIDES)))
         data, suffix = first_save(image, rng)
-        yield Picture(image, data, suffix, name if name in CONCEPTS else None)
+        concept = name if name in CONCEPTS else None
+        yield Picture(image, data, suffix, concept, has_detail(photograph, box))
 
 
 def _write(path: Path, picture: Picture) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
-from pipelines.demo import variants
+from pipelines.demo import lookalikes, variants
 from pipelines.demo.pictures import Picture
 from pipelines.demo.site import Site
 from pipelines.demo.truth import Kind, Planted
@@ -28,6 +29,7 @@ COPIERS: dict[Kind, Callable[[Picture, np.random.Generator], tuple[bytes, str]]]
     Kind.RESIZED_LEAK: lambda picture, rng: variants.resized(picture.image, rng),
     Kind.CROPPED_COPY: lambda picture, rng: variants.cropped(picture.image, rng),
     Kind.CROPPED_LEAK: lambda picture, rng: variants.cropped(picture.image, rng),
+    Kind.TRIMMED_COPY: lambda picture, rng: variants.trimmed(picture.image, rng),
 }
 BREAKERS: dict[Kind, Callable[[Picture, np.random.Generator], tuple[bytes, str]]] = {
     Kind.TOO_SMALL: lambda picture, rng: variants.too_small(picture.image, rng),
@@ -73,6 +75,18 @@ class Planter:
         """A copy or leak of the given kind."""
         data, suffix = COPIERS[kind](original, self._rng)
         self._picture(kind, Picture(original.image, data, suffix, original.concept), group)
+
+    def before(self, background: Picture, thing: Picture) -> None:
+        """A thing before a background, photographed."""
+        self._made(Kind.SAME_BACKGROUND, lookalikes.before(background.image, thing.image, self._rng), thing)
+
+    def framed(self, picture: Picture, frame: str, group: str | None = None, kind: Kind = Kind.SAME_FRAME) -> None:
+        """A picture in one of `lookalikes.FRAMES`."""
+        self._made(kind, lookalikes.framed(picture.image, frame), picture, group)
+
+    def veiled(self, picture: Picture, veil: str) -> None:
+        """A picture in one of `lookalikes.VEILS`."""
+        self._made(Kind.SAME_VEIL, lookalikes.veiled(picture.image, veil, self._rng), picture)
 
     def slow(self, picture: Picture) -> None:
         """A picture that takes 0.3 to 0.8 seconds to begin."""
@@ -122,6 +136,10 @@ class Planter:
         url = self._addresses.new(picture.suffix, STALLING_HOST)
         self.site.add(url, picture.data, content_type=CONTENT_TYPES[picture.suffix], stalls=True)
         self._note(url, Kind.STALLED)
+
+    def _made(self, kind: Kind, image: Image.Image, shown: Picture, group: str | None = None) -> None:
+        data, suffix = variants.first_save(image, self._rng)
+        self._picture(kind, Picture(image, data, suffix, shown.concept), group)
 
     def _picture(self, kind: Kind, picture: Picture, group: str | None) -> None:
         url = self._addresses.new(picture.suffix)

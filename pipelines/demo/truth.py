@@ -43,15 +43,21 @@ class Kind(StrEnum):
     SLOW = "slow", "a crop that comes slowly, but within the deadline"
     MISTYPED = "mistyped", "a crop that the server calls text, HTML, GIF or just bytes"
 
+    SAME_BACKGROUND = "same_background", "a thing before a background that others were photographed before"
+    SAME_FRAME = "same_frame", "a picture in a drawn frame that others have too: browser, phone, caption"
+    SAME_VEIL = "same_veil", "a picture in the fog, the dark or the tint that others have too"
+
     EXACT_COPY = "exact_copy", "the same bytes at another URL", *COPY_REASONS
     REENCODED_COPY = "reencoded_copy", "saved again, as JPEG or WebP of lower quality", *COPY_REASONS
     RESIZED_COPY = "resized_copy", "made smaller or larger, saved again", *COPY_REASONS
-    CROPPED_COPY = "cropped_copy", "3 to 8 % of width and height cut off, saved again", *COPY_REASONS
+    CROPPED_COPY = "cropped_copy", "15 to 30 % of width and height cut off, saved again", *COPY_REASONS
+    TRIMMED_COPY = "trimmed_copy", "3 to 8 % cut off: without a target, see the docs", *COPY_REASONS
+    FRAMED_COPY = "framed_copy", "a framed picture in another drawn frame", *COPY_REASONS
 
     EXACT_LEAK = "exact_leak", "the bytes of a reference image", *LEAK_REASONS
     REENCODED_LEAK = "reencoded_leak", "a reference image, saved again", *LEAK_REASONS
     RESIZED_LEAK = "resized_leak", "a reference image, made smaller or larger", *LEAK_REASONS
-    CROPPED_LEAK = "cropped_leak", "a reference image, slightly cropped", *LEAK_REASONS
+    CROPPED_LEAK = "cropped_leak", "a reference image, 15 to 30 % cut off", *LEAK_REASONS
 
     TOO_SMALL = "too_small", "a picture of less than 32 pixels", DropReason.TOO_SMALL
     TRUNCATED = "truncated", "an image that ends early", DropReason.TRUNCATED, DropReason.CORRUPT
@@ -62,6 +68,11 @@ class Kind(StrEnum):
     SERVER_ERROR = "server_error", "500 or 503", DropReason.HTTP_SERVER_ERROR
     REDIRECT_LOOP = "redirect_loop", "redirects that never end", DropReason.TOO_MANY_REDIRECTS
     STALLED = "stalled", "an answer that stops half way, past the deadline", DropReason.TIMEOUT
+
+    @property
+    def is_hard_negative(self) -> bool:
+        """Whether it looks much like others of the pool and is a picture of its own."""
+        return self in (Kind.SAME_BACKGROUND, Kind.SAME_FRAME, Kind.SAME_VEIL)
 
     @property
     def is_copy(self) -> bool:

@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
-__all__ = ["cropped", "first_save", "garbage", "reencoded", "resized", "too_small", "truncated"]
+__all__ = ["cropped", "first_save", "garbage", "reencoded", "resized", "too_small", "trimmed", "truncated"]
 
-SMALLEST_SIDE = 48
+SMALLEST_SIDE = 96
 
 
 def first_save(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str]:
@@ -29,7 +29,7 @@ def reencoded(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str]
 
 
 def resized(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str]:
-    """Half to 1.5 times the size, never under 48 pixels, saved again."""
+    """Half to 1.5 times the size, never under 96 pixels, saved again."""
     scale = rng.choice([rng.uniform(0.5, 0.85), rng.uniform(1.15, 1.5)])
     scale = max(scale, SMALLEST_SIDE / min(image.size))
     size = (round(image.width * scale), round(image.height * scale))
@@ -37,8 +37,17 @@ def resized(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str]:
 
 
 def cropped(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str]:
-    """3 to 8 % of the width and of the height cut off, divided at random between the two edges; saved again."""
-    keep_x, keep_y = rng.uniform(0.92, 0.97, 2)
+    """15 to 30 % of the width and of the height cut off, divided at random between the two edges; saved again."""
+    return _cut_at_edges(image, 0.70, 0.85, rng)
+
+
+def trimmed(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str]:
+    """The same of 3 to 8 %."""
+    return _cut_at_edges(image, 0.92, 0.97, rng)
+
+
+def _cut_at_edges(image: Image.Image, least: float, most: float, rng: np.random.Generator) -> tuple[bytes, str]:
+    keep_x, keep_y = rng.uniform(least, most, 2)
     width, height = round(image.width * keep_x), round(image.height * keep_y)
     left = int(rng.integers(image.width - width + 1))
     top = int(rng.integers(image.height - height + 1))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.demo.lookalikes import FRAMES, VEILS
 from pipelines.demo.pages import write_page
 from pipelines.demo.pictures import Picture, share_out
 from pipelines.demo.planting import BREAKERS, PAGE_HOSTS, Planter
@@ -18,9 +19,12 @@ from pipelines.demo.warc import Page, write_warc
 
 __all__ = ["Web", "make_web"]
 
-COPY_GROUPS = 100
-MOST_COPIES = 4
-LEAKS = (Kind.EXACT_LEAK, Kind.REENCODED_LEAK, Kind.RESIZED_LEAK, Kind.CROPPED_LEAK, Kind.CROPPED_LEAK)
+COPIERS = (Kind.EXACT_COPY, Kind.REENCODED_COPY, Kind.RESIZED_COPY, Kind.CROPPED_COPY)
+COPY_GROUPS, FRAMED_GROUPS, TRIMMED_GROUPS = 38, 16, 12
+COPIES = (1, 1, 2, 3)
+"""Copies in a group, each as likely: fewer than half of the pool's images, or `dedup.max_share` would stop the run."""
+LEAKS = (Kind.EXACT_LEAK, Kind.REENCODED_LEAK, Kind.RESIZED_LEAK, Kind.CROPPED_LEAK)
+BACKGROUNDS, THINGS_EACH, FRAMED_EACH, VEILED_EACH = 6, 4, 8, 8
 REDIRECTED, SLOW, MISTYPED = 40, 12, 40
 BROKEN = {Kind.TOO_SMALL: 70, Kind.TRUNCATED: 60, Kind.GARBAGE: 40, Kind.HTML_AS_IMAGE: 30, Kind.EMPTY: 10}
 REFUSED = {Kind.NOT_FOUND: 60, Kind.SERVER_ERROR: 16}
@@ -48,7 +52,7 @@ class Web:
 
 
 def make_web(folder: Path, seed: int) -> Web:
-    """Make the web in an empty folder: some 2,500 URLs.
+    """Make the web in an empty folder: some 1,300 URLs.
 
     The same seed gives the same URLs, bytes and pages, wherever the folder is.
     """
@@ -69,14 +73,21 @@ def make_web(folder: Path, seed: int) -> Web:
 
 
 def _plant_pool(planter: Planter, pool: Sequence[Picture], rng: np.random.Generator) -> None:
-    """Originals with 1 to 4 copies, all of one kind, then pictures behind odd answers, then the others as they are."""
-    pictures = iter(pool)
-    for kind in (kind for kind in Kind if kind.is_copy):
+    """Pictures that look alike and differ, then originals with copies, each group of one kind, then pictures behind odd
+    answers, then the others as they are. What must be told from others, or found in them, is full of detail."""
+    pile = list(pool)
+    _plant_lookalikes(planter, pile, rng)
+    for kind in COPIERS:
         for index in range(COPY_GROUPS):
-            original, group = next(pictures), f"{kind}-{index:03d}"
+            original, group = _taken(pile, of_concept=None), f"{kind}-{index:03d}"
             planter.clean(original, group)
-            for _ in range(rng.integers(1, MOST_COPIES + 1)):
+            for _ in range(rng.choice(COPIES)):
                 planter.copy(kind, original, group)
+    for index in range(TRIMMED_GROUPS):
+        original, group = _taken(pile, of_concept=None), f"{Kind.TRIMMED_COPY}-{index:03d}"
+        planter.clean(original, group)
+        planter.copy(Kind.TRIMMED_COPY, original, group)
+    pictures = iter(pile)
     for _ in range(REDIRECTED):
         planter.redirected(next(pictures))
     for _ in range(SLOW):
@@ -85,6 +96,31 @@ def _plant_pool(planter: Planter, pool: Sequence[Picture], rng: np.random.Genera
         planter.mistyped(next(pictures))
     for picture in pictures:
         planter.clean(picture)
+
+
+def _plant_lookalikes(planter: Planter, pile: list[Picture], rng: np.random.Generator) -> None:
+    """Things before one background, pictures in one frame or veil; and pictures that come in two frames."""
+    for _ in range(BACKGROUNDS):
+        background = _taken(pile, of_concept=False)
+        for _ in range(THINGS_EACH):
+            planter.before(background, _taken(pile))
+    for frame in FRAMES:
+        for _ in range(FRAMED_EACH):
+            planter.framed(_taken(pile), frame)
+    for index in range(FRAMED_GROUPS):
+        picture, group = _taken(pile), f"{Kind.FRAMED_COPY}-{index:03d}"
+        one, other = rng.permutation(list(FRAMES))[:2].tolist()
+        planter.framed(picture, one, group)
+        planter.framed(picture, other, group, Kind.FRAMED_COPY)
+    for veil in VEILS:
+        for _ in range(VEILED_EACH):
+            planter.veiled(_taken(pile), veil)
+
+
+def _taken(pile: list[Picture], *, of_concept: bool | None = True) -> Picture:
+    """The next picture that is full of detail, of a concept, of a texture, or of either; it is taken out."""
+    right = (at for at, one in enumerate(pile) if one.detailed and of_concept in (None, one.concept is not None))
+    return pile.pop(next(right))
 
 
 def _plant_leaks(planter: Planter, references: dict[str, Picture]) -> None:
