@@ -39,13 +39,15 @@ FEWEST_CELLS = 3
 FEWEST_TEXTURED = 5
 """Windows' areas that have to agree and to show texture as photographs have it: a frame, a text, a plain ground are no
 picture."""
+LEAST_IN_COMMON = 0.5
+"""Share of the one or of the other that is in common: of two crops of a picture that share less, each has its own."""
 MOST_FOREIGN = 0.02
 """Share of what is in common where both show a connected piece of the world and not the same one: other cars before a
 camera that stands still. On the choosing halves it refuses all 4 such pairs of frames, and of 319 copies by AugLy 7."""
 
 ALL_AGREES, ALL_FOUND, NO_OFFSET, SAME_DIRECTIONS, NONE_FOREIGN = 0.9, 0.9, 0.3, 0.985, 0.005
 SURE = 0.99
-"""Where nearly all windows agree, nearly all corners are found to a third of a pixel, and all slopes have one direction,
+"""Where nearly all windows agree, nearly all corners are found to a third of a pixel and all slopes have one direction,
 it is a copy: two photographs differ in noise and in where pixels lie. Trees that saw few such pairs doubt it."""
 
 
@@ -135,6 +137,8 @@ def _refusal(cues: Cues, points: int) -> str | None:
         return "points"
     if math.expm1(cues.natural) < FEWEST_TEXTURED:
         return "texture"
+    if cues.overlap_most < LEAST_IN_COMMON:
+        return "apart"
     if cues.largest_both > MOST_FOREIGN:
         return "foreign"
     return None

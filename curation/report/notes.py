@@ -1,5 +1,5 @@
-"""Notes on a run: what its filters dropped and altered, how good its search was, and whether dedup chained unlike
-images."""
+"""Notes on a run: what its filters dropped and altered, which models saw it, how good its search was, seeds without
+picks, and whether dedup chained unlike images."""
 
 import shlex
 from collections import Counter
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.drops import DropReason
+from curation.report.weak_seeds import WeakSeeds, weak_seeds
 from curation.run.directory import Run
 from curation.run.parts import Collection
 from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnKind
@@ -59,6 +60,8 @@ def notes(run: Run) -> list[str]:
                 f"{stage.name}: the index found {recall.share:.2%} of the true neighbours of {recall.images:,} images "
                 "that were searched exactly as well"
             )
+    lines += [_weak(run, item) for item in weak_seeds(run)]
+    lines += _models(run)
     limit = run.config.dedup.relative.threshold
     chains = None if limit is None else find_chains(run.pool, limit)
     if chains is not None:
@@ -69,6 +72,25 @@ def notes(run: Run) -> list[str]:
             "dedup.min_similarity_to_kept"
         )
     return lines
+
+
+def _weak(run: Run, item: WeakSeeds) -> str:
+    return (
+        f"warning: {item.set}: the best pick of {item.weak:,} of {item.images:,} seed images is no more similar than "
+        f"chance would bring (median of all {item.picks:.2f}, chance {item.chance:.2f}); the pool may hold little of "
+        "what they show, or embed.model may not tell it apart"
+    )
+
+
+def _models(run: Run) -> list[str]:
+    """Which models saw the pool: what they are is half of what the result is."""
+    used = [
+        ("copies", run.config.copy_descriptors.model, "copy_descriptors"),
+        ("concepts", run.config.embed.model, "embeddings"),
+    ]
+    said = [f"{name} by {model}" for name, model, stage in used if run.pool.parts(stage)]
+    lite0 = " (EfficientNet-Lite0, supervised on ImageNet-1k)" * any("lvd/lite0" in item for item in said)
+    return [f"models: {', '.join(said)}{lite0}"] if said else []
 
 
 def _filtered(run: Run, collection: Collection) -> list[str]:
