@@ -13,13 +13,14 @@ from typing import Any, Literal
 from scipy.special import betaincinv
 
 from curation.engine.progress import Progress
+from curation.errors import ArgumentError
 from curation.report.planted import PLANTED, PLANTED_VERSION
 from curation.report.trial import Outcome, Trial
 from curation.run.directory import Run
 from curation.run.parts import digest_of
 from curation.stages.dedup.comparing import VERSIONS
 
-__all__ = ["PLANT", "DetectionPower", "EditPower", "detection_text", "measure_detection"]
+__all__ = ["PLANT", "DetectionPower", "EditPower", "check_plant", "detection_text", "measure_detection"]
 
 VERSION = 1
 """Raised whenever the same copies would be judged otherwise."""
@@ -135,6 +136,12 @@ class DetectionPower:
         edits = [EditPower(*(item[name] for name in ("edit", "what", "copies", "found"))) for item in fields["edits"]]
         links = [(item["source"], item["edit"], item["linked_to"]) for item in fields["false_links"]["links"]]
         return cls(fields["planted_of"], fields["images"], edits, links)
+
+
+def check_plant(plant: int) -> None:
+    """Raises ArgumentError where so many images cannot be meant."""
+    if plant < 0:
+        raise ArgumentError("plant", plant, "should be 0 or more; 0 plants no copies")
 
 
 def measure_detection(run: Run, plant: int, report: Progress, *, readable: bool = True) -> DetectionPower | None:
