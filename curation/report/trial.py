@@ -26,9 +26,12 @@ from curation.run.directory import Run
 from curation.run.parts import Ledger, random_for
 from curation.search.knn import Searcher
 from curation.stages.dedup.comparing import Comparer
+from curation.stages.knn.vectors import live_counts
 
 __all__ = ["Outcome", "Trial"]
 
+SHARE = 4
+"""Copies are planted of at most one in so many of the images that were compared."""
 CHUNK = 64
 """Copies at a time whose similarities to all references are held."""
 
@@ -79,12 +82,15 @@ class Trial:
         self._config = run.config
         self._of_pool = of_pool
         self._targets = targets_of(run, of_pool=of_pool)
+        others = [] if of_pool else list(live_counts(run.pool, "copy_descriptors").values())
+        self._images = len(self._targets.ids) + sum(others)
         self._comparer = Comparer(run.config.image)
         self._pictures = Pictures(run)
         self._describer = Describer(run)
 
     def outcomes(self, plant: int, report: Progress) -> list[Outcome]:
-        """What became of each copy, of up to `plant` images; the same for equal runs and seeds."""
+        """What became of each copy, of up to `plant` images, but of no more than one in four, so that a small run is
+        not mostly planting; the same for equal runs and seeds."""
         chosen = self._sample(plant)
         if not len(chosen):
             return []
@@ -105,7 +111,7 @@ class Trial:
     def _sample(self, plant: int) -> Int64Array:
         rng = random_for(self._config.seed, "detection")
         count = len(self._targets.ids)
-        return np.sort(rng.permutation(count)[: min(plant, count)]).astype(np.int64)
+        return np.sort(rng.permutation(count)[: min(plant, -(-self._images // SHARE))]).astype(np.int64)
 
     def _copies(self, source: int) -> list[_Copy]:
         """The copies of one image, described as the run would; none where it can no longer be read."""
