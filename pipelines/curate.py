@@ -14,6 +14,7 @@ from curation.engine.runner import open_runner
 from curation.errors import ConfigError, UserError
 from curation.formats.dataset import detect
 from curation.run.directory import Run
+from curation.stages.filters.web import with_roles
 from curation.stages.ingest.fetch import Fetch
 from curation.stages.ingest.originals import remove_originals
 from curation.stages.ingest.retry import RetryFailed
@@ -53,7 +54,7 @@ def curate(
             "seeds: there is none; name at least one set of images to find more of; without seeds, lvd dedup keeps one "
             "of each image of a dataset"
         )
-    run = Run(out, config)
+    run = Run(out, with_roles(config))
     job = Job(run, pipeline.CURATE, until)
     check_inputs(job)
     with run.locked():

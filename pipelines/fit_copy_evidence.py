@@ -41,12 +41,16 @@ LIMITS = ImageConfig(min_side=1)
 THINGS = range(1, 92)
 NEAREST = 4
 """Most similar other photos of each photo that are looked at: no copies, and the hardest ones."""
+SHARES = {"one edit": 1.5, "edits": 1.25, "two copies": 1.25, "swapped": 1.5, "photographed again": 1.25}
+SHARES |= {"encoded": 0.5, "framed": 0.6, "two frames": 0.6, "collage": 0.4, "crops": 0.6, "same": 0.5}
+SHARES |= {"weather": 0.3, "apart": 0.3, "flat": 0.4}
+"""How many pairs of a kind are made for one of the others: more of what is hard, fewer of what is told at once."""
 BY_CHANCE = 0.1
 """Share of the pairs that are not proposed which are seen all the same."""
-MORE_IS_LESS = ("offset", "offset_high", "below_50", "smooth_below_50", "both_differ", "either_differs")
-MORE_IS_LESS += ("largest_difference", "largest_both", "residual", "residual_share", "middle")
-EITHER_WAY = ("overlap_most", "overlap_least", "flat", "sharpness")
-"""More of these never makes a copy likelier; of the free ones either may; of the rest more never makes it less likely."""
+MORE_IS_LESS = {"offset", "offset_high", "below_50", "smooth_below_50", "both_differ", "either_differs"}
+MORE_IS_LESS |= {"largest_difference", "largest_both", "residual", "residual_share", "even_residual", "middle"}
+EITHER_WAY = ("overlap_most", "overlap_least", "flat", "sharpness", "blur")
+"""More of these never makes a copy likelier; of the free ones either may; of the others more never makes it less so."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,11 @@ def neighbours(photos: Photos, nearest: int = NEAREST) -> list[tuple[int, int]]:
 
 
 def examples_of(photos: Photos, count: int, near: Sequence[tuple[int, int]], seed: int) -> Iterator[Example]:
-    """Look at pairs of every kind, `count` of each, and at pairs of the photos as they are."""
-    for number, kind in enumerate((*COPIES, *OTHERS)):
+    """Look at pairs of every kind, `count` of each times its share, and at pairs of the photos as they are."""
+    *copies, last = COPIES
+    for number, kind in enumerate((*copies, *OTHERS, last)):
         rng = np.random.default_rng([seed, number])
-        for _ in range(count):
+        for _ in range(round(count * SHARES.get(kind, 1.0))):
             yield _example(kind, kind in COPIES, make_pair(kind, photos, rng), rng)
     rng = np.random.default_rng([seed, 99])
     features = {at: extract(photos.images[at]) for at in {at for pair in near for at in pair}}
@@ -180,7 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--leave-out", type=Path, help="A file with parts of paths, one a line.")
     parser.add_argument("--most", type=int, default=1500, help="Photos used of each of PHOTOS.")
-    parser.add_argument("--count", type=int, default=300, help="Pairs of each kind.")
+    parser.add_argument("--count", type=int, default=300, help="Pairs of a kind, times its share.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="Keep what was seen here, as npz, to fit anew without looking.")
     arguments = parser.parse_args()

@@ -17,7 +17,7 @@ from curation.config.concepts import (
 )
 from curation.config.datasets import ExcludeConfig, PlanConfig, ReferenceConfig, SeedConfig
 from curation.config.dedup import LITE0_COPY, CopyConfig, DedupConfig, HashConfig, NormaliseConfig
-from curation.config.filters import PrivacyConfig, QualityConfig, QualityHeadConfig, SafetyConfig
+from curation.config.filters import WEB_POOL, PrivacyConfig, QualityConfig, QualityHeadConfig, SafetyConfig
 from curation.config.images import CrawlConfig, ImageConfig
 from curation.config.reading import (
     laid_over,
@@ -38,6 +38,7 @@ __all__ = [
     "LITE0_COPY",
     "OTHERS",
     "PRETRAIN",
+    "WEB_POOL",
     "ClusterConfig",
     "Config",
     "CopyConfig",

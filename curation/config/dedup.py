@@ -113,7 +113,7 @@ class DedupConfig(Settings):
     """Cosine similarity below which no pair is looked at."""
     max_candidates: int = Field(8, ge=1, le=1024)
     """Neighbours of each image, the most similar, that are looked at."""
-    probability: float = Field(0.95, gt=0, le=1)
+    probability: float = Field(0.9, gt=0, le=1)
     """Probability, by the evidence, from which on a pair is taken for copies."""
     min_similarity_to_kept: float | None = Field(None, ge=-1, le=1)
     """`grouping: components`: ends chains of merges: a copy is dropped only if its similarity to the image that stands

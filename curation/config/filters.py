@@ -6,7 +6,12 @@ from pydantic import Field, field_validator
 
 from curation.config.base import ModelConfig, Role, Settings
 
-__all__ = ["PrivacyConfig", "QualityConfig", "QualityHeadConfig", "SafetyConfig"]
+__all__ = ["WEB_POOL", "PrivacyConfig", "QualityConfig", "QualityHeadConfig", "SafetyConfig"]
+
+
+WEB_POOL: Literal["web_pool"] = "web_pool"
+"""The pool, if any of its datasets is URLs or crawl files rather than images that somebody has."""
+Filtered = list[Literal["pool", "seed", "reference", "exclude", "web_pool"]]
 
 
 class QualityHeadConfig(ModelConfig):
@@ -61,16 +66,19 @@ class SafetyConfig(Settings):
     """A local checkpoint for a classifier, instead of a download."""
     nsfw_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The classifier's expected digest; other weights are refused."""
-    nsfw_on: list[Role] = Field(default=["pool"])
-    """Collections that unsafe images are dropped from. Seeds and references were curated by somebody who meant them."""
+    nsfw_on: Filtered = Field(default=[WEB_POOL])
+    """Collections that unsafe images are dropped from. `web_pool` is the pool, if any of its datasets is URLs or crawl
+    files; a run's own config names `pool` or none in its place. Images that somebody has, and seeds, references and
+    excludes, are judged where they are named."""
     faces: Literal["blur", "drop", "keep"] = "blur"
     """What becomes of faces: blurred for good, the image dropped, or no face looked for."""
-    faces_on: list[Role] = Field(default=["pool", "seed", "reference", "exclude"])
-    """Collections that faces are treated in. References and unwanted examples too, so that a blurred image is compared
-    with a blurred one."""
+    faces_on: Filtered = Field(default=[WEB_POOL])
+    """Collections that faces are treated in, as `nsfw_on`."""
+    confirm: bool = True
+    """Look again at what a detector reports, and drop or blur only what other networks and views agree to
+    (docs/filters.md). Without it each score over a threshold counts: more is caught, and fruit and animals with it."""
     face_threshold: float = Field(0.3, ge=0.05, le=1)
-    """Score from which on a box is a face. Of the boxes between 0.3 and 0.4 on web photos about two thirds are faces,
-    and a needless blur costs less than a face."""
+    """Score from which on a box is looked at again, or, without `confirm`, is a face."""
     face_side: int = Field(480, ge=64, le=2048, multiple_of=32)
     """Longer side in pixels at which faces are looked for, or the image's own where it is smaller. The smallest faces
     found are about 10 pixels wide there."""
@@ -81,6 +89,18 @@ class SafetyConfig(Settings):
     @classmethod
     def _off_is_a_word(cls, value: object) -> object:
         return "off" if value is False else value  # `false` is what one may well write for it
+
+    def judges(self, role: Role) -> bool:
+        """Whether unsafe images of collections of this role are dropped; `web_pool` is taken for the pool."""
+        return self.nsfw != "off" and _names(self.nsfw_on, role)
+
+    def treats_faces(self, role: Role) -> bool:
+        """Whether faces in collections of this role are looked for; `web_pool` is taken for the pool."""
+        return self.faces != "keep" and _names(self.faces_on, role)
+
+
+def _names(collections: Filtered, role: Role) -> bool:
+    return role in collections or (role == "pool" and WEB_POOL in collections)
 
 
 class PrivacyConfig(Settings):

@@ -13,7 +13,7 @@ import numpy as np
 
 from curation.arrays import BoolArray, Float32Array, UInt8Array
 from curation.imaging.matching import Match
-from curation.imaging.registration import Laid
+from curation.imaging.registration import Laid, softened
 
 __all__ = ["Cues", "Places", "cues_of", "places_of"]
 
@@ -65,6 +65,12 @@ class Cues(NamedTuple):
     smooth_median: float
     smooth_low: float
     """The same of both pictures smoothed."""
+    even_above_95: float
+    even_median: float
+    even_low: float
+    """The same of both made equally sharp."""
+    even_residual: float
+    """ln(1 + median grey levels left between these after the best gain and offset of each window)."""
     overlap_most: float
     overlap_least: float
     """Share of the one and of the other picture that is in common: the larger and the smaller share."""
@@ -98,6 +104,8 @@ class Cues(NamedTuple):
     """The same against the deviation of the window."""
     sharpness: float
     """How much sharper the sharper one is, as the absolute ln of the ratio."""
+    blur: float
+    """ln(1 + deviation by which it was smoothed to be equally sharp)."""
 
 
 class Places(NamedTuple):
@@ -108,10 +116,12 @@ class Places(NamedTuple):
     shows: BoolArray
     correlation: Float32Array
     smooth: Float32Array
+    even: Float32Array
     differs: BoolArray
     natural_over: BoolArray
     natural_base: BoolArray
     residual: Float32Array
+    even_residual: Float32Array
     deviation: Float32Array
     window: int
 
@@ -127,6 +137,9 @@ def places_of(laid: Laid) -> Places:
     inside = cv2.blur(cover, (window, window), borderType=cv2.BORDER_CONSTANT)[sample] > 0.98
     correlation, deviation, residual = _compared(over, base, window, FLAT)
     over = np.where(laid.cover, over, base)  # so that smoothing brings nothing in from outside
+    even, even_residual = correlation, residual
+    if any(laid.blur):
+        even, _, even_residual = _compared(softened(over, laid.blur[0]), softened(base, laid.blur[1]), window, FLAT)
     soft_over, soft_base = (cv2.GaussianBlur(image, (0, 0), SMOOTH) for image in (over, base))
     smooth, soft_deviation, _ = _compared(soft_over, soft_base, window, SMOOTH_FLAT)
     shows = inside & (deviation[sample] > FLAT)
@@ -137,10 +150,12 @@ def places_of(laid: Laid) -> Places:
         shows,
         correlation[sample],
         smooth[sample],
+        even[sample],
         differs,
         natural[0],
         natural[1],
         residual[sample],
+        even_residual[sample],
         deviation[sample],
         window,
     )
@@ -148,12 +163,13 @@ def places_of(laid: Laid) -> Places:
 
 def cues_of(laid: Laid, places: Places, match: Match) -> Cues:
     """All cues of a pair; places that show nothing give no correlation, and none that do gives zeros."""
-    shown, shown_smooth = places.correlation[places.shows], places.smooth[places.shows]
-    if not len(shown):
-        shown = shown_smooth = np.zeros(1, np.float32)
+    shown, shown_smooth, even = (
+        part[places.shows] if places.shows.any() else np.zeros(1, np.float32)
+        for part in (places.correlation, places.smooth, places.even)
+    )
     total = max(1, int(places.inside.sum()))
     agreeing = shown[shown > 0.8]
-    agrees = places.shows & (np.maximum(places.correlation, places.smooth) > AGREES)
+    agrees = places.shows & (np.maximum(places.even, places.smooth) > AGREES)
     both = places.natural_over & places.natural_base
     either = places.natural_over | places.natural_base
     natural = places.correlation[either & places.shows]
@@ -184,6 +200,10 @@ def cues_of(laid: Laid, places: Places, match: Match) -> Cues:
         smooth_below_50=float((shown_smooth < 0.5).mean()),
         smooth_median=float(np.median(shown_smooth)),
         smooth_low=float(np.quantile(shown_smooth, 0.1)),
+        even_above_95=float((even > 0.95).mean()),
+        even_median=float(np.median(even)),
+        even_low=float(np.quantile(even, 0.1)),
+        even_residual=float(np.log1p(np.median(places.even_residual[agrees]) if agrees.any() else 50.0)),
         overlap_most=max(shares),
         overlap_least=min(shares),
         flat=1 - float(places.shows.sum()) / total,
@@ -201,6 +221,7 @@ def cues_of(laid: Laid, places: Places, match: Match) -> Cues:
         residual=float(np.log1p(np.median(residual))),
         residual_share=float(np.median(relative)),
         sharpness=abs(_sharpness(over, laid.cover) - _sharpness(base, laid.cover)),
+        blur=float(np.log1p(max(laid.blur))),
     )
 
 

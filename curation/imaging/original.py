@@ -55,12 +55,12 @@ class Sides(NamedTuple):
 
 
 SIDED = (
+    *(f"difference_{name}" for name in Sides._fields),
     *(f"first_{name}" for name in Sides._fields),
     *(f"second_{name}" for name in Sides._fields),
     "differs",
-    "inside",
 )
-"""Names of what the judge of the original is given: both sides, what differs, and whether one is within the other."""
+"""Names of what the judge of the original is given: both sides, their difference, and the share where they differ."""
 
 
 def sides_of(
@@ -88,7 +88,7 @@ def sides_of(
             float(np.log(max(1, shape[0] * shape[1]))),
             float(np.abs(USUAL - _aspect(shape)).min()),
             _aspect(shape),
-            *values,
+            *values,  # type: ignore[call-arg]
             _blocky(picture),
         )
         for values, picture, shape in pictures

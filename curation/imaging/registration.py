@@ -7,6 +7,7 @@ are found, the whole is refined by its correlation (ECC, Evangelidis and Psaraki
 """
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from curation.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from curation.imaging.matching import Match
 
-__all__ = ["SIDE", "Laid", "lay", "working_size"]
+__all__ = ["SIDE", "Laid", "lay", "softened", "working_size"]
+
+ImageArray = TypeVar("ImageArray", UInt8Array, Float32Array)
 
 SIDE = 320
 """Longer side in pixels that pictures are reduced to."""
@@ -36,6 +39,9 @@ MOST_MOVED = 0.12
 refinement."""
 LEAST_COVER = 24 * 24
 """Pixels in common below which nothing is compared."""
+EQUALLY_SHARP = 0.25
+BLURS = (0.5, 0.8, 1.2, 1.7, 2.4, 3.4, 4.8, 6.8)
+"""Difference in ln of sharpness that is left alone, and the deviations that are tried in turn where it is larger."""
 SMALLEST = 1 / 12
 """Scale below which a picture is too small in the other to be compared."""
 
@@ -65,6 +71,8 @@ class Laid:
     points: Float32Array
     moved: Float32Array
     asked: int
+    blur: tuple[float, float]
+    """Deviations in pixels by which the picture laid over and the base are smoothed to be equally sharp; one is 0."""
 
 
 def working_size(image: UInt8Array) -> UInt8Array:
@@ -86,25 +94,60 @@ def lay(first: UInt8Array, second: UInt8Array, match: Match) -> Laid | None:
     if not np.isfinite(start).all() or not SMALLEST**2 < area < SMALLEST**-2:
         return None
     swapped = bool(area > 1)
-    fine, base, transform = (second, first, np.linalg.inv(start)) if swapped else (first, second, start)
-    below = _levelled(base)
-    for _ in range(ROUNDS):
-        over, cover = _over(fine, base, transform)
-        if np.count_nonzero(cover) < LEAST_COVER:
-            return None
-        corners, moved, _ = _followed(below, _levelled(over), base, cover)
-        step = _step(corners, moved)
-        if step is None:
-            step = _by_correlation(below, _levelled(over), cover)
-        if step is None or not _is_small(step, cover):
-            break
-        transform = step @ transform
+    fine, base = (second, first) if swapped else (first, second)
+    transform = np.asarray(np.linalg.inv(start) if swapped else start, np.float64)
     over, cover = _over(fine, base, transform)
     if np.count_nonzero(cover) < LEAST_COVER:
         return None
-    corners, moved, asked = _followed(below, _levelled(over), base, cover)
+    blur = _to_equal(_grey(over), _grey(base), cover)
+    even = softened(base, blur[1])
+    below = _levelled(even)
+    for _ in range(ROUNDS):
+        above = _levelled(softened(over, blur[0]))
+        corners, moved, _ = _followed(below, above, even, cover)
+        step = _step(corners, moved)
+        if step is None:
+            step = _by_correlation(below, above, cover)
+        if step is None or not _is_small(step, cover):
+            break
+        transform = step @ transform
+        over, cover = _over(fine, base, transform)
+        if np.count_nonzero(cover) < LEAST_COVER:
+            return None
+    corners, moved, asked = _followed(below, _levelled(softened(over, blur[0])), even, cover)
     near = np.hypot(*moved.T) < NEAR
-    return Laid(swapped, over, base, cover, transform, fine, corners[near], moved[near], asked)
+    return Laid(swapped, over, base, cover, transform, fine, corners[near], moved[near], asked, blur)
+
+
+def softened(image: ImageArray, deviation: float) -> ImageArray:
+    """A picture smoothed, or as it is where the deviation is 0."""
+    return cv2.GaussianBlur(image, (0, 0), deviation) if deviation else image
+
+
+def _to_equal(over: Float32Array, base: Float32Array, cover: BoolArray) -> tuple[float, float]:
+    """What each has to be smoothed by to be no sharper than the other."""
+    inside = cv2.blur(cover.astype(np.float32), (16, 16), borderType=cv2.BORDER_CONSTANT)[8::16, 8::16] > 0.98
+    if not inside.any():
+        return 0.0, 0.0
+    sharp = [_sharpness(image, inside) for image in (over, base)]
+    sharper, other = (over, sharp[1]) if sharp[0] > sharp[1] else (base, sharp[0])
+    if abs(sharp[0] - sharp[1]) < EQUALLY_SHARP:
+        return 0.0, 0.0
+    blur = next((by for by in BLURS if _sharpness(softened(sharper, by), inside) <= other), BLURS[-1])
+    return (blur, 0.0) if sharper is over else (0.0, blur)
+
+
+def _sharpness(grey: Float32Array, inside: BoolArray) -> float:
+    """Median over windows of ln of the strength of fine detail against coarse detail."""
+    fine, coarse = (
+        cv2.blur(np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), by), cv2.CV_32F)), (16, 16))[8::16, 8::16][inside]
+        for by in (0.8, 3.0)
+    )
+    return float(np.median(np.log((fine + 0.02) / (coarse + 0.02))))
+
+
+def _grey(image: UInt8Array) -> Float32Array:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
 def _between_pixels(relative: Float64Array, first: UInt8Array, second: UInt8Array) -> Float64Array:
@@ -130,7 +173,7 @@ def _over(fine: UInt8Array, base: UInt8Array, transform: Float64Array) -> tuple[
 
 def _levelled(image: UInt8Array) -> UInt8Array:
     """Grey, with local brightness and contrast taken out: what is left is the same under most changes of colour."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = _grey(image)
     mean = cv2.blur(grey, (25, 25), borderType=cv2.BORDER_REFLECT)
     variance = cv2.blur(grey * grey, (25, 25), borderType=cv2.BORDER_REFLECT) - mean * mean
     level = 128 + 48 * (grey - mean) / (np.sqrt(np.maximum(variance, 0)) + 4)
@@ -147,15 +190,20 @@ def _followed(
     none = np.empty((0, 2), np.float32)
     if corners is None:
         return none, none, 0
-    flow = {"winSize": (WINDOW, WINDOW), "maxLevel": 2, "criteria": (3, 15, 0.02)}
-    there, found, _ = cv2.calcOpticalFlowPyrLK(below, over, corners, None, **flow)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(over, below, there, None, **flow)
+    there, found = _flow(below, over, corners)
+    back, returned = _flow(over, below, there)
     corners, there, back = (points.reshape(-1, 2) for points in (corners, there, back))
     good = (found.ravel() > 0) & (returned.ravel() > 0) & (np.hypot(*(back - corners).T) < RETURN)
     if not good.any():
         return none, none, len(corners)
     good[good] = _correlation_at(below, over, corners[good], there[good]) > FAITHFUL
     return corners[good], (there - corners)[good], len(corners)
+
+
+def _flow(one: UInt8Array, other: UInt8Array, points: Any) -> tuple[Any, Any]:
+    size, until = (WINDOW, WINDOW), (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 15, 0.02)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(one, other, points, None, winSize=size, maxLevel=2, criteria=until)
+    return there, found
 
 
 def _correlation_at(one: UInt8Array, other: UInt8Array, at: Float32Array, there: Float32Array) -> Float32Array:

@@ -37,7 +37,7 @@ __all__ = [
 THRESHOLDS = (0.45, 0.5, 0.6, 0.75)
 """Cosine similarities to try beside those of the config: the paper's for references and for the pool, one between, and
 one at which nine in ten of SSCD's links are right."""
-PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.99)
+PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.98)
 """Probabilities to try beside `dedup.probability`, where pairs were looked at."""
 BELOW = 0.1
 """How far below the lowest threshold of similarity pairs are read, to be shown."""

@@ -1,5 +1,8 @@
-"""Notes on the numbers of a run: how good its search was, and whether dedup chained unlike images."""
+"""Notes on a run: what its filters dropped and altered, how good its search was, and whether dedup chained unlike
+images."""
 
+import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +16,9 @@ from curation.run.parts import Collection
 from curation.stages.knn.knn import COPY_KNN, EMBEDDING_KNN, SEED_KNN, KnnKind
 
 __all__ = ["Chains", "Recall", "find_chains", "measured_recall", "notes"]
+
+SAFETY = "safety"
+OF_SAFETY = (DropReason.FACE, DropReason.NSFW)
 
 LARGE = 10
 """Smallest component whose chains are reported, in images."""
@@ -45,8 +51,8 @@ class Chains:
 
 def notes(run: Run) -> list[str]:
     """Lines to show beneath a funnel; none where there is nothing to report."""
-    lines = []
     collections = [run.collection(path) for path in run.collections()]
+    lines = [line for collection in collections for line in _filtered(run, collection)]
     for stage in (COPY_KNN, EMBEDDING_KNN, SEED_KNN):
         if (recall := measured_recall(collections, stage)) is not None:
             lines.append(
@@ -63,6 +69,44 @@ def notes(run: Run) -> list[str]:
             "dedup.min_similarity_to_kept"
         )
     return lines
+
+
+def _filtered(run: Run, collection: Collection) -> list[str]:
+    """What the safety stage did to a collection, which setting does not, and an image to ask about."""
+    dropped: Counter[str] = Counter()
+    blurred = faces = vetoed = 0
+    examples: dict[str, str] = {}
+    for part in collection.parts(SAFETY):
+        if collection.footer(SAFETY, part) is None:
+            continue
+        table = collection.read(SAFETY, part, ["drop_reason", "blurred", "nsfw_veto"])
+        reasons, counts = table["drop_reason"].to_pylist(), table["blurred"].fill_null(0).to_numpy()
+        dropped.update(reason for reason in reasons if reason in OF_SAFETY)
+        blurred, faces = blurred + int((counts > 0).sum()), faces + int(counts.sum())
+        cleared = pc.indices_nonzero(table["nsfw_veto"].is_valid())
+        vetoed += len(cleared)
+        rows: dict[str, int] = {reason: reasons.index(reason) for reason in OF_SAFETY if reason in reasons}
+        rows |= {"blurred": int(counts.argmax())} if counts.any() else {}
+        rows |= {"vetoed": cleared[0].as_py()} if len(cleared) else {}
+        for what in rows.keys() - examples.keys():
+            examples[what] = _key(collection, part, rows[what])
+    lines = {}
+    if blurred:
+        lines["blurred"] = f"{blurred:,} image(s) had {faces:,} face(s) blurred; `--set safety.faces=keep` leaves them"
+    if count := dropped[DropReason.FACE]:
+        lines[DropReason.FACE] = f"{count:,} image(s) dropped for a face; `--set safety.faces=keep` keeps them"
+    if count := dropped[DropReason.NSFW]:
+        lines[DropReason.NSFW] = f"{count:,} image(s) dropped as nsfw; `--set safety.nsfw=off` keeps them"
+    if vetoed:
+        lines["vetoed"] = f"{vetoed:,} image(s) kept that NudeNet alone would have dropped as nsfw"
+    asks = f"lvd why {shlex.quote(run.store.root)}"
+    return [f"{collection.path}: {line}, `{asks} {examples[what]}` says why" for what, line in lines.items()]
+
+
+def _key(collection: Collection, part: int, row: int) -> str:
+    """What `lvd why` knows an image by."""
+    names = collection.read("fetch", part, ["url", "path", "id"]).slice(row, 1).to_pylist()[0]
+    return shlex.quote(names["url"] or names["path"] or names["id"].hex())
 
 
 def measured_recall(collections: Sequence[Collection], stage: KnnKind) -> Recall | None:

@@ -25,6 +25,8 @@ QUALITY = {
 FILTERS = ("nsfw", "faces", *QUALITY, "dedup")
 """What has a threshold: scores of single images, and for `dedup` similarities of pairs, see `merges`."""
 
+COUNTED = ("face", "low score")
+"""Verdicts on boxes that a threshold decides on; the others were none at a second look, and count as no box."""
 BINS = 20
 BAR = 40
 SHOWN = 10
@@ -107,12 +109,16 @@ def read_scores(run: Run, filter: str, collection: str = "pool") -> list[Scores]
 
 
 def _nsfw(where: Collection, run: Run) -> list[Scores]:
+    """What a second look vetoed counts as 0: no threshold between there and the one that is set drops it."""
+    limits = run.config.safety.nsfw_thresholds
     by_label: dict[str, list[tuple[float, Place]]] = {}
     for part in where.parts("safety"):
-        for row, items in enumerate(where.read("safety", part, ["nsfw"])["nsfw"].to_pylist()):
+        table = where.read("safety", part, ["nsfw", "nsfw_veto"])
+        for row, (items, veto) in enumerate(zip(*(column.to_pylist() for column in table.columns), strict=True)):
             for item in items or ():
+                if veto is not None and item["score"] >= limits.get(item["label"], 2.0):
+                    item["score"] = 0.0
                 by_label.setdefault(item["label"], []).append((item["score"], (part, row)))
-    limits = run.config.safety.nsfw_thresholds
     return [
         Scores(f"nsfw {label}", *_arrays(by_label[label]), limits.get(label), above=True) for label in sorted(by_label)
     ]
@@ -122,7 +128,10 @@ def _faces(where: Collection) -> tuple[Float64Array, Int64Array]:
     best = []
     for part in where.parts("safety"):
         rows = where.read("safety", part, ["faces"])["faces"].to_pylist()
-        scores = [(max((box["score"] for box in boxes or ()), default=0.0), boxes) for boxes in rows]
+        scores = [
+            (max((box["score"] for box in boxes or () if box["verdict"] in COUNTED), default=0.0), boxes)
+            for boxes in rows
+        ]
         best += [(score, (part, row)) for row, (score, boxes) in enumerate(scores) if boxes is not None]
     return _arrays(best)
 

@@ -115,4 +115,8 @@ def _trail(collection: Collection, stages: tuple[str, ...], part: int, row: int)
 def _shown(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _shown(item) for name, item in value.items() if item is not None}
     return round(value, 4) if isinstance(value, float) else value

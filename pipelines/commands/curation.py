@@ -57,7 +57,7 @@ def curate_command(
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DATASET[=0.85]", help="Examples of what is unwanted; the number is the similarity that drops."
+            metavar="DATASET[=0.6]", help="Examples of what is unwanted; the number is the similarity that drops."
         ),
     ] = None,
     out: Annotated[
@@ -85,9 +85,11 @@ def curate_command(
         settings, out or f"runs/{Path(str(config)).stem}", until=until, retry_failed=retry_failed, report=Terminal()
     )
     print_funnel(funnel(run))
-    _print_notes(run)
-    if until is None or until == steps()[-1]:
+    is_finished = until is None or until == steps()[-1]
+    if is_finished:
         print_composition(read_composition(run), run.config.selection)
+    _print_notes(run)
+    if is_finished:
         print_line(f"shards and manifest: {run.store.url('shards')}")
 
 

@@ -3,8 +3,9 @@
     python -m tests.bench.bench_evidence DATA [--augly SET] [--count 150] [--keep FOLDER] [--show FILE]
 
 DATA is the folder that `evidence_split` splits; only the judging halves are used: pairs of every kind that
-`curation.models.copy.evidence_pairs` makes, `--count` of each, and of each set the nearest photos as they are. SET is
-what `make_copy_edits.py` makes of judging photos: every copy with its source, by edits that nothing was fitted to.
+`curation.models.copy.evidence_pairs` makes, `--count` of each times its share in a fit, and of each set the nearest
+photos as they are. SET is what `make_copy_edits.py` makes of judging photos: every copy with its source, by edits that
+nothing was fitted to.
 
 Shares are of the pairs that the cheap match proposes; in brackets the upper bound of a 95 % interval, for pairs that
 are no copies (Clopper and Pearson, one-sided). `before` is the rule of a score of 1.9. `--keep` keeps what was seen, to
@@ -34,6 +35,8 @@ from tests.bench.evidence_split import HARD, write
 LIMITS = ImageConfig(min_side=1)
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 BEFORE = 1.9
+NEAREST_OF = 400
+"""Photos of a set whose nearest are looked at, at most."""
 
 
 def main() -> None:
@@ -85,8 +88,8 @@ def own(arguments: argparse.Namespace) -> list[Example]:
         f"{time.process_time() - began:.0f} s CPU for {len(examples)} pairs made, matched and {seen} seen", flush=True
     )
     for name, file in files.items():
-        every, names = load_photos([str(file)], 1300)
-        near = neighbours(every, 8)
+        every, names = load_photos([str(file)], NEAREST_OF)
+        near = neighbours(every, 4)
         print(f"{name}: {len(names)} photos, {len(near)} nearest pairs", flush=True)
         for e in examples_of(Photos(every.images), 0, near, arguments.seed):
             about = " ".join(names[int(at)] for at in e.about.split())

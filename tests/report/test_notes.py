@@ -97,3 +97,43 @@ def test_components_are_counted_over_all_parts_and_only_what_is_unlike_is_report
     assert answer.code == 0
     assert answer.out.rstrip().endswith(line)
     assert "warning" not in lvd("funnel", tmp_path / "run", "--json").out
+
+
+def commit_safety(run, part, rows):
+    """Rows of (reason, faces blurred, veto)."""
+    schema = pa.schema([("blurred", pa.int32()), ("nsfw_veto", pa.string())])
+    columns = {
+        "blurred": pa.array([row[1] for row in rows], pa.int32()),
+        "nsfw_veto": pa.array([row[2] for row in rows]),
+    }
+    columns["nsfw_veto"] = columns["nsfw_veto"].cast(pa.string())
+    drops = {at: Dropped(row[0]) for at, row in enumerate(rows) if row[0] is not None}
+    spec = StageSpec("safety", 2, None, {}, schema, {})
+    commit_output(spec, run.pool, part, np.ones(len(rows), bool), Output(columns, drops), digest="d")
+    names = [f"{part}-{at} a.jpg" for at in range(len(rows))]
+    places = {
+        "url": pa.nulls(len(rows), pa.string()),
+        "path": pa.array(names),
+        "id": pa.array([bytes(16)] * len(rows), pa.binary(16)),
+    }
+    spec = StageSpec("fetch", 1, None, {}, pa.schema([(name, column.type) for name, column in places.items()]), {})
+    commit_output(spec, run.pool, part, np.ones(len(rows), bool), Output(places), digest="d")
+
+
+def test_what_was_dropped_and_blurred_is_said_with_the_setting_and_an_image_to_ask_about(tmp_path):
+    run = new_run(tmp_path / "run")
+    commit_safety(run, 0, [(None, 0, None), (None, 2, None), (DropReason.NSFW, 0, None)])
+    commit_safety(run, 1, [(None, 3, None), (None, 0, "A 0.5 vetoed"), (DropReason.FACE, 0, None)])
+    ask = f"lvd why {run.store.root}"
+    assert notes(run) == [
+        f"pool: 2 image(s) had 5 face(s) blurred; `--set safety.faces=keep` leaves them, `{ask} '0-1 a.jpg'` says why",
+        f"pool: 1 image(s) dropped for a face; `--set safety.faces=keep` keeps them, `{ask} '1-2 a.jpg'` says why",
+        f"pool: 1 image(s) dropped as nsfw; `--set safety.nsfw=off` keeps them, `{ask} '0-2 a.jpg'` says why",
+        f"pool: 1 image(s) kept that NudeNet alone would have dropped as nsfw, `{ask} '1-1 a.jpg'` says why",
+    ]
+
+
+def test_a_filter_that_found_nothing_is_no_note(tmp_path):
+    run = new_run(tmp_path / "run")
+    commit_safety(run, 0, [(None, 0, None)] * 3)
+    assert notes(run) == []

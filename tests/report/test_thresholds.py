@@ -10,9 +10,19 @@ from curation.errors import RunError, UserError
 from curation.report.thresholds import FILTERS, Scores, read_scores, scores_text
 from curation.report.thresholds_page import scores_histogram
 from curation.run.directory import Run
+from curation.run.parts import Collection
 
 NSFW = [[{"label": "A", "score": 0.1}, {"label": "B", "score": 0.9}], None, [{"label": "A", "score": 0.6}]]
-FACES = [[{"score": 0.2}, {"score": 0.8}], [], None]
+FACES = [
+    [
+        {"score": 0.2, "verdict": "low score"},
+        {"score": 0.8, "verdict": "face"},
+        {"score": 0.9, "verdict": "animal or food"},
+    ],
+    [],
+    None,
+]
+VETO = [None, None, None]
 SHARPNESS = [5.0, None, 300.0]
 
 
@@ -27,9 +37,13 @@ def run(tmp_path):
     )
     run = Run(str(tmp_path / "run"), config)
     score = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
-    face = pa.list_(pa.struct([("score", pa.float32())]))
+    face = pa.list_(pa.struct([("score", pa.float32()), ("verdict", pa.string())]))
     tables = {
-        "safety": {"nsfw": pa.array(NSFW, score), "faces": pa.array(FACES, face)},
+        "safety": {
+            "nsfw": pa.array(NSFW, score),
+            "nsfw_veto": pa.array(VETO, pa.string()),
+            "faces": pa.array(FACES, face),
+        },
         "quality": {"sharpness": pa.array(SHARPNESS, pa.float32())},
     }
     for part in range(2):
@@ -47,6 +61,20 @@ def test_each_class_has_its_scores_and_its_threshold(run):
     assert (second.name, second.limit) == ("nsfw B", None)
     assert first.dropped(0.5) == 2
     assert first.dropped(0.05) == 4
+
+
+def test_a_score_that_was_vetoed_counts_as_none(run, monkeypatch):
+    read = Collection.read
+
+    def vetoed(self, stage, part, columns=None):
+        table = read(self, stage, part, columns)
+        said = pa.array([None, None, "A 0.600 vetoed"])
+        return table.set_column(1, "nsfw_veto", said) if columns == ["nsfw", "nsfw_veto"] else table
+
+    monkeypatch.setattr(Collection, "read", vetoed)
+    first, second = read_scores(run, "nsfw")
+    np.testing.assert_allclose(first.values, [0.1, 0.0, 0.1, 0.0])
+    np.testing.assert_allclose(second.values, [0.9, 0.9])
 
 
 def test_an_images_face_score_is_that_of_its_best_box(run):

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -98,6 +98,11 @@ def edited(photo: UInt8Array, other: UInt8Array, names: Sequence[str], rng: Gene
     return encoded(np.asarray(image.convert("RGB")), rng)
 
 
+def _of(pictures: Iterable[UInt8Array]) -> Pair:
+    first, second = pictures
+    return Pair(first, second)
+
+
 def _some(rng: Generator, most: int) -> list[str]:
     count = int(rng.integers(1, most + 1))
     return [EDITS[at].name for at in rng.choice(len(EDITS), count, replace=False, p=WEIGHTS).tolist()]
@@ -129,7 +134,7 @@ def _edits(photos: Photos, rng: Generator) -> Pair:
 
 def _two_copies(photos: Photos, rng: Generator) -> Pair:
     photo, other = photos.two(rng)
-    return Pair(*(edited(photo, other, _some(rng, 2), rng) for _ in range(2)))
+    return _of(edited(photo, other, _some(rng, 2), rng) for _ in range(2))
 
 
 def _encoded(photos: Photos, rng: Generator) -> Pair:
@@ -137,11 +142,19 @@ def _encoded(photos: Photos, rng: Generator) -> Pair:
     return Pair(photo, encoded(_resized(photo, rng), rng, 10), True)
 
 
+def _same(photos: Photos, rng: Generator) -> Pair:
+    """Pixel by pixel the same, mirrored, or grey."""
+    photo = photos.any(rng)
+    copy = (photo, np.ascontiguousarray(photo[:, ::-1]), cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))[int(rng.integers(3))]
+    copy = np.repeat(copy[..., None], 3, axis=2) if copy.ndim == 2 else copy
+    return Pair(photo, np.asarray(copy, dtype=np.uint8))
+
+
 def _two_frames(photos: Photos, rng: Generator) -> Pair:
     photo = photos.any(rng)
     chosen = rng.choice(len(FRAMES), 2, replace=False).tolist()
     copies = [np.asarray(FRAMES[at](Image.fromarray(photo), rng)) for at in chosen]
-    return Pair(*(encoded(copy, rng) for copy in copies))
+    return _of(encoded(copy, rng) for copy in copies)
 
 
 def _framed(photos: Photos, rng: Generator) -> Pair:
@@ -168,7 +181,7 @@ def _collage(photos: Photos, rng: Generator) -> Pair:
 def _crops(photos: Photos, rng: Generator) -> Pair:
     """Two crops of one photo that share a part."""
     photo, other = photos.two(rng)
-    return Pair(*(edited(photo, other, ["crop"], rng) for _ in range(2)))
+    return _of(edited(photo, other, ["crop"], rng) for _ in range(2))
 
 
 def _swapped(photos: Photos, rng: Generator) -> Pair:
@@ -197,15 +210,15 @@ def _photographed_again(photos: Photos, rng: Generator) -> Pair:
 
 
 def _same_frame(photos: Photos, rng: Generator) -> Pair:
-    return Pair(*(encoded(picture, rng) for picture in in_one_frame(photos.two(rng), rng)))
+    return _of(encoded(picture, rng) for picture in in_one_frame(photos.two(rng), rng))
 
 
 def _same_text(photos: Photos, rng: Generator) -> Pair:
-    return Pair(*(encoded(picture, rng) for picture in under_one(photos.two(rng), rng)))
+    return _of(encoded(picture, rng) for picture in under_one(photos.two(rng), rng))
 
 
 def _weather(photos: Photos, rng: Generator) -> Pair:
-    return Pair(*(encoded(picture, rng, 50) for picture in in_one_weather(photos.two(rng), rng)))
+    return _of(encoded(picture, rng, 50) for picture in in_one_weather(photos.two(rng), rng))
 
 
 def _apart(photos: Photos, rng: Generator) -> Pair:
@@ -231,7 +244,7 @@ def _flat(photos: Photos, rng: Generator) -> Pair:
         elif kind < 0.85:
             picture = stood_before(picture, [_thing(photos, rng)], rng)[0]
         pictures.append(encoded(picture, rng, 50))
-    return Pair(*pictures)
+    return _of(pictures)
 
 
 COPIES: Mapping[str, Callable[[Photos, Generator], Pair]] = {
@@ -244,6 +257,7 @@ COPIES: Mapping[str, Callable[[Photos, Generator], Pair]] = {
     "written on": _written_on,
     "collage": _collage,
     "crops": _crops,
+    "same": _same,
 }
 OTHERS: Mapping[str, Callable[[Photos, Generator], Pair]] = {
     "swapped": _swapped,

@@ -1,5 +1,7 @@
 """The brake: dedup that would take away most of a dataset, or put one image in the place of many, asks first."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from curation.config import DedupConfig
@@ -17,11 +19,11 @@ class TooMuchError(UserError):
     """Dedup would drop more than `dedup.max_share` or `dedup.max_group` allows; nothing was dropped."""
 
 
-def brake(verdicts: Verdicts, names: list[str], settings: DedupConfig) -> None:
+def brake(verdicts: Verdicts, name_of: Callable[[int], str], settings: DedupConfig) -> None:
     """Stop before anything is dropped.
 
     Args:
-        names: how each image and reference is called in a message.
+        name_of: how an image or reference is called in a message, by its position.
 
     Raises:
         TooMuchError: with the widest groups and what to do.
@@ -38,7 +40,7 @@ def brake(verdicts: Verdicts, names: list[str], settings: DedupConfig) -> None:
     else:
         return
     order = np.lexsort((stands, -crowd))[:SHOWN]
-    widest = "; ".join(f"{crowd[at]:,} {_for(int(stands[at]), count)} {names[stands[at]]}" for at in order)
+    widest = "; ".join(f"{crowd[at]:,} {_for(int(stands[at]), count)} {name_of(int(stands[at]))}" for at in order)
     raise TooMuchError(
         f"dedup: would drop {what}, and has dropped none. The widest groups: {widest}. Look at them with `lvd "
         f"thresholds RUN --filter dedup`; then go on with --yes, or with a higher {_setting(settings)}"

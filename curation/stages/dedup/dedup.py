@@ -128,7 +128,7 @@ class Dedup:
         if not len(evidence.images):
             raise UserError("pool: no image is left to deduplicate; see `lvd funnel` for what became of all of them")
         verdicts, links = judged(evidence, self._settings, self._radius, checked=self._checked)
-        brake(verdicts, [key.hex() for key in evidence.ids], self._settings)
+        brake(verdicts, evidence.name_of, self._settings)
         columns = _columns(evidence, verdicts, links)
         for part in stale:
             yield part, _output(evidence.images, verdicts, columns, part)

@@ -113,6 +113,16 @@ class Evidence:
         table = self.images.table
         return keep_order(self.sizes.prod(axis=1), table["length"].to_numpy(), ids_of(table["id"]))
 
+    def name_of(self, at: int) -> str:
+        """How an image or reference is called: its path in its dataset, its URL, or its id."""
+        collections = (self.pool, *self.references)
+        for collection, images in zip(collections, (self.images, *self.reference_images), strict=True):
+            if at < len(images):
+                fields = collection.read("fetch", int(images.part[at])).slice(int(images.row[at]), 1).to_pylist()[0]
+                return str(fields.get("path") or fields.get("url") or fields["id"].hex())
+            at -= len(images)
+        raise AssertionError("a position beyond the last reference")
+
     @cached_property
     def ids(self) -> list[bytes]:
         """The N + R ids."""

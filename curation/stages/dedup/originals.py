@@ -1,24 +1,33 @@
-"""Which image of a group the others were made from: the one that is least changed against all others.
+"""Which image of a group the others were made from.
 
-Evidence says of two images which is likelier the original (cut from, laid over, blurred); of a mirrored, stretched or
-turned image against one that is not, it cannot say. But of a group the original is mirrored, stretched or turned only
-against those that were, and each of these against all others. So both count: who is likelier the original of a pair,
-and how close an image is to the others.
+Three things say of two linked images which is likelier the original, and none of them always:
+
+- the judge of the evidence: cut from, laid over, blurred, in a frame;
+- the extent: what shows more of the scene was not cut from what shows less;
+- all others: what was done to a copy sets it off from the original *and from all other copies*, so of two images of a
+  group the one that others are closer to is the original. That tells even of a mirrored or stretched image, of which
+  two images alone can never tell.
 """
 
 import numpy as np
 
-from curation.arrays import Float64Array, Int64Array
+from curation.arrays import BoolArray, Float64Array, Int64Array
 from curation.stages.dedup.edges import Edges
 
 __all__ = ["closeness_of", "keep_order_by"]
 
-MIRRORED = 2.0
-STRETCHED = 3.0
-TURNED = 2.0
+JUDGED, EXTENT, OTHERS = 0.5, 0.5, 1.0
+"""Weights. On 60 photos and 18 edits of each, the original was kept of 57, of 39 by the sum of closeness alone."""
+SURE = 0.03
+"""The judge is so sure of a picture in a frame, of which extent says the opposite."""
+DIFFERENCE = 0.05
+"""Of the logarithm of closeness: about what saving a JPEG again makes."""
+LEAST = 0.01
+"""Distance below which two images are one."""
+MOST_VOICES = 128
+"""Images with more links than so many are not asked: a sum over pairs of them would take too long."""
+MIRRORED, STRETCHED, TURNED = 2.0, 3.0, 2.0
 """What a mirrored image is further away, one that is stretched e-fold, and one that is turned by a radian."""
-CLOSE = 1.0
-"""Weight of closeness beside the probability of being the original."""
 
 
 def keep_order_by(linked: Edges, sizes: Int64Array, rank: Int64Array) -> Int64Array:
@@ -31,10 +40,12 @@ def keep_order_by(linked: Edges, sizes: Int64Array, rank: Int64Array) -> Int64Ar
         rank: (N,) which to keep where evidence says nothing: the one with the smallest.
     """
     score: Float64Array = np.zeros(len(rank))
-    balance = linked.original.astype(np.float64) - 0.5
-    close = CLOSE * closeness_of(linked, sizes)
-    np.add.at(score, linked.pairs[:, 0], close + balance)
-    np.add.at(score, linked.pairs[:, 1], close - balance)
+    if len(linked):
+        judged = 2 * linked.original.astype(np.float64) - 1
+        extent = np.where(np.abs(judged) > 1 - 2 * SURE, 0, _extent(linked))
+        balance = JUDGED * judged + EXTENT * extent + OTHERS * _by_others(linked, closeness_of(linked, sizes))
+        np.add.at(score, linked.pairs[:, 0], balance)
+        np.add.at(score, linked.pairs[:, 1], -balance)
     order = np.lexsort((rank, -np.round(score, 3)))
     place = np.empty(len(rank), np.int64)
     place[order] = np.arange(len(rank))
@@ -44,11 +55,45 @@ def keep_order_by(linked: Edges, sizes: Int64Array, rank: Int64Array) -> Int64Ar
 def closeness_of(edges: Edges, sizes: Int64Array) -> Float64Array:
     """(E,) in [0, 1], how little the one image of a pair is changed against the other; 1 where nobody looked."""
     first, second = (sizes[edges.pairs[:, at]].astype(np.float64) for at in (0, 1))
-    linear = edges.transform.reshape(-1, 2, 3)[:, :, :2].astype(np.float64)
+    linear, looked = _linear(edges)
     linear = linear * second[:, :, None] / first[:, None, :]  # from shares of the sides to pixels
-    looked = edges.looked & (np.abs(np.linalg.det(linear)) > 1e-9)
     linear = np.where(looked[:, None, None], linear, np.eye(2))
     stretch = np.linalg.svd(linear, compute_uv=False)
     turn = np.abs(np.arctan2(linear[:, 1, 0] - linear[:, 0, 1], linear[:, 0, 0] + linear[:, 1, 1]))
     away = MIRRORED * edges.mirrored + STRETCHED * np.log(stretch[:, 0] / stretch[:, 1]) + TURNED * turn
     return np.where(looked, np.clip(edges.agreement, 0, 1) * np.exp(-away), 1.0)
+
+
+def _extent(edges: Edges) -> Float64Array:
+    """(E,) in [-1, 1], how much more of the scene the first of a pair shows."""
+    linear, looked = _linear(edges)
+    return np.where(looked, np.tanh(np.log(np.abs(np.linalg.det(linear)))), 0.0)
+
+
+def _linear(edges: Edges) -> tuple[Float64Array, BoolArray]:
+    """(E, 2, 2) the linear part of each transform, and of which there is one; unity elsewhere."""
+    linear = edges.transform.reshape(-1, 2, 3)[:, :, :2].astype(np.float64)
+    looked = np.asarray(edges.looked & (np.abs(np.linalg.det(linear)) > 1e-9))
+    return np.where(looked[:, None, None], linear, np.eye(2)), looked
+
+
+def _by_others(edges: Edges, closeness: Float64Array) -> Float64Array:
+    """(E,) in [-1, 1], how much closer to the first than to the second those images are that are linked to both."""
+    from scipy.sparse import coo_array
+
+    nodes, ends = np.unique(edges.pairs, return_inverse=True)
+    one, other = ends.reshape(-1, 2).T
+    near = -np.log(1 + LEAST - closeness)
+    rows, columns = np.concatenate([one, other]), np.concatenate([other, one])
+    asked = np.bincount(rows, minlength=len(nodes))[columns] <= MOST_VOICES
+    shape = (len(nodes), len(nodes))
+    count, total = (
+        coo_array((values[asked], (rows[asked], columns[asked])), shape=shape).tocsr()
+        for values in (np.ones(len(rows)), np.concatenate([near, near]))
+    )  # of a pair that is there twice both are added up, and divided below
+    total.data /= count.data
+    count.data[:] = 1
+    sums, voices = (total @ count.T).tocsr(), (count @ count.T).tocsr()
+    difference = np.asarray(sums[one, other] - sums[other, one]).ravel()
+    asked_of = np.asarray(voices[one, other]).ravel()
+    return np.where(asked_of > 0, np.tanh(difference / np.maximum(asked_of, 1) / DIFFERENCE), 0.0)

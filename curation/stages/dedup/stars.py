@@ -69,24 +69,22 @@ def keep_first(count: int, pairs: Int64Array, place: Int64Array) -> Int64Array:
     Args:
         pairs: (E, 2) links.
     """
-    representative = np.arange(count)
+    last = np.iinfo(np.int64).max
     ends = np.concatenate([pairs, pairs[:, ::-1]]) if len(pairs) else np.empty((0, 2), np.int64)
-    undecided = np.zeros(count, bool)
-    undecided[ends.ravel()] = True
-    while len(ends):
-        earliest = np.full(count, np.iinfo(np.int64).max)
-        np.minimum.at(earliest, ends[:, 0], place[ends[:, 1]])
+    kept, undecided, left = np.ones(count, bool), np.ones(count, bool), ends
+    while len(left):
+        earliest = np.full(count, last)
+        np.minimum.at(earliest, left[:, 0], place[left[:, 1]])
         keeps = undecided & (place < earliest)
-        dropped = ends[keeps[ends[:, 1]]]
-        first = np.full(count, np.iinfo(np.int64).max)
-        np.minimum.at(first, dropped[:, 0], place[dropped[:, 1]])
-        gone = first < np.iinfo(np.int64).max
-        by_place = np.empty(count, np.int64)
-        by_place[place] = np.arange(count)
-        representative[gone] = by_place[first[gone]]
+        gone = np.zeros(count, bool)
+        gone[left[keeps[left[:, 1]], 0]] = True
+        kept &= ~gone
         undecided &= ~(keeps | gone)
-        ends = ends[undecided[ends].all(axis=1)]
-    return representative
+        left = left[undecided[left].all(axis=1)]
+    ends = ends[~kept[ends[:, 0]] & kept[ends[:, 1]]]
+    first = np.full(count, last)
+    np.minimum.at(first, ends[:, 0], place[ends[:, 1]])
+    return np.where(kept, np.arange(count), np.argsort(place)[np.where(kept, 0, first)])
 
 
 def _leaks(count: int, linked: Edges) -> Int64Array:

@@ -1,12 +1,15 @@
 """Drops unsafe images and blurs faces, before any other stage looks at an image.
 
-Both detectors work on the pixels of the one decode that all stages share. Only an image that shows a face is decoded
+Both detectors work on the pixels of the one decode that all stages share, and what they report is looked at again
+(`nsfw`, `faces`). Only an image that shows a face is decoded
 again, at full size, blurred there, and encoded anew: the pass stores those bytes, and everything after this
 stage, in this pass or a later one, sees them in place of the original.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -20,27 +23,42 @@ from curation.engine.locations import PLACE, STORED, changed_tar
 from curation.errors import ModelError
 from curation.imaging.blur import blur, encode_like, region_around
 from curation.imaging.decode import Header, Pixels, decode, identify
-from curation.models.detectors.boxes import Box
-from curation.models.detectors.centerface import CenterFace
 from curation.models.detectors.nsfw import open_nsfw
+from curation.models.detectors.nudenet import NudeNet
 from curation.models.detectors.tolerant import run_tolerantly
+from curation.models.lite0.network import Lite0
 from curation.run.directory import role_of
+from curation.stages.filters.faces import Face, FaceFinder
+from curation.stages.filters.nsfw import Alarm, NsfwConfirmation
+from curation.stages.filters.web import with_roles
 
-__all__ = ["FACE_FLOOR", "Safety", "is_active", "safety_side"]
+__all__ = ["Safety", "is_active", "safety_side"]
 
-FACE_FLOOR = 0.05
-"""Boxes with a lower score are not kept. Those under the threshold are, to see what another threshold would do."""
-
-FACE = pa.struct([(name, pa.float32()) for name in ("x", "y", "width", "height", "score")])
+FACE = pa.struct(
+    [
+        *((name, pa.float32()) for name in ("x", "y", "width", "height", "score", "second")),
+        ("verdict", pa.string()),
+        ("shows", pa.string()),
+    ]
+)
 SCORE = pa.struct([("label", pa.string()), ("score", pa.float32())])
-SCHEMA = pa.schema([("nsfw", pa.list_(SCORE)), ("faces", pa.list_(FACE)), ("blurred", pa.int32()), *STORED])
+SCHEMA = pa.schema(
+    [
+        ("nsfw", pa.list_(SCORE)),
+        ("nsfw_veto", pa.string()),
+        ("faces", pa.list_(FACE)),
+        ("blurred", pa.int32()),
+        *STORED,
+    ]
+)
 
 
 class Safety:
     """The stage `safety`: unsafe images are dropped and faces blurred; all that follows sees the blurred images.
 
-    Columns: `nsfw`, the score of each class that has a threshold; `faces`, all boxes in pixels of the full image;
-    `blurred`, how many of them were blurred; and where the blurred image is (`places.STORED`).
+    Columns: `nsfw`, the score of each class that has a threshold; `nsfw_veto`, why a score over its threshold was not
+    taken for nudity; `faces`, all boxes in pixels of the full image, each with the score of its second look and the
+    verdict; `blurred`, how many of them were blurred; and where the blurred image is (`places.STORED`).
 
     Args:
         role: of the collection, which decides what is done to it.
@@ -59,42 +77,52 @@ class Safety:
     ) -> None:
         self._settings = settings
         self._limits = limits
-        self._nsfw = open_nsfw(settings, threads) if role in settings.nsfw_on else None
-        finds_faces = _looks_for_faces(settings, role)
-        self._faces = CenterFace(settings.face_side, FACE_FLOOR, threads) if finds_faces else None
-        nsfw = {"model": self._nsfw.fingerprint(), "thresholds": settings.nsfw_thresholds} if self._nsfw else None
-        faces = (
-            {
-                "model": self._faces.fingerprint(),
-                "what": settings.faces,
-                "threshold": settings.face_threshold,
-                "margin": settings.face_margin,
-            }
-            if self._faces
-            else None
-        )
+        network = Lite0(threads)
+        self._nsfw = open_nsfw(settings, threads) if settings.judges(role) else None
+        self._confirmation = None
+        if settings.confirm and isinstance(self._nsfw, NudeNet):
+            self._confirmation = NsfwConfirmation(self._nsfw, settings.nsfw_thresholds, network)
+        self._faces = FaceFinder(settings, network, threads) if settings.treats_faces(role) else None
         self.spec = StageSpec(
             name="safety",
-            version=1,
+            version=2,
             after=after,
             reads={"fetch": PLACE},
             adds=SCHEMA,
-            settings={"nsfw": nsfw, "faces": faces, "side": side},
+            settings={"nsfw": self._nsfw_settings(), "faces": self._face_settings(), "side": side},
         )
+
+    def _nsfw_settings(self) -> dict[str, object] | None:
+        if self._nsfw is None:
+            return None
+        model, thresholds = self._nsfw.fingerprint(), self._settings.nsfw_thresholds
+        confirmation = self._confirmation.fingerprint() if self._confirmation else None
+        return {"model": model, "thresholds": thresholds, "confirmation": confirmation}
+
+    def _face_settings(self) -> dict[str, object] | None:
+        if self._faces is None:
+            return None
+        settings = self._settings
+        return {
+            "models": self._faces.fingerprint(),
+            "what": settings.faces,
+            "threshold": settings.face_threshold,
+            "margin": settings.face_margin,
+        }
 
     @classmethod
     def at(cls, site: Site) -> "Safety":
         config = site.config
         role = role_of(site.path)
-        return cls(config.safety, config.image, role, site.after, site.side, config.runner.threads)
+        return cls(with_roles(config).safety, config.image, role, site.after, site.side, config.runner.threads)
 
     @staticmethod
     def is_on(config: Config, path: str) -> bool:
-        return is_active(config.safety, role_of(path))
+        return is_active(with_roles(config).safety, role_of(path))
 
     @staticmethod
     def decoded_for(config: Config) -> int:
-        return safety_side(config.safety)
+        return safety_side(with_roles(config).safety)
 
     @staticmethod
     def leaves(part: int) -> str:
@@ -103,7 +131,7 @@ class Safety:
     @staticmethod
     def check(config: Config, path: str) -> None:
         """ModelError where a model cannot be had."""
-        Safety(config.safety, config.image, role_of(path), "decode", side=1)
+        Safety(with_roles(config).safety, config.image, role_of(path), "decode", side=1)
 
     def setup(self) -> None:
         """Load the models.
@@ -114,26 +142,27 @@ class Safety:
         if self._nsfw is not None:
             self._nsfw.setup()
             _check_thresholds(self._settings, self._nsfw.labels)
+        if self._confirmation is not None:
+            self._confirmation.setup()
         if self._faces is not None:
             self._faces.setup()
 
     def process(self, images: Sequence[Pixels], sources: Sequence[bytes]) -> Output:
         """Judge images by their pixels as decoded for the pass; `sources` are the bytes they were decoded from."""
         drops: dict[int, Dropped] = {}
+        rows = range(len(images))
         scores = self._score(images, drops)
-        left = [at for at in range(len(images)) if at not in drops]
-        faces = self._find_faces(images, left, sources, drops)
+        vetoes = self._judge(images, scores, drops)
+        faces = self._find_faces(images, [at for at in rows if at not in drops], sources, drops)
         changed = self._blur(sources, faces, drops) if self._settings.faces == "blur" else {}
-        result = [faces.get(at) for at in range(len(images))]
         columns = {
-            "nsfw": pa.array([scores.get(at) for at in range(len(images))], SCHEMA.field("nsfw").type),
+            "nsfw": pa.array([_scores(scores.get(at)) for at in rows], SCHEMA.field("nsfw").type),
+            "nsfw_veto": pa.array([vetoes.get(at) for at in rows], pa.string()),
             "faces": pa.array(
-                [None if boxes is None else [_fields(box) for box in boxes] for boxes in result],
+                [[_fields(face) for face in faces[at]] if at in faces else None for at in rows],
                 SCHEMA.field("faces").type,
             ),
-            "blurred": pa.array(
-                [len(self._certain(boxes or [])) if at in changed else 0 for at, boxes in enumerate(result)], pa.int32()
-            ),
+            "blurred": pa.array([len(_certain(faces[at])) if at in changed else 0 for at in rows], pa.int32()),
         }
         return Output(columns, drops, changed)
 
@@ -141,7 +170,8 @@ class Safety:
         assert self._nsfw is not None
         return list(self._nsfw.scores(images))
 
-    def _score(self, images: Sequence[Pixels], drops: dict[int, Dropped]) -> dict[int, list[dict[str, object]]]:
+    def _score(self, images: Sequence[Pixels], drops: dict[int, Dropped]) -> dict[int, dict[str, float]]:
+        """The scores of the classes that have a threshold."""
         if self._nsfw is None:
             return {}
         thresholds = self._settings.nsfw_thresholds
@@ -150,44 +180,66 @@ class Safety:
         answers, failed = run_tolerantly(self._nsfw_scores, images)
         drops.update(failed)
         for at, row in answers.items():
-            mine = dict(zip(thresholds, (float(row[column]) for column in columns), strict=True))
             if not np.isfinite(row).all():
                 drops[at] = Dropped(DropReason.NON_FINITE, f"{self._settings.nsfw} gave NaN or infinity")
                 continue
-            scores[at] = [{"label": label, "score": score} for label, score in mine.items()]
-            over = {label: score for label, score in mine.items() if score >= thresholds[label]}
-            if over:
-                worst = max(over, key=lambda label: over[label])
-                drops[at] = Dropped(DropReason.NSFW, f"{worst} {over[worst]:.3f}, threshold {thresholds[worst]:g}")
+            scores[at] = dict(zip(thresholds, (float(row[column]) for column in columns), strict=True))
         return scores
+
+    def _judge(
+        self, images: Sequence[Pixels], scores: Mapping[int, dict[str, float]], drops: dict[int, Dropped]
+    ) -> dict[int, str]:
+        """Drop what is over a threshold and holds at a second look; returns why others do not, by row."""
+        thresholds, vetoes = self._settings.nsfw_thresholds, {}
+        alarmed = {
+            at: {label: score for label, score in mine.items() if score >= thresholds[label]}
+            for at, mine in scores.items()
+        }
+        alarmed = {at: over for at, over in alarmed.items() if over}
+        for at, alarm in self._looked_at_again(images, alarmed, drops).items():
+            if alarm.veto is not None:
+                vetoes[at] = alarm.veto
+                continue
+            worst = max(alarmed[at], key=lambda label: alarmed[at][label])
+            detail = f"{worst} {alarmed[at][worst]:.3f}, threshold {thresholds[worst]:g}"
+            drops[at] = Dropped(DropReason.NSFW, "; ".join([detail, *([alarm.evidence] if alarm.evidence else [])]))
+        return vetoes
+
+    def _looked_at_again(
+        self, images: Sequence[Pixels], alarmed: Mapping[int, dict[str, float]], drops: dict[int, Dropped]
+    ) -> dict[int, Alarm]:
+        if self._confirmation is None:
+            return dict.fromkeys(alarmed, Alarm("", None))
+        alarms = {}
+        for at, over in alarmed.items():  # one by one: they are few, and one that a model cannot take costs no other
+            answers, failed = run_tolerantly(partial(self._confirmation.look, over=[over]), [images[at]])
+            drops.update(dict.fromkeys([at], failed[0]) if failed else {})
+            alarms.update(dict.fromkeys([at], answers[0]) if answers else {})
+        return alarms
 
     def _find_faces(
         self, images: Sequence[Pixels], rows: Sequence[int], sources: Sequence[bytes], drops: dict[int, Dropped]
-    ) -> dict[int, list[Box]]:
+    ) -> dict[int, list[Face]]:
         if self._faces is None:
             return {}
-        answers, failed = run_tolerantly(self._faces.detect, [images[at] for at in rows])
+        answers, failed = run_tolerantly(self._faces.find, [images[at] for at in rows])
         drops.update({rows[position]: drop for position, drop in failed.items()})
         faces = {}
-        for position, boxes in answers.items():
+        for position, result in answers.items():
             at = rows[position]
-            faces[at] = _at_full_size(boxes, images[at], sources[at])
-            certain = self._certain(boxes)
+            faces[at] = _at_full_size(result, images[at], sources[at])
+            certain = _certain(result)
             if certain and self._settings.faces == "drop":
-                drops[at] = Dropped(
-                    DropReason.FACE, f"{len(certain)} found, the first with score {certain[0].score:.3f}"
-                )
+                best = certain[0].box
+                drops[at] = Dropped(DropReason.FACE, f"{len(certain)} found, the first with score {best.score:.3f}")
         return faces
 
-    def _certain(self, boxes: Sequence[Box]) -> list[Box]:
-        return [box for box in boxes if box.score >= self._settings.face_threshold]
-
     def _blur(
-        self, sources: Sequence[bytes], faces: Mapping[int, list[Box]], drops: dict[int, Dropped]
+        self, sources: Sequence[bytes], faces: Mapping[int, list[Face]], drops: dict[int, Dropped]
     ) -> dict[int, bytes]:
         changed = {}
-        for at, boxes in faces.items():
-            certain = self._certain(boxes)
+        for at, result in faces.items():
+            certain = [face.box for face in _certain(result)]
             if at in drops or not certain:
                 continue
             image = decode(sources[at], self._limits)
@@ -206,7 +258,7 @@ class Safety:
 
 def is_active(settings: SafetyConfig, role: Role) -> bool:
     """Whether there is anything for the stage to do to collections of this role."""
-    return (settings.nsfw != "off" and role in settings.nsfw_on) or _looks_for_faces(settings, role)
+    return settings.judges(role) or settings.treats_faces(role)
 
 
 def safety_side(settings: SafetyConfig) -> int:
@@ -220,10 +272,6 @@ def safety_side(settings: SafetyConfig) -> int:
     return max(1 if nsfw is None else nsfw.side, faces)
 
 
-def _looks_for_faces(settings: SafetyConfig, role: Role) -> bool:
-    return settings.faces != "keep" and role in settings.faces_on
-
-
 def _check_thresholds(settings: SafetyConfig, labels: Sequence[str]) -> None:
     """Refuse thresholds for classes that the model has not, and a model without any threshold; ModelError."""
     unknown = sorted(set(settings.nsfw_thresholds) - set(labels))
@@ -234,15 +282,26 @@ def _check_thresholds(settings: SafetyConfig, labels: Sequence[str]) -> None:
         )
 
 
-def _at_full_size(boxes: Sequence[Box], image: Pixels, source: bytes) -> list[Box]:
+def _certain(faces: Sequence[Face]) -> list[Face]:
+    return [face for face in faces if face.is_face]
+
+
+def _at_full_size(faces: Sequence[Face], image: Pixels, source: bytes) -> list[Face]:
     """Boxes on an image decoded at some scale, in pixels of the whole image."""
-    if not boxes:
+    if not faces:
         return []
     header = identify(source)
     assert isinstance(header, Header), "it decoded"
     height, width = image.shape[:2]
-    return [box.scaled(header.width / width, header.height / height) for box in boxes]
+    across, down = header.width / width, header.height / height
+    return [replace(face, box=face.box.scaled(across, down)) for face in faces]
 
 
-def _fields(box: Box) -> dict[str, float]:
-    return {name: getattr(box, name) for name in ("x", "y", "width", "height", "score")}
+def _scores(scores: Mapping[str, float] | None) -> list[dict[str, object]] | None:
+    return None if scores is None else [{"label": label, "score": score} for label, score in scores.items()]
+
+
+def _fields(face: Face) -> dict[str, object]:
+    place = {name: getattr(face.box, name) for name in ("x", "y", "width", "height", "score")}
+    shows = None if face.shows is None else str(face.shows)
+    return {**place, "second": face.second, "verdict": face.verdict, "shows": shows}

@@ -16,6 +16,7 @@ from curation.imaging.decode import decode
 from curation.models.detectors.boxes import Box
 from curation.models.detectors.centerface import CenterFace
 from curation.models.detectors.nudenet import NudeNet
+from curation.stages.filters.nsfw import NsfwConfirmation
 from curation.stages.filters.safety import Safety, is_active, safety_side
 
 LIMITS = ImageConfig()
@@ -99,8 +100,11 @@ def test_faces_can_be_dropped():
     ("settings", "role", "active"),
     [
         ({}, "pool", True),
-        ({}, "seed", True),
-        ({"faces": "keep"}, "seed", False),
+        ({}, "seed", False),
+        ({}, "reference", False),
+        ({}, "exclude", False),
+        ({"faces_on": ["seed"]}, "seed", True),
+        ({"faces_on": ["seed"], "faces": "keep"}, "seed", False),
         ({"faces": "keep", "nsfw_on": ["pool", "seed"]}, "seed", True),
         ({"faces": "keep", "nsfw": "off"}, "pool", False),
         ({"faces_on": ["pool"]}, "reference", False),
@@ -110,8 +114,8 @@ def test_where_there_is_anything_to_do(settings, role, active):
     assert is_active(SafetyConfig(**settings), role) is active
 
 
-def test_seeds_are_blurred_and_not_judged():
-    output = run(stage_of("seed"), [jpeg(PHOTO)])
+def test_seeds_that_are_named_are_blurred_and_not_judged():
+    output = run(stage_of("seed", faces_on=["pool", "seed"]), [jpeg(PHOTO)])
     assert output.columns["nsfw"].to_pylist() == [None]
     assert output.columns["blurred"].to_pylist() == [1]
 
@@ -125,7 +129,7 @@ def test_scores_over_a_threshold_drop_for_the_worst_class(monkeypatch):
     output = run(stage_of(faces="keep"), [jpeg(PHOTO), jpeg(PHOTO)])
     assert list(output.drops) == [0]
     assert output.drops[0].reason == DropReason.NSFW
-    assert output.drops[0].detail == "FEMALE_BREAST_EXPOSED 0.400, threshold 0.3"
+    assert output.drops[0].detail.startswith("FEMALE_BREAST_EXPOSED 0.400, threshold 0.3; with FACE_FEMALE 0.7")
     kept = {item["label"]: item["score"] for item in output.columns["nsfw"].to_pylist()[0]}
     assert kept["ANUS_EXPOSED"] == pytest.approx(0.3)
 
@@ -184,7 +188,8 @@ def test_a_model_that_fails_on_all_images_is_an_error_and_no_drop(monkeypatch):
 @pytest.mark.parametrize(
     ("box", "blurred"),
     [
-        (Box(-50.0, -50.0, 1000.0, 1000.0, 0.9, "face"), 1),
+        (Box(-50.0, 200.0, 1000.0, 100.0, 0.9, "face"), 1),
+        (Box(-50.0, -50.0, 1000.0, 1000.0, 0.9, "face"), 0),  # it covers the frame
         (Box(500.0, 500.0, 0.0, 0.0, 0.9, "face"), 0),
         (Box(float("nan"), 0.0, 10.0, 10.0, 0.9, "face"), 0),
         (Box(700.0, 0.0, 10.0, 10.0, 0.9, "face"), 0),
@@ -205,10 +210,42 @@ def test_the_pass_decodes_for_the_larger_of_its_detectors():
 
 def test_a_changed_threshold_is_another_digest_and_other_roles_settings_are_not():
     def settings(**changes):
-        return dict(Safety(SafetyConfig(**changes), LIMITS, "seed", "decode", 480).spec.settings)
+        settings = SafetyConfig(**{"faces_on": ["seed"]} | changes)
+        return dict(Safety(settings, LIMITS, "seed", "decode", 480).spec.settings)
 
     assert settings(face_threshold=0.5) != settings()
     assert settings(nsfw="off") == settings()
+
+
+def test_the_weights_of_a_second_look_are_in_the_digest_where_it_is_taken():
+    def settings(**changes):
+        return str(Safety(SafetyConfig(**changes), LIMITS, "pool", "decode", 480).spec.settings)
+
+    assert settings().count("efficientnet-lite0") == 2
+    assert settings(faces="keep").count("efficientnet-lite0") == 1
+    assert "efficientnet-lite0" not in settings(confirm=False)
+
+
+def test_a_cup_of_coffee_that_nudenet_takes_for_nudity_is_kept_and_said_why():
+    cup = jpeg(skimage.data.coffee()[64:207, 126:321])
+    alone = run(stage_of(faces="keep", confirm=False), [cup])
+    assert alone.drops[0].detail.startswith("BUTTOCKS_EXPOSED 0.5")
+    output = run(stage_of(faces="keep"), [cup])
+    assert output.drops == {}
+    (veto,) = output.columns["nsfw_veto"].to_pylist()
+    assert veto.startswith("BUTTOCKS_EXPOSED 0.5")
+    assert "vetoed: animal or food 0.9" in veto
+    assert "(food: espresso 0." in veto
+    assert {item["label"]: item["score"] for item in output.columns["nsfw"].to_pylist()[0]}["BUTTOCKS_EXPOSED"] > 0.5
+
+
+def test_a_second_look_that_a_model_cannot_take_costs_that_image(monkeypatch):
+    def fails(self, images, over):
+        raise RuntimeError("bad shape")
+
+    monkeypatch.setattr(NsfwConfirmation, "look", fails)
+    output = run(stage_of(faces="keep"), [jpeg(skimage.data.coffee()[64:207, 126:321]), jpeg(PHOTO)])
+    assert {at: drop.reason for at, drop in output.drops.items()} == {0: DropReason.MODEL_FAILED}
 
 
 def test_off_may_be_written_without_quotes():
