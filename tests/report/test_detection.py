@@ -14,6 +14,7 @@ from curation.report.detection import DetectionPower, EditPower, check_plant, de
 from curation.report.planted import PLANTED, planted_copies
 from curation.run.directory import Run
 from curation.run.parts import random_for
+from pipelines.cli import main
 from pipelines.decontaminate import decontaminate
 from pipelines.dedup import dedup
 from pipelines.demo.photographs import open_photograph
@@ -84,9 +85,7 @@ def test_links_to_other_images_are_counted(out, monkeypatch):
     always = Comparison(1.0, 0.5, 99, 1.0, False, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
     monkeypatch.setattr(trial, "compare", lambda *_: always)
     run = run_of(out)
-    run.config = run.config.model_copy(
-        update={"dedup": run.config.dedup.model_copy(update={"candidate_above": -1.0})}
-    )
+    run.config = run.config.model_copy(update={"dedup": run.config.dedup.model_copy(update={"candidate_above": -1.0})})
     targets = trial.Trial(run, True)._targets
     outcomes = trial.Trial(run, True).outcomes(1, Quiet())
     assert [outcome.found for outcome in outcomes] == [True] * len(PLANTED)
@@ -144,3 +143,18 @@ def test_equal_seeds_plant_equal_copies(photo):
 def test_fewer_than_none_cannot_be_planted():
     with pytest.raises(ArgumentError, match="plant -1: should be 0 or more"):
         check_plant(-1)
+
+
+def test_the_page_of_thresholds_and_its_command_show_it(out, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["lvd", "thresholds", str(out / "run"), "--filter", "dedup", "--plant", "8"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    sentence = measure_detection(run_of(out), 8, Quiet()).sentence
+    assert f"detection power: {sentence}" in capsys.readouterr().out
+    page = (out / "run" / "report" / "thresholds-dedup.html").read_text()
+    assert sentence in page
+    assert all(f"<td>{edit}</td>" in page for edit in PLANTED)
+    monkeypatch.setattr("sys.argv", ["lvd", "thresholds", str(out / "run"), "--filter", "dedup", "--plant", "-1"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == "lvd: --plant -1: should be 0 or more; 0 plants no copies\n"
