@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from curation.arrays import Float16Array, Float32Array, Int64Array
 from curation.config import DedupConfig
@@ -127,10 +128,12 @@ def _last(collection: Collection, images: Gathered, most: int, all_above: float)
     """
     result = np.full(len(images), -1, np.float32)
     for part in sorted(images.masks):
-        lists = collection.read("copy_knn", part, ["neighbour_similarity"])["neighbour_similarity"].to_pylist()
+        column = collection.read("copy_knn", part, ["neighbour_similarity"])["neighbour_similarity"].combine_chunks()
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+        starts = np.cumsum(lengths) - lengths
+        similar = column.flatten().to_numpy(zero_copy_only=False)
         mine = images.of_part(part)
-        for at, row in zip(range(mine.start, mine.stop), images.row[mine].tolist(), strict=True):
-            near = lists[row] or []
-            if len(near) >= most:
-                result[at] = min(near[most - 1], all_above)
+        rows = images.row[mine]
+        full = lengths[rows] >= most
+        result[mine][full] = np.minimum(similar[starts[rows][full] + most - 1], all_above)
     return result
