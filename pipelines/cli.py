@@ -67,7 +67,7 @@ def _run() -> int:
 
 def _as_options(text: str) -> str:
     """Arguments that a message names, by their options."""
-    return re.sub(r"`(against|in-place|out|until)`", r"--\1", text)
+    return re.sub(r"`(against|in-place|out|plant|until)`", r"--\1", text)
 
 
 def _version(value: bool) -> None:

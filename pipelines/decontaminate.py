@@ -25,6 +25,7 @@ def decontaminate(
     action: Action = "write",
     unreadable: Unreadable = "keep",
     link: bool = True,
+    plant: int = 60,
     report: Progress | None = None,
 ) -> Certificate:
     """Find and remove the images of a dataset that are copies of reference images, or continue to.
@@ -37,13 +38,16 @@ def decontaminate(
         settings: what differs from the defaults, nested as in a config file: `{"dedup": {"verify": "off"}}`.
         unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
         link: hard links instead of copies, where a file is carried whole and the file system can.
+        plant: reference images that copies are planted of, in memory, to say how many would be found; 0 for none.
 
     Raises:
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
     config = settings_for(dataset, against, settings or {})
-    return rewrite("decontaminate", config, out, action=action, unreadable=unreadable, link=link, report=report)
+    return rewrite(
+        "decontaminate", config, out, action=action, unreadable=unreadable, link=link, plant=plant, report=report
+    )
 
 
 def settings_for(dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:

@@ -26,6 +26,7 @@ def dedup(
     action: Action = "write",
     unreadable: Unreadable = "keep",
     link: bool = True,
+    plant: int = 60,
     report: Progress | None = None,
 ) -> Certificate:
     """Find the copies within a dataset and keep one of each image, or continue to.
@@ -41,13 +42,14 @@ def dedup(
         action: write the dataset again without copies, only list them, or rewrite shards in place.
         unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
         link: hard links instead of copies, where a file is carried whole and the file system can.
+        plant: images that copies are planted of, in memory, to say how many would be found; 0 for none.
 
     Raises:
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
     config = dedup_settings(dataset, against, settings or {})
-    return rewrite("dedup", config, out, action=action, unreadable=unreadable, link=link, report=report)
+    return rewrite("dedup", config, out, action=action, unreadable=unreadable, link=link, plant=plant, report=report)
 
 
 def dedup_settings(dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:

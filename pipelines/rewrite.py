@@ -7,7 +7,7 @@ again without those that go, and says what was done. As there, running the same 
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from curation.config import Config, laid_over, parse_config
@@ -28,6 +28,7 @@ from curation.engine.work import TableWork
 from curation.errors import ArgumentError, ConfigError, RunError
 from curation.formats.dataset import Kind
 from curation.pipeline import DECONTAMINATE
+from curation.report.detection import check_plant, measure_detection
 from curation.report.thumbnails import Thumbnails, make_thumbnails
 from curation.run.directory import Run
 from curation.run.parts import Collection, Ledger
@@ -50,12 +51,14 @@ def rewrite(
     action: Action,
     unreadable: Unreadable,
     link: bool,
+    plant: int,
     report: Progress | None,
 ) -> Certificate:
     """Do a job, or continue to.
 
     Args:
         config: as `settings_of` makes it.
+        plant: images that copies are planted of, to say how many would be found.
 
     Raises:
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
@@ -63,6 +66,7 @@ def rewrite(
     """
     if unreadable not in get_args(Unreadable):
         raise ArgumentError("unreadable", unreadable, f"should be {' or '.join(get_args(Unreadable))}")
+    check_plant(plant)
     source = open_source(config.pool[0])
     for item in config.references:
         open_source(item.data)
@@ -73,7 +77,7 @@ def rewrite(
     check_inputs(graph.Job(run, DECONTAMINATE))
     with run.locked():
         run.begin()
-        return _Rewriting(job, run, Store(out), source, action, unreadable, link, report or Quiet()).do()
+        return _Rewriting(job, run, Store(out), source, action, unreadable, link, plant, report or Quiet()).do()
 
 
 def settings_of(job: Job, dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:
@@ -125,6 +129,7 @@ class _Rewriting:
     action: Action
     unreadable: Unreadable
     link: bool
+    plant: int
     report: Progress
 
     def do(self) -> Certificate:
@@ -134,7 +139,8 @@ class _Rewriting:
             execution.do()
             replaced = is_replaced(self._clean)
             settle(self.run.pool, self._clean, self.source, self.unreadable, is_replaced=replaced)
-            certificate = self._certify()
+            power = measure_detection(self.run, self.plant, self.report, readable=not replaced)
+            certificate = replace(self._certify(), detection_power=power)
             exhibits = self._exhibit(certificate)  # before shards are rewritten in place
             self._write(execution)
         certificate = certificate.with_written(self._clean)

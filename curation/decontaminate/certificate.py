@@ -12,6 +12,7 @@ from typing import Any, Literal
 from curation import __version__
 from curation.decontaminate.write import read_note
 from curation.drops import DropReason
+from curation.report.detection import DetectionPower
 from curation.run.parts import Collection
 from curation.run.store import Store
 
@@ -147,6 +148,7 @@ class Certificate:
     Attributes:
         removed: images that are removed as copies, or with the sample that holds one.
         copies_kept: copies within the dataset that stay, since more would go with them.
+        detection_power: what became of copies that were planted; None where none were.
     """
 
     dataset: Mapping[str, Any]
@@ -161,6 +163,7 @@ class Certificate:
     limits: Sequence[str]
     copies_kept: Sequence[Finding] = ()
     job: Job = "decontaminate"
+    detection_power: DetectionPower | None = None
 
     @property
     def page(self) -> str:
@@ -219,6 +222,7 @@ class Certificate:
             "settings": dict(self.settings),
             "model": dict(self.model),
             "limits": list(self.limits),
+            "detection_power": self.detection_power and self.detection_power.to_dict(),
             "removed": [self.finding(item) for item in self.removed],
             **(self._of_copies() if self.job == "dedup" else {}),
             "unreadable": [self.finding(item) for item in self.unreadable],

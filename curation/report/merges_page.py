@@ -7,6 +7,7 @@ import numpy as np
 
 from curation.arrays import Int64Array
 from curation.imaging.matching import Match, match
+from curation.report.detection import DetectionPower
 from curation.report.histogram import Histogram, histogram
 from curation.report.merges import SIZES, Group, Merges, Rule, between, merges_text
 from curation.report.page import Figure, render
@@ -31,14 +32,19 @@ class _Pair:
     kind: str
 
 
-def merges_page(run: Run, merges: Merges) -> str:
-    """The page as HTML; thumbnails are made from the images as they are stored, faces blurred."""
+def merges_page(run: Run, merges: Merges, power: DetectionPower | None = None) -> str:
+    """The page as HTML; thumbnails are made from the images as they are stored, faces blurred.
+
+    Args:
+        power: what became of copies that were planted, if any were.
+    """
     pictures = _Pictures(run, merges)
     return render(
         "merges.html",
         title="thresholds of dedup",
         measure="probability" if merges.looked else "similarity",
         text=merges_text(merges),
+        power=power,
         histograms=list(map(_sizes, merges.rules)),
         sections=[(rule.threshold, rule.mark, list(pictures.sides(rule.threshold))) for rule in merges.rules],
         groups=[(len(group.dropped) + 1, group.least, pictures.group(group)) for group in merges.groups],

@@ -8,6 +8,7 @@ import typer
 
 from curation.config import Config, load_config, parse_config, parse_overrides
 from curation.errors import ConfigError, LvdError, needs_extra
+from curation.report.detection import PLANT, check_plant, detection_text, measure_detection
 from curation.report.funnel import funnel
 from curation.report.merges import merges_text, read_merges
 from curation.report.merges_page import merges_page
@@ -164,11 +165,14 @@ def thresholds_command(
     filter_: Annotated[str, typer.Option("--filter", metavar="NAME", help=f"One of {', '.join(FILTERS)}.")],
     collection: Annotated[str, typer.Option(metavar="PATH", help="A collection of the run.")] = "pool",
     clear: Annotated[bool, typer.Option("--clear", help="Show thumbnails of the NSFW filter unblurred.")] = False,
+    plant: Annotated[
+        int, typer.Option(metavar="N", help="Of dedup: images that copies are planted of, and looked for; 0: none.")
+    ] = PLANT,
 ) -> None:
     """Show how a filter's scores are spread, what each threshold would drop, and the images around it."""
     opened = Run.load(run)
     if filter_ == "dedup":
-        _dedup_thresholds(opened, collection)
+        _dedup_thresholds(opened, collection, plant)
         return
     scores = read_scores(opened, filter_, collection)
     for item in scores:
@@ -178,12 +182,15 @@ def thresholds_command(
     print_line(f"images around the threshold: {_write_page(opened, filter_, page)}")
 
 
-def _dedup_thresholds(run: Run, collection: str) -> None:
+def _dedup_thresholds(run: Run, collection: str, plant: int) -> None:
     if collection != "pool":
         raise ConfigError(f"--collection {collection}: dedup looks at the pool; leave it out")
+    check_plant(plant)
     merges = read_merges(run)
     print_line(merges_text(merges))
-    print_line(f"pairs around each threshold: {_write_page(run, 'dedup', merges_page(run, merges))}")
+    power = measure_detection(run, plant, Terminal())
+    print_line(detection_text(power))
+    print_line(f"pairs around each threshold: {_write_page(run, 'dedup', merges_page(run, merges, power))}")
 
 
 def _write_page(run: Run, filter_: str, page: str) -> str:

@@ -6,11 +6,13 @@ import typer
 
 from curation.config import parse_overrides
 from curation.decontaminate.verdicts import Unreadable
+from curation.report.detection import PLANT
 from pipelines.commands.rewriting import (
     AgainstOption,
     CopyOption,
     InPlaceOption,
     ListOnlyOption,
+    PlantOption,
     UnreadableOption,
     action_of,
     needed_out,
@@ -39,6 +41,7 @@ def decontaminate_command(
     in_place: InPlaceOption = False,
     unreadable: UnreadableOption = "keep",
     copy: CopyOption = False,
+    plant: PlantOption = PLANT,
     set_: SetOption = None,
     yes: YesOption = False,
     verbose: VerboseOption = False,
@@ -63,6 +66,7 @@ def decontaminate_command(
         action=action,
         unreadable=rule,
         link=not copy,
+        plant=plant,
         report=Terminal(),
     )
     print_references(certificate)

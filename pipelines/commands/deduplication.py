@@ -7,6 +7,7 @@ import typer
 from curation.config import parse_overrides
 from curation.decontaminate.certificate import Certificate
 from curation.decontaminate.verdicts import Unreadable
+from curation.report.detection import PLANT
 from curation.report.notes import notes
 from curation.run.directory import Run
 from pipelines.commands.rewriting import (
@@ -14,6 +15,7 @@ from pipelines.commands.rewriting import (
     CopyOption,
     InPlaceOption,
     ListOnlyOption,
+    PlantOption,
     UnreadableOption,
     action_of,
     needed_out,
@@ -42,6 +44,7 @@ def dedup_command(
     in_place: InPlaceOption = False,
     unreadable: UnreadableOption = "keep",
     copy: CopyOption = False,
+    plant: PlantOption = PLANT,
     set_: SetOption = None,
     yes: YesOption = False,
     verbose: VerboseOption = False,
@@ -66,6 +69,7 @@ def dedup_command(
         action=action,
         unreadable=rule,
         link=not copy,
+        plant=plant,
         report=Terminal(),
     )
     _print(certificate, out.rstrip("/"))

@@ -14,6 +14,7 @@ __all__ = [
     "CopyOption",
     "InPlaceOption",
     "ListOnlyOption",
+    "PlantOption",
     "UnreadableOption",
     "action_of",
     "needed_out",
@@ -32,6 +33,9 @@ UnreadableOption = Annotated[
     str, typer.Option(metavar="keep|drop", help="What becomes of files that are no readable image.")
 ]
 CopyOption = Annotated[bool, typer.Option("--copy", help="Copy files that are kept whole, rather than hard-link.")]
+PlantOption = Annotated[
+    int, typer.Option(metavar="N", help="Images that copies are planted of, to say how many would be found; 0: none.")
+]
 
 
 def needed_out(out: str | None) -> str:
@@ -67,6 +71,8 @@ def print_summary(certificate: Certificate) -> None:
         f"{counts['read']:,} images read: {counts['kept']:,} kept, {counts['removed']:,} removed, "
         f"{counts['unreadable']:,} unreadable ({counts['unreadable_kept']:,} of them kept)"
     )
+    if power := certificate.detection_power:
+        print_line(f"detection power: {power.sentence}")
     if blind := sum(item.unreadable for item in certificate.reference_sets):
         print_line(f"warning: {blind:,} reference image(s) could not be read; copies of them were not looked for")
     if passed := sum(certificate.dataset["passed_over"].values()):

@@ -75,12 +75,14 @@ class Comparer:
     ) -> Comparison:
         """Compare two images, given by collection, part and row."""
         pixels = [
-            functools.partial(self._pixels_of, _Picture(*place, its.frame))
+            functools.partial(self.pixels_of, place, its.frame)
             for place, its in zip((first, second), features, strict=True)
         ]
         return compare(*features, *pixels)
 
-    def _pixels_of(self, picture: _Picture) -> Pixels:
+    def pixels_of(self, place: tuple[Collection, int, int], frame: Frame) -> Pixels:
+        """The picture that an image shows, which is in the image where `frame` says; RunError where it is gone."""
+        picture = _Picture(*place, frame)
         key = (picture.collection.path, picture.part, picture.row)
         if key not in self._pixels:
             read = picture_of(self._bytes_of(picture), self.limits, picture.frame)
