@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines.demo.photographs import CONCEPTS, TEXTURES, crops, has_detail, open_photograph
 from pipelines.demo.variants import first_save
 
-__all__ = ["REFERENCE_SET", "SEED_SETS", "Picture", "Shares", "share_out"]
+__all__ = ["GRAINY", "REFERENCE_SET", "SEED_SETS", "Picture", "Shares", "share_out"]
 
 SEED_SETS = {
     "things": ("astronaut", "camera", "coffee", "motorcycle"),
@@ -18,8 +18,10 @@ SEED_SETS = {
 }
 SEEDS_EACH = {"things": 5, "scenes": 8}
 REFERENCE_SET = "benchmark"
-NO_REFERENCES = ("galaxies",)
-"""Photographs whose detail is mostly grain, which saving again takes away."""
+GRAINY = ("galaxies", "moon")
+"""Photographs whose detail is mostly grain, which saving again takes away; and galaxies all look alike."""
+REGULAR = ("brick",)
+"""Whose parts are alike: nothing tells one from another."""
 REFERENCES_EACH = 3
 """Fewer of photographs that have fewer crops full of detail."""
 MOST_CROPS = 120
@@ -58,7 +60,7 @@ def share_out(folder: Path, rng: np.random.Generator) -> Shares:
     references: dict[str, Picture] = {}
     for name in (*CONCEPTS, *TEXTURES):
         pictures = list(_pictures(name, rng))
-        if name in CONCEPTS and name not in NO_REFERENCES:
+        if name in CONCEPTS and name not in GRAINY:
             chosen = [picture for picture in pictures if picture.detailed][:REFERENCES_EACH]
             pictures = [picture for picture in pictures if picture not in chosen]
             for index, picture in enumerate(chosen):
@@ -77,7 +79,7 @@ def _pictures(name: str, rng: np.random.Generator) -> Iterator[Picture]:
     photograph = open_photograph(name)
     plain = 0
     for box in crops(photograph, MOST_CROPS, rng):
-        detailed = has_detail(photograph, box)
+        detailed = name not in REGULAR and has_detail(photograph, box)
         plain += not detailed
         if not detailed and plain > MOST_PLAIN:
             continue
