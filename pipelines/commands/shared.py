@@ -59,7 +59,9 @@ VerboseOption = Annotated[
 ]
 YesOption = Annotated[
     bool,
-    typer.Option("--yes", help="Go on though dedup would drop much: no dedup.max_share and max_group."),
+    typer.Option(
+        "--yes", help="Go on though dedup would drop much: no dedup.max_share and max_group."
+    ),
 ]
 WITHOUT_BRAKE = ["dedup.max_share=1.0", "dedup.max_group=1.0"]
 """What `--yes` sets."""
