@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines.demo.photographs import CONCEPTS, TEXTURES, crops, has_detail, open_photograph
 from pipelines.demo.variants import first_save
 
-__all__ = ["REFERENCE_SET", "SEED_SETS", "Picture", "Shares", "share_out"]
+__all__ = ["GRAINY", "REFERENCE_SET", "SEED_SETS", "Picture", "Shares", "share_out"]
 
 SEED_SETS = {
     "things": ("astronaut", "camera", "coffee", "motorcycle"),
@@ -18,9 +18,15 @@ SEED_SETS = {
 }
 SEEDS_EACH = {"things": 5, "scenes": 8}
 REFERENCE_SET = "benchmark"
+GRAINY = ("galaxies", "moon")
+"""Photographs whose detail is mostly grain, which saving again takes away; and galaxies all look alike."""
+REGULAR = ("brick",)
+"""Whose parts are alike: nothing tells one from another."""
 REFERENCES_EACH = 3
 """Fewer of photographs that have fewer crops full of detail."""
 MOST_CROPS = 120
+MOST_PLAIN = 60
+"""Of which so many may show little."""
 SIDES = (200, 300)
 """Shorter sides in pixels: small pictures of the web. Fewer pixels have too few points to tell a copy by."""
 
@@ -54,7 +60,7 @@ def share_out(folder: Path, rng: np.random.Generator) -> Shares:
     references: dict[str, Picture] = {}
     for name in (*CONCEPTS, *TEXTURES):
         pictures = list(_pictures(name, rng))
-        if name in CONCEPTS:
+        if name in CONCEPTS and name not in GRAINY:
             chosen = [picture for picture in pictures if picture.detailed][:REFERENCES_EACH]
             pictures = [picture for picture in pictures if picture not in chosen]
             for index, picture in enumerate(chosen):
@@ -71,11 +77,16 @@ def share_out(folder: Path, rng: np.random.Generator) -> Shares:
 
 def _pictures(name: str, rng: np.random.Generator) -> Iterator[Picture]:
     photograph = open_photograph(name)
+    plain = 0
     for box in crops(photograph, MOST_CROPS, rng):
+        detailed = name not in REGULAR and has_detail(photograph, box)
+        plain += not detailed
+        if not detailed and plain > MOST_PLAIN:
+            continue
         image = photograph.cut(box, int(rng.integers(*SIDES)))
         data, suffix = first_save(image, rng)
         concept = name if name in CONCEPTS else None
-        yield Picture(image, data, suffix, concept, has_detail(photograph, box))
+        yield Picture(image, data, suffix, concept, detailed)
 
 
 def _write(path: Path, picture: Picture) -> None:

@@ -51,7 +51,7 @@ class Kind(StrEnum):
     REENCODED_COPY = "reencoded_copy", "saved again, as JPEG or WebP of lower quality", *COPY_REASONS
     RESIZED_COPY = "resized_copy", "made smaller or larger, saved again", *COPY_REASONS
     CROPPED_COPY = "cropped_copy", "15 to 30 % of width and height cut off, saved again", *COPY_REASONS
-    TRIMMED_COPY = "trimmed_copy", "3 to 8 % cut off: without a target, see the docs", *COPY_REASONS
+    TRIMMED_COPY = "trimmed_copy", "3 to 8 % cut off; has no target (docs/benchmarks.md)", *COPY_REASONS
     FRAMED_COPY = "framed_copy", "a framed picture in another drawn frame", *COPY_REASONS
 
     EXACT_LEAK = "exact_leak", "the bytes of a reference image", *LEAK_REASONS

@@ -21,8 +21,8 @@ def first_save(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str
 
 
 def reencoded(image: Image.Image, rng: np.random.Generator) -> tuple[bytes, str]:
-    """The same pixels, saved with a quality of 45 to 80."""
-    quality = int(rng.integers(45, 81))
+    """The same pixels, saved with a quality of 60 to 80, less than at first."""
+    quality = int(rng.integers(60, 81))
     if rng.random() < 0.25:
         return _save(image.convert("RGB"), "WEBP", quality=quality), "webp"
     return _save(image, "JPEG", quality=quality), "jpg"

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.demo.lookalikes import FRAMES, VEILS
 from pipelines.demo.pages import write_page
-from pipelines.demo.pictures import Picture, share_out
+from pipelines.demo.pictures import GRAINY, Picture, share_out
 from pipelines.demo.planting import BREAKERS, PAGE_HOSTS, Planter
 from pipelines.demo.site import Site
 from pipelines.demo.truth import Kind, Planted, write_truth
@@ -20,7 +20,7 @@ from pipelines.demo.warc import Page, write_warc
 __all__ = ["Web", "make_web"]
 
 COPIERS = (Kind.EXACT_COPY, Kind.REENCODED_COPY, Kind.RESIZED_COPY, Kind.CROPPED_COPY)
-COPY_GROUPS, FRAMED_GROUPS, TRIMMED_GROUPS = 38, 16, 12
+COPY_GROUPS, FRAMED_GROUPS, TRIMMED_GROUPS = 36, 16, 12
 COPIES = (1, 1, 2, 3)
 """Copies in a group, each as likely: fewer than half of the pool's images, or `dedup.max_share` would stop the run."""
 LEAKS = (Kind.EXACT_LEAK, Kind.REENCODED_LEAK, Kind.RESIZED_LEAK, Kind.CROPPED_LEAK)
@@ -52,7 +52,7 @@ class Web:
 
 
 def make_web(folder: Path, seed: int) -> Web:
-    """Make the web in an empty folder: some 1,300 URLs.
+    """Make the web in an empty folder: some 1,200 URLs.
 
     The same seed gives the same URLs, bytes and pages, wherever the folder is.
     """
@@ -108,7 +108,7 @@ def _plant_lookalikes(planter: Planter, pile: list[Picture], rng: np.random.Gene
         for _ in range(FRAMED_EACH):
             planter.framed(_taken(pile), frame)
     for index in range(FRAMED_GROUPS):
-        picture, group = _taken(pile), f"{Kind.FRAMED_COPY}-{index:03d}"
+        picture, group = _taken(pile, but=GRAINY), f"{Kind.FRAMED_COPY}-{index:03d}"
         one, other = rng.permutation(list(FRAMES))[:2].tolist()
         planter.framed(picture, one, group)
         planter.framed(picture, other, group, Kind.FRAMED_COPY)
@@ -117,10 +117,14 @@ def _plant_lookalikes(planter: Planter, pile: list[Picture], rng: np.random.Gene
             planter.veiled(_taken(pile), veil)
 
 
-def _taken(pile: list[Picture], *, of_concept: bool | None = True) -> Picture:
-    """The next picture that is full of detail, of a concept, of a texture, or of either; it is taken out."""
-    right = (at for at, one in enumerate(pile) if one.detailed and of_concept in (None, one.concept is not None))
-    return pile.pop(next(right))
+def _taken(pile: list[Picture], *, of_concept: bool | None = True, but: Sequence[str] = ()) -> Picture:
+    """The next picture that is full of detail, of a concept, of a texture, or of either; it is taken out.
+
+    Args:
+        but: concepts that it is not of.
+    """
+    detailed = ((at, one.concept) for at, one in enumerate(pile) if one.detailed and one.concept not in but)
+    return pile.pop(next(at for at, concept in detailed if of_concept in (None, concept is not None)))
 
 
 def _plant_leaks(planter: Planter, references: dict[str, Picture]) -> None:
