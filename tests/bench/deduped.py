@@ -21,6 +21,7 @@ class Verdict:
     """What became of an image: `kept` is the path of the image or reference that stands for it, None where it stays."""
 
     path: str
+    reason: str | None
     kept: str | None
     link: str | None
     probability: float | None
@@ -62,6 +63,7 @@ def verdicts(run: Run) -> dict[str, Verdict]:
     return {
         path: Verdict(
             path,
+            row["drop_reason"],
             names[row["representative"]] if row["drop_reason"] else None,
             row["link"],
             row["probability"],
