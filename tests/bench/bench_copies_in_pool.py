@@ -79,7 +79,8 @@ def report(run: Run, truth: Mapping[str, Mapping[str, str]]) -> None:
     print(f"dropped for no copy {len(wrong)} (<{upper_bound(len(wrong), count):.2%} of the pool)")
     print(f"groups {len(groups):,}, the original kept in {original / max(1, len(groups)):.3f}; else {dict(kinds)}")
     print(f"hubs {sum(verdict.hub for verdict in every.values())}")
-    print("\n".join(f"  {verdict}" for verdict in wrong[:SHOWN]))
+    for verdict in wrong[:SHOWN]:
+        print(f"  {verdict}")
 
 
 def leaks(run: Run, every: Mapping[str, Verdict], source_of: Mapping[str, str]) -> None:
@@ -97,7 +98,8 @@ def leaks(run: Run, every: Mapping[str, Verdict], source_of: Mapping[str, str]) 
         f"{len(names)} references, {len(own):,} images of theirs; {len(gone):,} removed: {len(gone) - len(others):,} "
         f"of theirs ({(len(gone) - len(others)) / max(1, len(own)):.3f}) and {len(others)} others"
     )
-    print("\n".join(f"  {verdict}" for verdict in others[:SHOWN]))
+    for verdict in others[:SHOWN]:
+        print(f"  {verdict}")
 
 
 def same(one: str, other: str, source_of: Mapping[str, str]) -> bool:
