@@ -8,7 +8,8 @@ first 5 images of each of 20 unseen classes, the pool is all other images of all
 nearest of each seed that are of its class; `cluster` the same for all members of those of 256 clusters of the pool that
 more than one seed falls into, a member counting if it has the class of one of them, with how many members those are.
 A checkpoint of `lvd pretrain` has a row for each pooling of its tokens, and one for each of them PCA-whitened, as
-classical descriptors are, by a fit to all images; so have pixels.
+classical descriptors are, by a fit to all images; so have pixels. Unseen is said of training by this project: the
+default embedder learned ImageNet's classes, which are like many of these.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation.config import ModelConfig
+from curation.config.concepts import LITE0_CONCEPT
 from curation.dinov2.batch import normalise
 from curation.dinov2.export import load_checkpoint_backbone
 from curation.dinov2.knn import centre_crop
@@ -34,7 +36,7 @@ from tests.bench.bench_pretrain_learning import UNSEEN, tokens
 SEED_CLASSES, SEEDS, NEAREST = 20, 5, 4
 CLUSTERS = 256
 WHITENED_DIMS = 128
-MODELS = ("classical/hog-colour-1x1", "classical/hog-colour-4x4")
+MODELS = (LITE0_CONCEPT, "classical/hog-colour-1x1", "classical/hog-colour-4x4")
 
 Floats = NDArray[np.float32]
 Images = list[NDArray[np.uint8]]

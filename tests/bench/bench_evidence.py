@@ -1,6 +1,7 @@
-"""How many copies the careful look confirms, how many pairs that are none, and which of two it takes for the original.
+r"""How many copies the careful look confirms, how many pairs that are none, and which of two it takes for the original.
 
-    python -m tests.bench.bench_evidence DATA [--augly SET] [--count 150] [--keep FOLDER] [--show FILE]
+    python -m tests.bench.bench_evidence DATA [--augly SET] [--count 150] [--keep FOLDER] [--show FILE] \
+        [--picture FILE.svg]
 
 DATA is the folder that `evidence_split` splits; only the judging halves are used: pairs of every kind that
 `curation.models.copy.evidence_pairs` makes, `--count` of each times its share in a fit, and of each set the nearest
@@ -9,7 +10,8 @@ nothing was fitted to.
 
 Shares are of the pairs that the cheap match proposes; in brackets the upper bound of a 95 % interval, for pairs that
 are no copies (Clopper and Pearson, one-sided). `before` is the rule of a score of 1.9. `--keep` keeps what was seen, to
-judge other weights by; `--show` writes which pairs were wrongly taken.
+judge other weights by; `--show` writes which pairs were wrongly taken. `--picture` draws what share of all copies is
+linked against what share of each kind of others, over all probabilities from 0.5 on.
 """
 
 import argparse
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--show", type=Path)
+    parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     models = read_trees(arguments.weights)
@@ -60,10 +63,44 @@ def main() -> None:
         copies = kept(arguments.keep, "augly", lambda: augly(arguments.augly))
         table("AugLy", copies, models)
         print("\n".join(by_edit("AugLy, by edit", copies, models)))
+    if arguments.picture is not None:
+        made = [example for example in examples if example.is_copy]
+        draw(arguments.picture, examples, made if arguments.augly is None else copies, models)
     if arguments.show is not None:
         wrong = [e for e in examples if not e.is_copy and e.about and probability(e, models) >= SURE_FROM]
         rows = [f"{e.kind}\t{probability(e, models):.4f}\t{e.about}" for e in wrong]
         arguments.show.write_text("\n".join(rows) + "\n")
+
+
+def draw(path: Path, examples: Sequence[Example], copies: Sequence[Example], models: dict[str, Trees]) -> None:
+    """The frontier: recall of `copies`, and of each kind of others the share that is linked."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "lvd", "svg.fonttype": "none"})
+    limits = [*np.linspace(0.5, 0.99, 50), *np.linspace(0.991, 0.999, 9)]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    recall = linked(copies, models, limits)
+    for kind in dict.fromkeys(example.kind for example in examples if not example.is_copy):
+        of = [example for example in examples if example.kind == kind]
+        share = linked(of, models, limits)
+        if share.any():
+            axes.plot(100 * share, recall, label=f"{kind} ({len(of)})", linewidth=1.2)
+    every = linked([example for example in examples if not example.is_copy], models, limits)
+    axes.plot(100 * every, recall, "k", label="all others", linewidth=2)
+    at = int(np.argmin(np.abs(np.array(limits) - SURE_FROM)))
+    axes.plot(100 * every[at], recall[at], "ko", label=f"at {SURE_FROM:g}")
+    axes.set(xlabel="others that are linked, %", ylabel="copies that are linked, share")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def linked(examples: Sequence[Example], models: dict[str, Trees], limits: Sequence[float]) -> np.ndarray:
+    """Share of all pairs, proposed or not, that are taken from each probability on."""
+    values = np.array([probability(example, models) for example in examples])
+    return np.array([(values >= limit).mean() for limit in limits])
 
 
 def kept(folder, name, make):

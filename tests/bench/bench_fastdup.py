@@ -3,9 +3,9 @@
     python -m tests.bench.bench_fastdup FOLDER --peer PYTHON [--set KEY=VALUE ...] [--rounds 1]
 
 PYTHON is that of an environment with fastdup in it (`pip install fastdup`; its licence allows to measure it). A round
-is A B B A, each time as a command of its own on a fresh work folder: `lvd curate --until dedup` with every filter off,
-and `fastdup.create(...).run(threshold=0.9)`, the call of its manual, whose pairs above that threshold are then joined.
-One seed image is given to lvd, as it asks for one.
+is A B B A, each time as a command of its own on a fresh work folder: `lvd curate --until dedup` with every filter and
+the brake off, and `fastdup.create(...).run(threshold=0.9)`, the call of its manual, whose pairs above that threshold
+are then joined. One seed image is given to lvd, as it asks for one.
 
 True copies are the rows of FOLDER/truth.tsv (copy, source), as `make_copy_edits.py` writes it. Without it, files of one
 name in the folders caltech101__Faces and caltech101__Faces_easy: pictures, and crops of them. A copy is found when it
@@ -35,7 +35,8 @@ from curation.run.directory import Run
 from curation.search.components import components_of
 
 LVD = str(Path(sys.executable).with_name("lvd"))
-FILTERS_OFF = ("quality.on=[]", "safety.nsfw=off", "safety.faces=keep", "image.min_side=1")
+BRAKE_OFF = ("dedup.max_share=1", "dedup.max_group=1")
+FILTERS_OFF = ("quality.on=[]", "safety.nsfw=off", "safety.faces=keep", "image.min_side=1", *BRAKE_OFF)
 IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 THRESHOLD = 0.9
 PEER = """

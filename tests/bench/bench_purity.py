@@ -9,9 +9,11 @@ other photos are the pool, background clutter too, without labels. Then, of what
 - cluster mode: k-means over the pool, clusters with more than 3 seed images, up to 50 images of each at random; the
   share that has the class of the nearest seed image in the same cluster, which is the one that a run names as reason.
 
-"Random" is what the same seeds would get without looking: pool images at random. MODEL is the `embed.model` setting,
-WEIGHTS a file for it; the classical and the copy descriptor are the default. `--exclude-every 5` takes seeds from each
-fifth class only (places 4, 9, ... by name), which `bench_pretrain_learning.py` keeps out of training.
+"Chance" is what the same seeds would get without looking: pool images at random. MODEL is the `embed.model` setting,
+WEIGHTS a file for it; the default embedding, the classical ones and the copy descriptor are taken where none is named.
+`hsv` is a histogram of 8 x 8 x 8 hues, saturations and values, by its square roots; `random` is rows of noise.
+`--exclude-every 5` takes seeds from each fifth class only (places 4, 9, ... by name), which
+`bench_pretrain_learning.py` keeps out of training.
 
 Search, k-means, choice of clusters and reasons are the functions that a run calls.
 """
@@ -23,12 +25,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from curation.config import ImageConfig, ModelConfig, SeedConfig
-from curation.config.concepts import CLASSICAL_CONCEPT
-from curation.config.dedup import COPY_SMALL
+from curation.config.concepts import LITE0_CONCEPT
+from curation.config.dedup import LITE0_COPY
 from curation.drops import Dropped
 from curation.imaging.decode import Pixels, decode
 from curation.models import ClassicalDescriptor, Embedder, open_embedder
@@ -42,6 +45,8 @@ CLASSES, SEEDS, SEED_KNN, PER_CLUSTER = 20, 5, 4, 50
 FITTED_ON = 4096
 """Photos that a model which needs fitting is fitted to, as in a run."""
 DECODED_AT_ONCE = 64
+HSV_SIDE, HSV_BINS = 128, 8
+MODELS = (LITE0_CONCEPT, "classical/hog-colour-1x1", "classical/hog-colour-4x4", LITE0_COPY, "hsv", "random")
 Halves = NDArray[np.float16]
 Ints = NDArray[np.int64]
 
@@ -100,6 +105,26 @@ def embed(settings: ModelConfig, photos: Photos) -> Halves:
     for start in range(0, len(photos.paths), DECODED_AT_ONCE):
         rows.append(embedder.embed(decoded(photos.paths[start : start + DECODED_AT_ONCE], embedder.side)))
     return np.concatenate(rows).astype(np.float16)
+
+
+def hsv_histograms(photos: Photos) -> Halves:
+    """(N, 512) fp16 of length 1: what share of the pixels has each colour, its square root."""
+    rows = []
+    for path in photos.paths:
+        (image,) = decoded([path], HSV_SIDE)
+        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+        counts = cv2.calcHist([hsv], [0, 1, 2], None, [HSV_BINS] * 3, [0, 180, 0, 256, 0, 256]).ravel()
+        rows.append(np.sqrt(counts / counts.sum()))
+    return np.array(rows, np.float16)
+
+
+def noise(photos: Photos) -> Halves:
+    """(N, 64) fp16 of length 1, that say nothing of the photos."""
+    rows = np.random.default_rng(0).standard_normal((len(photos.paths), 64))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+PLAIN = {"hsv": hsv_histograms, "random": noise}
 
 
 def draw(photos: Photos, seed: int, every: int) -> Ints:
@@ -167,10 +192,12 @@ def main() -> None:
     )
     print(f"{'embedding':<40}{'sample mode':>20}{'cluster mode':>20}{'picks':>14}{'seconds':>9}")
     chances = []
-    for name in options.model or [CLASSICAL_CONCEPT, COPY_SMALL]:
+    for name in options.model or MODELS:
         model, _, weights = name.partition("=")
         started = time.perf_counter()
-        vectors = embed(ModelConfig(model=model, weights=weights or None), photos)
+        vectors = (
+            PLAIN[model](photos) if model in PLAIN else embed(ModelConfig(model=model, weights=weights or None), photos)
+        )
         seconds = time.perf_counter() - started
         scores = [score(vectors, photos.labels, seeds, number) for number, seeds in enumerate(rounds)]
         clusters = [one.cluster for one in scores if one.cluster_picks]
@@ -180,7 +207,7 @@ def main() -> None:
             flush=True,
         )
         chances = [one.chance for one in scores]
-    print(f"{'random':<40}{spread(chances):>20}{spread(chances):>20}")
+    print(f"{'chance':<40}{spread(chances):>20}{spread(chances):>20}")
 
 
 def spread(values: list[float]) -> str:
