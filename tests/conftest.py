@@ -148,7 +148,9 @@ def configure(dataset: Dataset) -> Configure:
             "quality": {"on": []},  # random textures are neither photos nor safe from false alarms
             "safety": {"nsfw": "off", "faces": "keep"},
         }
-        return parse_config(values | changes)
+        # By similarity alone: random textures of 96 pixels have no points to speak of.
+        plain = {"verify": "off", "grouping": "components", "max_share": 1.0, "max_group": 1.0}
+        return parse_config(values | changes | {"dedup": {**plain, **changes.get("dedup", {})}})
 
     return configure
 

@@ -33,6 +33,8 @@ SURE_FROM = 0.9
 
 WEIGHTS = Path(__file__).parent / "weights" / "copy-evidence-v1.safetensors"
 
+FEWEST_MATCHED = 10
+"""Points that have to match before: walls and lattices fit onto themselves, and few of their points then do."""
 FEWEST_POINTS = 10
 FEWEST_CELLS = 3
 """Corners that have to be found again, and in how many of 4 x 4 cells of what is in common."""
@@ -45,10 +47,12 @@ MOST_FOREIGN = 0.02
 """Share of what is in common where both show a connected piece of the world and not the same one: other cars before a
 camera that stands still. On the choosing halves it refuses all 4 such pairs of frames, and of 319 copies by AugLy 7."""
 
-ALL_AGREES, ALL_FOUND, NO_OFFSET, SAME_DIRECTIONS, NONE_FOREIGN = 0.9, 0.9, 0.3, 0.985, 0.005
+SAME_SMOOTHED, SAME_LOWEST, SAME_DIRECTIONS, SAME_LEVELS = 0.99, 0.99, 0.985, 0.985
+MOST_OFF, FEWEST_FOUND, LEAST_FOREIGN, WITHIN = 0.3, 0.7, 0.005, 0.99
 SURE = 0.99
-"""Where nearly all windows agree, nearly all corners are found to a third of a pixel and all slopes have one direction,
-it is a copy: two photographs differ in noise and in where pixels lie. Trees that saw few such pairs doubt it."""
+"""Where all windows agree once noise is smoothed away, corners are found to a third of a pixel, all slopes have one
+direction, grey levels are a function of each other and the one lies within the other, it is a copy: a second photograph
+is seldom so near, and shows something else at an edge. Trees that saw few such pairs doubt it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +128,14 @@ def first_is_original(judge: Trees, seen: Seen) -> float:
 
 def _is_all_the_same(cues: Cues) -> bool:
     return (
-        cues.above_95 >= ALL_AGREES
-        and cues.found >= ALL_FOUND
-        and cues.offset_high <= NO_OFFSET
+        cues.smooth_above_95 >= SAME_SMOOTHED
+        and cues.smooth_low >= SAME_LOWEST
         and cues.directions >= SAME_DIRECTIONS
-        and cues.largest_both <= NONE_FOREIGN
+        and cues.mapped_all >= SAME_LEVELS
+        and cues.offset_high <= MOST_OFF
+        and cues.found >= FEWEST_FOUND
+        and cues.overlap_most >= WITHIN
+        and cues.largest_both <= LEAST_FOREIGN
     )
 
 

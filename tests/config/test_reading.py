@@ -53,24 +53,29 @@ def test_a_mistake_says_where_it_is_and_what_would_be_right(changes, message):
     assert "\n" not in str(error.value)
 
 
-def test_normalised_similarities_have_thresholds_of_their_own_where_these_are_measured():
-    plain = parse_config(LEAST).dedup
-    assert (plain.normalise.weight, plain.accept_above, plain.candidate_above, plain.relative.threshold) == (
-        0,
-        0.85,
-        0.2,
-        0.2,
-    )
-    chosen = parse_config(LEAST | {"dedup": {"normalise": {"weight": 1}, "candidate_above": 0, "relative": {}}}).dedup
-    assert (chosen.verify, chosen.accept_above, chosen.candidate_above, chosen.relative.threshold) == (
-        "geometry",
-        0.5,
-        0,
-        -0.1,
-    )
-    assert parse_config(LEAST | {"dedup": chosen.model_dump(by_alias=True)}).dedup == chosen
-    sscd = LEAST | {"copy_descriptors": {"model": "sscd/disc_mixup"}, "dedup": {"normalise": {"weight": 1}}}
-    assert parse_config(sscd).dedup.self_.threshold == 0.6
+def test_what_is_left_open_of_dedup_is_the_descriptors_own():
+    own = parse_config(LEAST).dedup
+    assert (own.verify, own.grouping, own.candidate_above, own.neighbours) == ("geometry", "star", 0.25, 16)
+    assert (own.self_.threshold, own.relative.threshold) == (None, None)
+    sscd = parse_config(LEAST | {"copy_descriptors": {"model": "sscd/disc_mixup"}, "dedup": {"verify": "off"}}).dedup
+    assert (sscd.self_threshold, sscd.relative_threshold, sscd.neighbours) == (0.6, 0.45, 64)
+    assert parse_config(LEAST | {"dedup": own.model_dump(by_alias=True)}).dedup == own
+
+
+@pytest.mark.parametrize("model", ["lvd/lite0-copy", "timm/resnet50.a1_in1k"])
+def test_the_plain_rule_is_refused_where_no_threshold_is_known_to_be_safe(model):
+    values = LEAST | {"copy_descriptors": {"model": model}, "references": [{"name": "r", "data": "r"}]}
+    with pytest.raises(ConfigError, match=rf"dedup\.self\.threshold: is missing; .* for {model} no threshold is known"):
+        parse_config(values | {"dedup": {"verify": "off"}})
+    with pytest.raises(ConfigError, match=r"dedup\.relative\.threshold: is missing"):
+        parse_config(values | {"dedup": {"verify": "off", "self": {"threshold": 0.9}}})
+    both = {"self": {"threshold": 0.9}, "relative": {"threshold": 0.8}}
+    assert parse_config(values | {"dedup": {"verify": "off", **both}}).dedup.relative_threshold == 0.8
+
+
+def test_a_similarity_is_no_threshold_where_pairs_are_looked_at():
+    with pytest.raises(ConfigError, match=r"references\.r\.threshold: is for dedup\.verify: off"):
+        parse_config(LEAST | {"references": [{"name": "r", "data": "r", "threshold": 0.5}]})
 
 
 def test_overrides_nest_and_their_values_are_yaml():
@@ -120,7 +125,7 @@ RENAMED = [
         {"semantic_dedup": {"widest": 0.5}},
         "semantic_dedup.widest: is now called semantic_dedup.min_similarity_to_kept; rename it",
     ),
-    ({"dedup": {"sure": 0.9}}, "dedup.sure: is now called dedup.accept_above; rename it"),
+    ({"dedup": {"sure": 0.9}}, "dedup.sure: is now called dedup.probability; rename it"),
     ({"dedup": {"floor": 0.1}}, "dedup.floor: is now called dedup.candidate_above; rename it"),
     ({"dedup": {"top": 3}}, "dedup.top: is now called dedup.max_candidates; rename it"),
     ({"dedup": {"widest": 0.5}}, "dedup.widest: is now called dedup.min_similarity_to_kept; rename it"),

@@ -27,7 +27,7 @@ def image(name, number, collection="pool"):
     return ImageName(name, f"{number:064x}", (collection, 0, number))
 
 
-def certificate(result=2, misses=2, copies=1, name="photo", unreadable=(), score=1.9):
+def certificate(result=2, misses=2, copies=1, name="photo", unreadable=()):
     references, removed = [], []
     for number in range(result + misses):
         is_found = number < result
@@ -50,7 +50,7 @@ def certificate(result=2, misses=2, copies=1, name="photo", unreadable=(), score
         removed=removed,
         unreadable=list(unreadable),
         reference_images=references,
-        settings={"copy_descriptors": {"model": name}, "dedup": {"score": score}},
+        settings={"copy_descriptors": {"model": name}, "dedup": {}},
         model={"name": "classical/x", "fingerprint": name},
         limits=[f"{name} is seen"],
     )
@@ -136,11 +136,13 @@ def test_outlines_say_where_one_image_lies_in_the_other(mirrored):
     assert 'width="64" height="32"' in page
 
 
-@pytest.mark.parametrize(("score", "drawn"), [(1.9, 2), (2.5, 2), (2.6, 0)])
-def test_an_outline_is_drawn_where_the_runs_own_score_calls_it_a_copy(score, drawn):
-    one = certificate(result=1, misses=0, score=score)
+@pytest.mark.parametrize(("agreement", "drawn"), [(1.0, 2), (0.75, 2), (0.7, 0)])
+def test_an_outline_is_drawn_where_enough_agrees(agreement, drawn):
+    one = certificate(result=1, misses=0)
     reference, copy = one.reference_images[0].image.place, one.removed[0].image.place
-    pictures = Thumbnails({reference: JPEG, copy: JPEG}, {(reference, copy): Match(5, 1.0, False, (1, 0, 0, 0, 1, 0))})
+    pictures = Thumbnails(
+        {reference: JPEG, copy: JPEG}, {(reference, copy): Match(5, agreement, False, (1, 0, 0, 0, 1, 0))}
+    )
     page = page_of(one, pictures)
     assert ("5 matched points" in page) is (drawn > 0)
     assert len(polygons(page)) == drawn

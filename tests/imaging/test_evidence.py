@@ -135,8 +135,8 @@ def test_two_photos_on_one_telephone_are_no_copies(photos):
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_what_shows_another_piece_of_the_world_is_kept_though_all_around_is_the_same(photos, name):
-    """Another photo laid over a twelfth of this one may be an edit, or another car before a camera that stands still."""
+def test_another_piece_of_the_world_keeps_both_though_all_around_is_the_same(photos, name):
+    """A photo laid over a twelfth of another may be an edit, or another car before a camera that stands still."""
     image, other = photos[name].copy(), photos["coffee" if name != "coffee" else "chelsea"]
     image.paste(other.resize((image.width // 3, image.height // 4)), (image.width // 3, image.height // 3))
     assert not is_copy(image, photos[name])

@@ -10,6 +10,7 @@ from curation.config import ModelConfig, parse_config
 from curation.errors import ConfigError, ModelError
 from curation.models import batches, open_embedder
 from curation.models.batches import CPU_BATCH, GPU_BATCH, Batches, is_out_of_memory
+from curation.models.copy.network import Sscd
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -97,8 +98,10 @@ def test_a_gpu_begins_large_and_a_cpu_with_what_its_cache_holds():
     assert Batches("m", "auto", CPU).first == CPU_BATCH == 8
 
 
-def test_an_embedder_goes_on_after_it_ran_out_of_memory(monkeypatch):
-    embedder = open_embedder(ModelConfig(model="lvd/copy-small-v1"))
+def test_an_embedder_goes_on_after_it_ran_out_of_memory(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    torch.save(Sscd().state_dict(), tmp_path / "sscd.pt")
+    embedder = open_embedder(ModelConfig(model="sscd/disc_mixup", weights=str(tmp_path / "sscd.pt")))
     embedder.setup()
     images = list(np.random.default_rng(0).integers(0, 256, (9, 40, 50, 3)).astype(np.uint8))
     expected = embedder.embed(images)
@@ -112,11 +115,13 @@ def test_an_embedder_goes_on_after_it_ran_out_of_memory(monkeypatch):
 
     monkeypatch.setattr(embedder, "_network", scarce)
     np.testing.assert_allclose(embedder.embed(images), expected, atol=1e-5)
-    assert sizes == [8, 4, *[2, 2] * 4, *[1, 1]]  # of each that fits, the pictures and then their greys
+    assert sizes == [8, 4, 2, 2, 2, 2, 1]
 
 
-def test_the_batch_is_no_part_of_the_fingerprint():
-    prints = {open_embedder(ModelConfig(model="lvd/copy-small-v1", batch=n)).fingerprint() for n in ("auto", 1, 64)}
+def test_the_batch_is_no_part_of_the_fingerprint(tmp_path):
+    (tmp_path / "sscd.pt").write_bytes(b"any")
+    settings = {"model": "sscd/disc_mixup", "weights": str(tmp_path / "sscd.pt")}
+    prints = {open_embedder(ModelConfig(**settings, batch=n)).fingerprint() for n in ("auto", 1, 64)}
     assert len(prints) == 1
 
 

@@ -88,7 +88,7 @@ def test_a_transformer_without_a_class_token_has_patches_alone():
 
 
 def test_pooling_and_precision_are_settings_of_networks_alone():
-    for name in ("classical/hog-colour-4x4", "lvd/copy-small-v1"):
+    for name in ("classical/hog-colour-4x4", "lvd/lite0-copy"):
         with pytest.raises(ModelError, match=r"takes no pool setting, which is for timm/\.\.\. and lvd/pretrain$"):
             open_embedder(EmbedConfig(model=name, pool="patches"))
         with pytest.raises(ModelError, match="takes no precision setting"):

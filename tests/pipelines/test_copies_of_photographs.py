@@ -56,18 +56,22 @@ def photographs(tmp_path_factory):
     return root
 
 
+LOOKED_AT = {"candidate_above": -1.0, "max_candidates": 32, "max_share": 1.0}
+"""Every pair, as most of so few pictures are planted copies."""
+
+
 @pytest.fixture(scope="module")
 def configure(photographs):
     def configure(references=("references",), **changes):
         values = {
             "pool": [str(photographs / "pool")],
             "seeds": [{"name": "seeds", "data": str(photographs / "seeds")}],
-            "references": [{"name": name, "data": str(photographs / name), "threshold": -1} for name in references],
+            "references": [{"name": name, "data": str(photographs / name)} for name in references],
             "parts": {"rows": 4},
             "runner": {"kind": "inline"},
             "image": {"min_side": 1},
             "copy_descriptors": {"model": "classical/hog-colour-4x4"},
-            "dedup": {"verify": "geometry", "candidate_above": -1, "accept_above": 0.99, "score": 1.9},
+            "dedup": LOOKED_AT,
             "quality": {"on": []},
             "safety": {"nsfw": "off", "faces": "keep"},
         }
@@ -242,9 +246,8 @@ def test_a_run_killed_in_any_of_its_stages_goes_on_to_the_same_files(configure, 
     assert not list((tmp_path / "run").rglob(".tmp-*"))
 
 
-NORMALISED = {"verify": "geometry", "candidate_above": -1, "accept_above": 0.99, "score": 1.9}
-NORMALISED["normalise"] = {"weight": 1.0, "first": 2, "last": 5}
-WHITENED = {"model": "lvd/copy-small-v1", "whiten": True}
+NORMALISED = {**LOOKED_AT, "normalise": {"weight": 1.0, "first": 2, "last": 5}}
+WHITENED = {"model": "lvd/lite0-copy", "whiten": True}
 
 
 @pytest.mark.slow

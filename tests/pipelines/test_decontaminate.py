@@ -20,7 +20,8 @@ from curation.errors import ConfigError, DatasetError, RunError, UserError
 from pipelines.decontaminate import decontaminate, settings_for
 from tests.matrix import first_of
 
-QUICK = ["runner.kind=inline", "copy_descriptors.model=classical/hog-colour-4x4"]
+PLAIN = ["dedup.verify=off", "dedup.grouping=components", "dedup.max_share=1.0"]
+QUICK = ["runner.kind=inline", "copy_descriptors.model=classical/hog-colour-4x4", *PLAIN]
 
 
 @pytest.fixture(scope="module")

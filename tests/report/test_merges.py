@@ -27,8 +27,8 @@ def run(_finished, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def looked(configure, tmp_path_factory):
-    """With geometry, a few neighbours of each image."""
-    dedup = {"verify": "geometry", "accept_above": 0.8, "candidate_above": 0.3, "max_candidates": 3}
+    """With evidence, of a few neighbours of each image."""
+    dedup = {"verify": "geometry", "grouping": "star", "candidate_above": 0.3, "max_candidates": 3}
     return curate(configure(dedup=dedup), str(tmp_path_factory.mktemp("looked") / "run"), until="dedup")
 
 
@@ -54,23 +54,16 @@ def test_the_rules_that_are_set_say_what_the_stage_has_done(run):
 
 def test_geometry_as_set_says_what_the_stage_has_done(looked):
     merges = read_merges(looked)
-    rule = rule_of(merges, "geometry")
-    assert (rule.copies, rule.mark) == (drops(looked)["copy"], "dedup.verify")
-    assert rule.leaks == drops(looked)["reference_leak"]
-    assert rule.refused == 0
-    plain = rule_of(merges, "0.5")
-    assert plain.verified + plain.refused <= plain.links
-    counts = {"verified": 0, "refused": 0}
+    rule = rule_of(merges, "0.9")
+    assert (rule.copies, rule.mark) == (drops(looked)["copy"], "dedup.probability")
+    assert rule.leaks == drops(looked).get("reference_leak", 0)
+    links = 0
     for part in looked.pool.parts("verify_copies"):
-        table = looked.pool.read("verify_copies", part, ["inliers", "score"]).to_pylist()
-        near = looked.pool.read("copy_knn", part, ["neighbour_similarity"])["neighbour_similarity"].to_pylist()
-        for row, similarities in zip(table, near, strict=True):
-            for seen, score, similarity in zip(
-                row["inliers"] or (), row["score"] or (), similarities or (), strict=True
-            ):
-                if seen >= 0 and similarity > 0.5:
-                    counts["verified" if score >= looked.config.dedup.score else "refused"] += 1
-    assert (plain.verified, plain.refused) == (counts["verified"], counts["refused"])
+        for stage in ("verify_copies", "verify_kept"):
+            lists = looked.pool.read(stage, part, ["probability"])["probability"].to_pylist()
+            links += sum(value is not None and value >= 0.9 for items in lists for value in items or ())
+    assert 0 < rule.links >= links
+    assert [item.links for item in merges.rules] == sorted((item.links for item in merges.rules), reverse=True)
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
@@ -125,15 +118,13 @@ def test_the_page_shows_pairs_around_each_threshold_and_what_geometry_says(looke
     text = merges_page(looked, merges)
     page = Page(text)
     shown = page.pairs
-    assert 0 < len(shown) <= 2 * SHOWN_PAIRS * len(THRESHOLDS)
+    assert 0 < len(shown) <= 2 * SHOWN_PAIRS * len(merges.rules)
     assert shown.count("pair copy") > 0
-    for wanted in ("similarity 0.45", "similarity 0.5", "similarity 0.6", "similarity 0.75"):
+    for wanted in ("probability 0.5", "probability 0.9, dedup.probability", "probability 0.98"):
         assert wanted in text
-    assert sum(tag == "polygon" for tag, _ in page.tags) == 2 * shown.count("pair copy")
+    assert sum(tag == "polygon" for tag, _ in page.tags) <= 2 * shown.count("pair copy")
     addresses = [attributes[name] for _, attributes in page.tags for name in ("href", "src") if name in attributes]
     assert all(address.startswith("data:image/") for address in addresses)
-    similarities = [float(words.split(";")[0]) for words in page.text if "; geometry" in words]
-    assert len(similarities) == len(shown)
     assert "http" not in text.replace("http-equiv", "")
     assert "<script" not in text
 
@@ -146,20 +137,18 @@ def test_a_mark_from_outside_is_text(run):
 
 def test_what_geometry_saw_is_not_counted_once_it_is_turned_off(looked):
     config = json.loads(looked.config.model_dump_json(by_alias=True))
-    plain = {**config, "dedup": {**config["dedup"], "verify": "off"}}
+    plain = {**config, "dedup": {**config["dedup"], "verify": "off", "grouping": "components"}}
     stages = {row.stage for row in funnel(looked)}
-    assert {"local_features", "verify_copies"} < stages
+    assert {"local_features", "verify_copies", "groups", "verify_kept"} < stages
     other = Run(looked.store.root, type(looked.config).model_validate(plain))
-    assert {row.stage for row in funnel(other)} == stages - {"local_features", "verify_copies"}
+    assert {row.stage for row in funnel(other)} == stages - {"local_features", "verify_copies", "groups", "verify_kept"}
 
 
-def test_pairs_that_geometry_refuses_have_no_outlines(looked):
+def test_pairs_below_the_probability_have_no_outlines(looked):
     merges = read_merges(looked)
-    strict = dataclasses.replace(merges, settings=merges.settings.model_copy(update={"score": 99.0}))
-    page = Page(merges_page(looked, strict))
-    assert set(page.pairs) == {"pair other"}
-    assert not any(tag == "polygon" for tag, _ in page.tags)
-    assert any("geometry: no copy, score" in words for words in page.text)
+    strict = dataclasses.replace(merges, settings=merges.settings.model_copy(update={"probability": 1.0}))
+    certain = {"pair other"} | ({"pair copy"} if (merges.pairs.value >= 1.0).any() else set())
+    assert set(Page(merges_page(looked, strict)).pairs) == certain
 
 
 def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
@@ -181,6 +170,8 @@ def test_a_run_that_is_not_finished_so_far_is_one_line(tmp_path, run):
     with pytest.raises(RunError, match="pool is not finished up to copy_knn; run `lvd curate --until copy_knn`"):
         read_merges(Run.load(str(root)))
     config = json.loads(run.config.model_dump_json(by_alias=True))
-    other = Run(run.store.root, type(run.config).model_validate({**config, "dedup": {"verify": "geometry"}}))
+    other = Run(
+        run.store.root, type(run.config).model_validate({**config, "dedup": {"verify": "geometry", "grouping": "star"}})
+    )
     with pytest.raises(RunError, match="pool is not finished up to verify_copies"):
         read_merges(other)
