@@ -56,6 +56,8 @@ def photographs(tmp_path_factory):
     return root
 
 
+DECIDED = ("groups/", "verify_kept/", "dedup/")
+"""What depends on all references."""
 LOOKED_AT = {"candidate_above": -1.0, "max_candidates": 32, "max_share": 1.0}
 """Every pair, as most of so few pictures are planted copies."""
 
@@ -135,7 +137,7 @@ def test_the_transform_takes_the_mirrored_photograph_onto_its_crop(run, name):
 
 
 def test_verified_links_end_the_chains_that_a_low_threshold_makes(configure, run, tmp_path):
-    low = {"self": {"threshold": -0.2}, "verify": "off"}
+    low = {"self": {"threshold": -0.2}, "verify": "off", "grouping": "components", "max_share": 1.0}
     low_run = curate(configure(references=(), dedup=low), str(tmp_path / "low"), until="dedup")
     merged = decided(low_run)
     assert len({component for component, _, _ in merged.values()}) == 1
@@ -167,7 +169,7 @@ def files_of(run, *stages):
     }
 
 
-STAGES = ("copy_knn", "local_features", "verify_copies", "dedup")
+STAGES = ("copy_knn", "local_features", "verify_copies", "groups", "verify_kept", "dedup")
 
 
 def test_parts_shuffled_among_workers_give_the_same_files(configure, run, tmp_path, monkeypatch):
@@ -190,7 +192,7 @@ def test_any_number_of_processes_gives_the_same_files(configure, run, tmp_path, 
 def test_a_reference_that_is_added_later_redoes_nothing_of_the_pool(configure, run, photographs, tmp_path, snapshot):
     root = tmp_path / "run"
     curate(configure(references=()), str(root), until="dedup")
-    before = {name: state for name, state in snapshot(root / "pool").items() if not name.startswith("dedup/")}
+    before = {name: state for name, state in snapshot(root / "pool").items() if not name.startswith(DECIDED)}
     assert {name.split("/")[0] for name in before} >= {
         "copy_descriptors",
         "copy_knn",
@@ -198,7 +200,7 @@ def test_a_reference_that_is_added_later_redoes_nothing_of_the_pool(configure, r
         "verify_copies",
     }
     later = curate(configure(), str(root), until="dedup")
-    after = {name: state for name, state in snapshot(root / "pool").items() if not name.startswith("dedup/")}
+    after = {name: state for name, state in snapshot(root / "pool").items() if not name.startswith(DECIDED)}
     assert after == before
     assert decided(later) == decided(run)
     second = photographs / "more"
@@ -207,7 +209,7 @@ def test_a_reference_that_is_added_later_redoes_nothing_of_the_pool(configure, r
     most = curate(configure(references=("references", "more")), str(root), until="dedup")
     assert snapshot(root / "references" / "references") == first
     assert decided(most)["coins.jpg"][1] == "reference_leak"
-    assert {name: state for name, state in snapshot(root / "pool").items() if not name.startswith("dedup/")} == before
+    assert {name: state for name, state in snapshot(root / "pool").items() if not name.startswith(DECIDED)} == before
 
 
 KILLED = """

@@ -147,12 +147,14 @@ def test_what_geometry_saw_is_not_counted_once_it_is_turned_off(looked):
 def test_pairs_below_the_probability_have_no_outlines(looked):
     merges = read_merges(looked)
     strict = dataclasses.replace(merges, settings=merges.settings.model_copy(update={"probability": 1.0}))
-    certain = {"pair other"} | ({"pair copy"} if (merges.pairs.value >= 1.0).any() else set())
-    assert set(Page(merges_page(looked, strict)).pairs) == certain
+    page = Page(merges_page(looked, strict))
+    equal_bytes = sum(value >= 1 for value in merges.pairs.value.tolist())
+    assert page.pairs.count("pair copy") <= equal_bytes * len(merges.rules)
+    assert page.pairs.count("pair other") > 0
 
 
 def test_the_command_prints_the_table_and_where_the_page_is(run, lvd):
-    answer = lvd("thresholds", run.store.root, "--filter", "dedup")
+    answer = lvd("thresholds", run.store.root, "--filter", "dedup", "--plant", "0")
     assert answer.code == 0
     assert "  <- dedup.self.threshold" in answer.out
     assert answer.out.rstrip().endswith("report/thresholds-dedup.html")
