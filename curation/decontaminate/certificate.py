@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from curation import __version__
+from curation.decontaminate.image_name import ImageName, Place
+from curation.decontaminate.suspects import FingerprintSet, Suspect
 from curation.decontaminate.write import read_note
 from curation.drops import DropReason
 from curation.report.detection import DetectionPower
@@ -22,14 +24,12 @@ __all__ = [
     "Action",
     "Certificate",
     "Finding",
-    "FingerprintSet",
     "Group",
     "ImageName",
     "Job",
     "Neighbour",
     "ReferenceImage",
     "ReferenceSet",
-    "Suspect",
     "write_certificate",
 ]
 
@@ -44,18 +44,6 @@ Action = Literal["write", "list", "in-place"]
 """What becomes of the dataset: written again without copies, left alone, or its shards rewritten in place."""
 UNSAID = (DropReason.REFERENCE_LEAK, DropReason.SAMPLE_REMOVED)
 """Reasons of images that never stay, which need not be said of each."""
-Place = tuple[str, int, int]
-"""Collection, part and row: where a run has an image."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageName:
-    """An image: its name in its dataset, the SHA-256 of its bytes (empty where it has none), its place, its label."""
-
-    name: str
-    sha256: str
-    place: Place
-    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,41 +132,6 @@ class ReferenceSet:
     with_copies: int
     removed: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class FingerprintSet:
-    """A file of fingerprints that the dataset was compared with."""
-
-    name: str
-    data: str
-    images: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A dataset image that may be a copy of a fingerprinted one, which is for a person to say.
-
-    Attributes:
-        kept: whether it stays; no suspect goes for being one.
-        fingerprint: the name of the fingerprinted image, or its number in the file, from 0, where it has no name.
-        link: equal "bytes", or matched "points".
-    """
-
-    image: ImageName
-    kept: bool
-    set: str
-    fingerprint: str | int
-    similarity: float
-    link: str
-    inliers: int | None
-
-    def to_dict(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {"name": self.image.name, "sha256": self.image.sha256, "kept": self.kept}
-        fields |= {"fingerprint_set": self.set, "fingerprint": self.fingerprint}
-        fields |= {"similarity": _rounded(self.similarity), "link": self.link}
-        return fields if self.inliers is None else {**fields, "inliers": self.inliers}
 
 
 @dataclass(frozen=True)

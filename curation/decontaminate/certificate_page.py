@@ -18,8 +18,8 @@ from curation.decontaminate.certificate import (
     ImageName,
     Neighbour,
     ReferenceImage,
-    Suspect,
 )
+from curation.decontaminate.suspects import Suspect
 from curation.imaging.matching import Match
 from curation.report.page import Figure, render
 from curation.report.pictures import Place, outline

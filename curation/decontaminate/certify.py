@@ -14,18 +14,16 @@ from curation.decontaminate.certificate import (
     Action,
     Certificate,
     Finding,
-    FingerprintSet,
     ImageName,
     Job,
     Neighbour,
     ReferenceImage,
     ReferenceSet,
-    Suspect,
 )
 from curation.decontaminate.hashing import hash_of
 from curation.decontaminate.rows import mask_of, ordered_rows
 from curation.decontaminate.source import Source, open_source
-from curation.decontaminate.suspects import CELLS, INLIERS, Hit, SuspectList
+from curation.decontaminate.suspects import CELLS, INLIERS, FingerprintSet, Hit, Suspect, SuspectList
 from curation.decontaminate.verdicts import VERDICTS, Unreadable
 from curation.drops import DropReason
 from curation.formats.dataset import Kind
@@ -86,9 +84,7 @@ def make_certificate(
         limits=[*limits_of(run.config), *_of_search(run), *_of_fingerprints(lists)],
         copies_kept=copies_kept,
         job=job,
-        fingerprint_sets=[
-            FingerprintSet(item.name, item.data, len(item.file), hash_of(item.data)[1]) for item in lists
-        ],
+        fingerprint_sets=[_fingerprint_set(item) for item in lists],
         suspects=[images.suspect(hit, lists[hit.set].name) for hit in hits],
     )
     if job == "dedup":
@@ -285,14 +281,18 @@ def _of_search(run: Run) -> list[str]:
     ]
 
 
+def _fingerprint_set(item: SuspectList) -> FingerprintSet:
+    return FingerprintSet(item.name, item.data, len(item.file), hash_of(item.data)[1])
+
+
 def _of_fingerprints(lists: Sequence[SuspectList]) -> list[str]:
     """What a comparison with fingerprints is worth, where there are any."""
     if not lists:
         return []
     return [
-        "Fingerprints hold no picture, so what they find is listed as suspects and never removed: images of equal bytes, "
-        f"and those with {INLIERS} or more matched points in {CELLS} or more of 16 cells. Points alone also match in "
-        "two prints of one motif, or two moments of one scene. Whoever has the images can tell. Copies that are "
+        "Fingerprints hold no picture, so what they find is listed as suspects and never removed: images of equal "
+        f"bytes, and those with {INLIERS} or more matched points in {CELLS} or more of 16 cells. Points alone also "
+        "match in two prints of one motif, or two moments of one scene. Whoever has the images can tell. Copies that are "
         "blurred, or a small part of another image, are often missed."
     ]
 

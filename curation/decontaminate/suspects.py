@@ -15,6 +15,7 @@ import numpy as np
 
 from curation.arrays import Float16Array, Int64Array
 from curation.decontaminate.hashing import hash_of
+from curation.decontaminate.image_name import ImageName
 from curation.engine.progress import Progress
 from curation.errors import ModelError, RunError
 from curation.formats.fingerprints import Fingerprint, FingerprintFile, Made
@@ -26,7 +27,17 @@ from curation.search.knn import Searcher
 from curation.stages.dedup.comparing import VERSIONS, Comparer
 from curation.stages.knn.vectors import read_vectors
 
-__all__ = ["CELLS", "INLIERS", "Hit", "SuspectList", "check_lists", "find_suspects", "open_lists"]
+__all__ = [
+    "CELLS",
+    "INLIERS",
+    "FingerprintSet",
+    "Hit",
+    "Suspect",
+    "SuspectList",
+    "check_lists",
+    "find_suspects",
+    "open_lists",
+]
 
 VERSION = 1
 """Raised whenever the same fingerprints would give other suspects."""
@@ -49,6 +60,41 @@ class SuspectList:
     name: str
     data: str
     file: FingerprintFile
+
+
+@dataclass(frozen=True, slots=True)
+class FingerprintSet:
+    """A file of fingerprints that the dataset was compared with."""
+
+    name: str
+    data: str
+    images: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A dataset image that may be a copy of a fingerprinted one, which is for a person to say.
+
+    Attributes:
+        kept: whether it stays; no suspect goes for being one.
+        fingerprint: the name of the fingerprinted image, or its number in the file, from 0, where it has no name.
+        link: equal "bytes", or matched "points".
+    """
+
+    image: ImageName
+    kept: bool
+    set: str
+    fingerprint: str | int
+    similarity: float
+    link: str
+    inliers: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"name": self.image.name, "sha256": self.image.sha256, "kept": self.kept}
+        fields |= {"fingerprint_set": self.set, "fingerprint": self.fingerprint}
+        fields |= {"similarity": self.similarity, "link": self.link}
+        return fields if self.inliers is None else {**fields, "inliers": self.inliers}
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,6 @@ def print_suspects(certificate: Certificate, out: str) -> None:
     images = len({item.image.place for item in certificate.suspects})
     found = len({(item.set, item.fingerprint) for item in certificate.suspects})
     print_line(
-        f"suspects: {images:,} image(s) may be copies of {found:,} of {prints:,} fingerprints; none was removed for it: "
-        f"look at {out.rstrip('/')}/{SUSPECTS}"
+        f"suspects: {images:,} image(s) may be copies of {found:,} of {prints:,} fingerprints; none was removed for "
+        f"it: look at {out.rstrip('/')}/{SUSPECTS}"
     )
