@@ -28,7 +28,7 @@ from curation.run.store import Store
 
 __all__ = ["Fingerprinted", "fingerprints"]
 
-AT_ONCE = 64
+AT_ONCE = 16
 """Images that are held at a time."""
 LIMITS = ImageConfig(min_side=1)
 
@@ -118,10 +118,9 @@ class _Making:
     def _described(self, batch: Sequence[Sample]) -> Iterator[Fingerprint]:
         decoded = [(sample, decode(sample.data, LIMITS, self.embedder.side)) for sample in batch]
         pixels = [(sample, image) for sample, image in decoded if not isinstance(image, Dropped)]
-        vectors = iter(self.embedder.embed([image for _, image in pixels]) if pixels else ())
+        vectors: Iterator[Float32Array] = iter(self.embedder.embed([image for _, image in pixels]) if pixels else ())
         for sample, image in decoded:
-            vector = None if isinstance(image, Dropped) else next(vectors)
-            row = None if vector is None else self._row(sample, vector)
+            row = None if isinstance(image, Dropped) else self._row(sample, next(vectors))
             if row is None:
                 self.unreadable.append(plain_name(sample.key))
             else:

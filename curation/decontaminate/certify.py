@@ -292,8 +292,8 @@ def _of_fingerprints(lists: Sequence[SuspectList]) -> list[str]:
     return [
         "Fingerprints hold no picture, so what they find is listed as suspects and never removed: images of equal "
         f"bytes, and those with {INLIERS} or more matched points in {CELLS} or more of 16 cells. Points alone also "
-        "match in two prints of one motif, or two moments of one scene. Whoever has the images can tell. Copies that are "
-        "blurred, or a small part of another image, are often missed."
+        "match in two prints of one motif, or two moments of one scene. Whoever has the images can tell. Copies that "
+        "are blurred, or a small part of another image, are often missed."
     ]
 
 

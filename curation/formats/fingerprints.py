@@ -155,8 +155,8 @@ class FingerprintFile:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._damaged(cause_of(error)) from error
         self.made = self._made(metadata.metadata or {})
-        vector = schema.field("vector").type if "vector" in schema.names else None
-        self.dim = vector.list_size if pa.types.is_fixed_size_list(vector) else 0
+        vector = schema.field("vector").type if "vector" in schema.names else pa.null()
+        self.dim = int(vector.list_size) if pa.types.is_fixed_size_list(vector) else 0
         if not 1 <= self.dim <= WIDEST or not schema.equals(_schema(self.dim)):
             raise self._damaged("its columns are not those of fingerprints")
         groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
