@@ -237,11 +237,17 @@ def test_a_dataset_without_images_leaves_no_file(tmp_path):
     assert names_in(tmp_path) == ["set"]
 
 
-def test_a_pool_or_seeds_of_fingerprints_are_refused_in_one_line(lvd, made, pool, tmp_path):
+def test_a_pool_seeds_or_references_of_lvd_curate_that_are_fingerprints_are_refused_in_one_line(
+    lvd, made, pool, tmp_path
+):
     for name in ("x.fingerprints", "x.parquet"):
         file = shutil.copy(made.path, tmp_path / name)
-        for pool_, seeds in ((file, pool), (pool, file)):
-            answer = lvd("curate", "--pool", pool_, "--seed", seeds, "--out", tmp_path / "run")
+        for options in (
+            ["--pool", file, "--seed", pool],
+            ["--pool", pool, "--seed", file],
+            ["--pool", pool, "--seed", pool, "--against", file],
+        ):
+            answer = lvd("curate", *options, "--out", tmp_path / "run")
             assert answer.code == 2
             assert answer.err == (
                 f"lvd: {file}: is a file of fingerprints, which hold no images; "
