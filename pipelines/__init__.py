@@ -1,7 +1,7 @@
 """One file per job, readable from top to bottom, and the command line over them.
 
-`from pipelines import curate, decontaminate, dedup, evaluate, export, pretrain` is their Python API (`docs/python.md`);
-a job is loaded when it is first asked for.
+`from pipelines import curate, decontaminate, dedup, evaluate, export, fingerprints, pretrain` is their Python API
+(`docs/python.md`); a job is loaded when it is first asked for.
 """
 
 import sys
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from pipelines.dedup import dedup
     from pipelines.evaluate import evaluate
     from pipelines.export import export
+    from pipelines.fingerprints import fingerprints
     from pipelines.pretrain import pretrain
 
-__all__ = ["curate", "decontaminate", "dedup", "evaluate", "export", "pretrain"]
+__all__ = ["curate", "decontaminate", "dedup", "evaluate", "export", "fingerprints", "pretrain"]
 
 
 class _Jobs(ModuleType):

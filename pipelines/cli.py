@@ -14,6 +14,7 @@ import pipelines.commands.balance
 import pipelines.commands.curation
 import pipelines.commands.decontamination
 import pipelines.commands.deduplication
+import pipelines.commands.fingerprinting
 import pipelines.commands.planning
 import pipelines.commands.training  # noqa: F401, as importing a group adds its commands
 from curation import __version__

@@ -11,7 +11,7 @@ from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
 from curation.engine.progress import Progress
 from curation.errors import ConfigError
-from pipelines.rewrite import rewrite, settings_of
+from pipelines.rewrite import rewrite, settings_of, told_apart
 
 __all__ = ["decontaminate", "settings_for"]
 
@@ -32,7 +32,8 @@ def decontaminate(
 
     Args:
         dataset: a folder of images, WebDataset tars, or Parquet files with images.
-        against: reference sets, each of any of these kinds.
+        against: reference sets, each of any of these kinds; or files of fingerprints. What those find is listed as
+            suspects, and stays.
         action: write the dataset again without copies, only list them, or rewrite shards in place.
         out: a folder for the clean dataset (`data/`), the certificate, and the work files (`run/`).
         settings: what differs from the defaults, nested as in a config file: `{"dedup": {"verify": "off"}}`.
@@ -44,9 +45,19 @@ def decontaminate(
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
-    config = settings_for(dataset, against, settings or {})
+    references, fingerprints = told_apart(against)
+    make = settings_for if references or not fingerprints else _settings
+    config = make(dataset, references, settings or {})
     return rewrite(
-        "decontaminate", config, out, action=action, unreadable=unreadable, link=link, plant=plant, report=report
+        "decontaminate",
+        config,
+        out,
+        action=action,
+        unreadable=unreadable,
+        link=link,
+        plant=plant,
+        report=report,
+        fingerprints=fingerprints,
     )
 
 
@@ -58,6 +69,10 @@ def settings_for(dataset: str, against: Sequence[str], changes: Mapping[str, Any
     """
     if not against:
         raise ConfigError("`against`: missing; name the images that must not be in the dataset")
+    return _settings(dataset, against, changes)
+
+
+def _settings(dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:
     if isinstance(dedup := changes.get("dedup"), dict) and "self" in dedup:
         raise ConfigError("dedup.self: is about copies within a dataset, which lvd decontaminate leaves alone")
     return settings_of("decontaminate", dataset, against, changes)

@@ -12,7 +12,7 @@ from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
 from curation.engine.progress import Progress
 from curation.errors import ConfigError
-from pipelines.rewrite import rewrite, settings_of
+from pipelines.rewrite import rewrite, settings_of, told_apart
 
 __all__ = ["dedup", "dedup_settings"]
 
@@ -38,6 +38,7 @@ def dedup(
         dataset: a folder of images, WebDataset tars, or Parquet files with images.
         out: a folder for the deduplicated dataset (`data/`), the report, and the work files (`run/`).
         against: reference sets, each of any of these kinds; copies of their images are removed too, all of them.
+            Or files of fingerprints: what those find is listed as suspects, and stays.
         settings: what differs from the defaults, nested as in a config file: `{"dedup": {"verify": "off"}}`.
         action: write the dataset again without copies, only list them, or rewrite shards in place.
         unreadable: what becomes of files that no decoder takes, and that can thus not be compared.
@@ -48,8 +49,19 @@ def dedup(
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
-    config = dedup_settings(dataset, against, settings or {})
-    return rewrite("dedup", config, out, action=action, unreadable=unreadable, link=link, plant=plant, report=report)
+    references, fingerprints = told_apart(against)
+    config = dedup_settings(dataset, references, settings or {})
+    return rewrite(
+        "dedup",
+        config,
+        out,
+        action=action,
+        unreadable=unreadable,
+        link=link,
+        plant=plant,
+        report=report,
+        fingerprints=fingerprints,
+    )
 
 
 def dedup_settings(dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:

@@ -12,12 +12,13 @@ from typing import Any, get_args
 
 from curation.config import Config, laid_over, parse_config
 from curation.decontaminate import folder
-from curation.decontaminate.certificate import FILES, Action, Certificate, Job, write_certificate
+from curation.decontaminate.certificate import FILES, SUSPECTS, Action, Certificate, Job, write_certificate
 from curation.decontaminate.certificate_page import page_of, page_pairs
 from curation.decontaminate.certify import make_certificate
 from curation.decontaminate.pictures import read_pictures, write_pictures
 from curation.decontaminate.replace import Check, Replace, check_replaceable, is_replaced, mark_replaced
 from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.suspects import SuspectList, check_lists, find_suspects, open_lists
 from curation.decontaminate.verdicts import Unreadable, settle
 from curation.decontaminate.write import Write
 from curation.engine import graph
@@ -27,6 +28,7 @@ from curation.engine.runner import open_runner
 from curation.engine.work import TableWork
 from curation.errors import ArgumentError, ConfigError, RunError
 from curation.formats.dataset import Kind
+from curation.formats.fingerprints import is_fingerprints
 from curation.pipeline import DECONTAMINATE
 from curation.report.detection import check_plant, measure_detection
 from curation.report.thumbnails import Thumbnails, make_thumbnails
@@ -36,7 +38,7 @@ from curation.run.store import Store, is_url
 from pipelines.curate import check_inputs
 from pipelines.names import named
 
-__all__ = ["rewrite", "settings_of"]
+__all__ = ["rewrite", "settings_of", "told_apart"]
 
 SECTIONS = ("seed", "parts", "runner", "image", "hash", "copy_descriptors", "dedup")
 """What `settings` may change: the rest of a config has no bearing on these jobs."""
@@ -53,12 +55,14 @@ def rewrite(
     link: bool,
     plant: int,
     report: Progress | None,
+    fingerprints: Sequence[str] = (),
 ) -> Certificate:
     """Do a job, or continue to.
 
     Args:
         config: as `settings_of` makes it.
         plant: images that copies are planted of, to say how many would be found.
+        fingerprints: files of fingerprints; what they find is listed and stays.
 
     Raises:
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
@@ -75,9 +79,11 @@ def rewrite(
     _check_out(Store(out), source, job)
     run = Run(f"{out.rstrip('/')}/{RUN}", config)
     check_inputs(graph.Job(run, DECONTAMINATE))
+    lists = open_lists(named(fingerprints))
+    check_lists(run, lists)
     with run.locked():
         run.begin()
-        return _Rewriting(job, run, Store(out), source, action, unreadable, link, plant, report or Quiet()).do()
+        return _Rewriting(job, run, Store(out), source, action, unreadable, link, plant, report or Quiet(), lists).do()
 
 
 def settings_of(job: Job, dataset: str, against: Sequence[str], changes: Mapping[str, Any]) -> Config:
@@ -104,10 +110,17 @@ def settings_of(job: Job, dataset: str, against: Sequence[str], changes: Mapping
     return config
 
 
+def told_apart(against: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The reference sets of what a dataset is compared with, and its files of fingerprints."""
+    files = [data for data in against if is_fingerprints(data)]
+    return [data for data in against if data not in files], files
+
+
 def _check_out(out: Store, source: Source, job: Job) -> None:
     """Refuse a folder that holds something else, or that is part of the dataset."""
     result = [*out.names(), *out.folders()]
-    strangers = sorted(set(result) - {RUN, DATA, f"{FILES[job]}.json", f"{FILES[job]}.html", "removed.jsonl"})
+    own = {RUN, DATA, f"{FILES[job]}.json", f"{FILES[job]}.html", "removed.jsonl", SUSPECTS}
+    strangers = sorted(set(result) - own)
     if strangers or (result and not out.exists(f"{RUN}/config.yaml")):
         what = (strangers or sorted(result))[0]
         raise RunError(f"{out.root}: is not empty and holds no run of lvd {job} ({what}); choose another `out`")
@@ -131,6 +144,7 @@ class _Rewriting:
     link: bool
     plant: int
     report: Progress
+    lists: Sequence[SuspectList]
 
     def do(self) -> Certificate:
         self._check_earlier()
@@ -139,8 +153,8 @@ class _Rewriting:
             execution.do()
             replaced = is_replaced(self._clean)
             settle(self.run.pool, self._clean, self.source, self.unreadable, is_replaced=replaced)
-            power = measure_detection(self.run, self.plant, self.report, readable=not replaced)
-            certificate = replace(self._certify(), detection_power=power)
+            power = measure_detection(self.run, self._planted, self.report, readable=not replaced)
+            certificate = replace(self._certify(is_replaced=replaced), detection_power=power)
             exhibits = self._exhibit(certificate)  # before shards are rewritten in place
             self._write(execution)
         certificate = certificate.with_written(self._clean)
@@ -155,11 +169,16 @@ class _Rewriting:
         if self.action != "write" and self.out.folders(DATA) + self.out.names(DATA):
             raise RunError(f"{self.out.root}: holds a dataset that this run wrote; choose another `out`")
 
-    def _certify(self) -> Certificate:
+    @property
+    def _planted(self) -> int:
+        """Images that copies are planted of: none where the dataset is compared with fingerprints alone."""
+        return self.plant if self.run.config.references or self.job == "dedup" else 0
+
+    def _certify(self, *, is_replaced: bool) -> Certificate:
         passed_over = folder.passed_over(self.source.files[0]) if self.source.kind is Kind.FOLDER else {}
-        return make_certificate(
-            self.run, self._clean, self.source, self.action, self.unreadable, passed_over, job=self.job
-        )
+        hits = find_suspects(self.run, self.lists, self.report, readable=not is_replaced)
+        told = (self.action, self.unreadable, passed_over)
+        return make_certificate(self.run, self._clean, self.source, *told, job=self.job, lists=self.lists, hits=hits)
 
     def _exhibit(self, certificate: Certificate) -> Thumbnails:
         """What the page shows of the images; kept in the run."""

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from curation import __version__
+from curation.decontaminate.image_name import ImageName, Place
+from curation.decontaminate.suspects import FingerprintSet, Suspect
 from curation.decontaminate.write import read_note
 from curation.drops import DropReason
 from curation.report.detection import DetectionPower
@@ -18,6 +20,7 @@ from curation.run.store import Store
 
 __all__ = [
     "FILES",
+    "SUSPECTS",
     "Action",
     "Certificate",
     "Finding",
@@ -35,22 +38,12 @@ Job = Literal["decontaminate", "dedup"]
 FORMATS: Mapping[Job, str] = {"decontaminate": "lvd-certificate/1", "dedup": "lvd-dedup/1"}
 FILES: Mapping[Job, str] = {"decontaminate": "certificate", "dedup": "dedup"}
 """What the page and the JSON are called."""
+SUSPECTS = "suspects.jsonl"
+"""The file with what may be a copy of a fingerprinted image."""
 Action = Literal["write", "list", "in-place"]
 """What becomes of the dataset: written again without copies, left alone, or its shards rewritten in place."""
 UNSAID = (DropReason.REFERENCE_LEAK, DropReason.SAMPLE_REMOVED)
 """Reasons of images that never stay, which need not be said of each."""
-Place = tuple[str, int, int]
-"""Collection, part and row: where a run has an image."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageName:
-    """An image: its name in its dataset, the SHA-256 of its bytes (empty where it has none), its place, its label."""
-
-    name: str
-    sha256: str
-    place: Place
-    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +142,7 @@ class Certificate:
         removed: images that are removed as copies, or with the sample that holds one.
         copies_kept: copies within the dataset that stay, since more would go with them.
         detection_power: what became of copies that were planted; None where none were.
+        suspects: images that may be copies of fingerprinted ones, in the order of the fingerprints.
     """
 
     dataset: Mapping[str, Any]
@@ -164,6 +158,8 @@ class Certificate:
     copies_kept: Sequence[Finding] = ()
     job: Job = "decontaminate"
     detection_power: DetectionPower | None = None
+    fingerprint_sets: Sequence[FingerprintSet] = ()
+    suspects: Sequence[Suspect] = ()
 
     @property
     def page(self) -> str:
@@ -223,6 +219,7 @@ class Certificate:
             "model": dict(self.model),
             "limits": list(self.limits),
             "detection_power": self.detection_power and self.detection_power.to_dict(),
+            **(self._of_suspects() if self.fingerprint_sets else {}),
             "removed": [self.finding(item) for item in self.removed],
             **(self._of_copies() if self.job == "dedup" else {}),
             "unreadable": [self.finding(item) for item in self.unreadable],
@@ -244,6 +241,12 @@ class Certificate:
         if item.reason in UNSAID or item.copy_of is not None:  # the list says it
             return fields
         return {**fields, "kept": item.kept}
+
+    def _of_suspects(self) -> dict[str, Any]:
+        return {
+            "fingerprint_sets": [asdict(item) for item in self.fingerprint_sets],
+            "suspects": [item.to_dict() for item in self.suspects],
+        }
 
     def _of_copies(self) -> dict[str, Any]:
         return {
@@ -283,7 +286,13 @@ class Certificate:
 
 
 def write_certificate(store: Store, certificate: Certificate) -> None:
-    """Write the JSON, and `removed.jsonl` with one line for each image that is not kept."""
+    """Write the JSON, `removed.jsonl` with one line for each image that is not kept, and `suspects.jsonl` where there
+    are fingerprints."""
+    if certificate.fingerprint_sets:
+        suspects = (json.dumps(item.to_dict(), ensure_ascii=False) for item in certificate.suspects)
+        store.write_bytes(SUSPECTS, "".join(f"{line}\n" for line in suspects).encode())
+    else:
+        store.remove(SUSPECTS)  # of an earlier call
     gone = [*certificate.removed, *(item for item in certificate.unreadable if not item.kept)]
     lines = (json.dumps(certificate.finding(item), ensure_ascii=False) for item in gone)
     store.write_bytes("removed.jsonl", "".join(f"{line}\n" for line in lines).encode())

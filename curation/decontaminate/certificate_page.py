@@ -11,7 +11,15 @@ from typing import Any
 
 from curation import __version__
 from curation.config import dump_yaml
-from curation.decontaminate.certificate import Certificate, Finding, Group, ImageName, Neighbour, ReferenceImage
+from curation.decontaminate.certificate import (
+    Certificate,
+    Finding,
+    Group,
+    ImageName,
+    Neighbour,
+    ReferenceImage,
+)
+from curation.decontaminate.suspects import Suspect
 from curation.imaging.matching import Match
 from curation.report.page import Figure, render
 from curation.report.pictures import Place, outline
@@ -101,6 +109,7 @@ def page_of(certificate: Certificate, pictures: Thumbnails) -> str:
         misses=_section(misses, SHOWN_MISSES, figures.pair, "those that come nearest"),
         removed=_section(certificate.removed, LISTED, partial(_removed, certificate), IN_ORDER),
         blind_references=_section(blind, LISTED, _blind, "the first in their order"),
+        suspects=_section(certificate.suspects, LISTED, _suspect, "the first in the order of the fingerprints"),
         unreadable=_section(certificate.unreadable, LISTED, _unreadable, IN_ORDER),
         contents=_contents(certificate),
         settings=dump_yaml(dict(certificate.settings)),
@@ -198,6 +207,12 @@ def _removed(certificate: Certificate, item: Finding) -> tuple[Any, ...]:
     return image.name, item.reason, why, fields.get("similarity", ""), link, points, image.sha256
 
 
+def _suspect(item: Suspect) -> tuple[Any, ...]:
+    points = "" if item.inliers is None else item.inliers
+    which, verdict = f"{item.set}: {item.fingerprint}", "kept" if item.kept else "removed for another reason"
+    return item.image.name, which, item.link, f"{item.similarity:.3f}", points, verdict, item.image.sha256
+
+
 def _stays(item: Finding) -> tuple[Any, ...]:
     assert item.copy_of is not None, "a copy that stays is one of an image of the dataset"
     return item.image.name, item.copy_of.name, item.detail, item.image.sha256
@@ -227,6 +242,7 @@ def _contents(certificate: Certificate) -> Rows:
         ("dataset", certificate.dataset["sha256"]),
         ("clean dataset", certificate.clean["sha256"]),
         *((f"reference set {item.name}", item.sha256) for item in certificate.reference_sets),
+        *((f"fingerprints {item.name}", item.sha256) for item in certificate.fingerprint_sets),
     ]
 
 

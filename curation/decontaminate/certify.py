@@ -20,8 +20,10 @@ from curation.decontaminate.certificate import (
     ReferenceImage,
     ReferenceSet,
 )
+from curation.decontaminate.hashing import hash_of
 from curation.decontaminate.rows import mask_of, ordered_rows
 from curation.decontaminate.source import Source, open_source
+from curation.decontaminate.suspects import CELLS, INLIERS, FingerprintSet, Hit, Suspect, SuspectList
 from curation.decontaminate.verdicts import VERDICTS, Unreadable
 from curation.drops import DropReason
 from curation.formats.dataset import Kind
@@ -43,6 +45,8 @@ def make_certificate(
     passed_over: Mapping[str, int],
     *,
     job: Job = "decontaminate",
+    lists: Sequence[SuspectList] = (),
+    hits: Sequence[Hit] = (),
 ) -> Certificate:
     """Certify a run whose verdicts are settled."""
     images = _Images(run.pool, clean, source)
@@ -77,9 +81,11 @@ def make_certificate(
         reference_images=listed,
         settings={"unreadable": unreadable, **_settings(run)},
         model=_model(run),
-        limits=[*limits_of(run.config), *_of_search(run)],
+        limits=[*limits_of(run.config), *_of_search(run), *_of_fingerprints(lists)],
         copies_kept=copies_kept,
         job=job,
+        fingerprint_sets=[_fingerprint_set(item) for item in lists],
+        suspects=[images.suspect(hit, lists[hit.set].name) for hit in hits],
     )
     if job == "dedup":
         certificate = replace(certificate, counts={**certificate.counts, **_of_copies(certificate)})
@@ -138,6 +144,12 @@ class _Images:
                 copy = Finding(image, row["live"], row["reason"], row["stays"] or "", copy_of=kept, **_evidence(row))
                 (copies_kept if row["live"] else removed).append(copy)
         return removed, unreadable, copies_kept
+
+    def suspect(self, hit: Hit, name: str) -> Suspect:
+        """What a hit of the file of fingerprints with a name says of an image."""
+        at = self.at(hit.part, hit.row)
+        which = hit.number if hit.fingerprint is None else hit.fingerprint
+        return Suspect(self.image(at), bool(self.live[at]), name, which, hit.similarity, hit.link, hit.inliers)
 
     def files(self) -> list[dict[str, Any]]:
         """The shards or Parquet files: name, images before and after."""
@@ -266,6 +278,22 @@ def _of_search(run: Run) -> list[str]:
     return [
         f"The nearest images were searched with an index. Of {recall.images:,} images that were searched exactly as "
         f"well, it found {recall.share:.2%} of the true neighbours."
+    ]
+
+
+def _fingerprint_set(item: SuspectList) -> FingerprintSet:
+    return FingerprintSet(item.name, item.data, len(item.file), hash_of(item.data)[1])
+
+
+def _of_fingerprints(lists: Sequence[SuspectList]) -> list[str]:
+    """What a comparison with fingerprints is worth, where there are any."""
+    if not lists:
+        return []
+    return [
+        "Fingerprints hold no picture, so what they find is listed as suspects and never removed: images of equal "
+        f"bytes, and those with {INLIERS} or more matched points in {CELLS} or more of 16 cells. Points alone also "
+        "match in two prints of one motif, or two moments of one scene. Whoever has the images can tell. Copies that "
+        "are blurred, or a small part of another image, are often missed."
     ]
 
 

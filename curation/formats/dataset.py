@@ -14,6 +14,7 @@ import braceexpand
 
 from curation.errors import DatasetError
 from curation.formats import folder, parquet, tars
+from curation.formats.fingerprints import is_fingerprints
 from curation.formats.row import ListedRow
 from curation.formats.warc.path_lists import is_path_list, read_path_list
 from curation.run.store import filesystem, is_url, reaching
@@ -106,6 +107,10 @@ def _kind_of(data: str, files: list[str], column: str | None) -> Kind:
     for endings, kind in ((".tar", Kind.TARS), (CRAWL_ENDINGS, Kind.CRAWL), (TEXT_ENDINGS, Kind.TEXT)):
         if all(file.endswith(endings) for file in files):
             return kind
+    if is_fingerprints(files[0]):
+        raise DatasetError(
+            f"{data}: is a file of fingerprints, which hold no images; give it to lvd decontaminate as --against"
+        )
     if all(file.endswith(".parquet") for file in files):
         return Kind.PARQUET_URLS if parquet.image_column(files[0], column) is None else Kind.PARQUET_IMAGES
     raise DatasetError(

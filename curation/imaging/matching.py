@@ -9,6 +9,7 @@ from each point's own.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from curation.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from curation.imaging.local_features import Features
 
-__all__ = ["MATCHING_VERSION", "Match", "match", "reversed_transform"]
+__all__ = ["MATCHING_VERSION", "Match", "PointsAlone", "match", "points_alone", "reversed_transform"]
 
 MATCHING_VERSION = 2
 """Raised whenever the same features would give another match."""
@@ -92,6 +93,51 @@ def match(first: Features, second: Features) -> Match:
             break
     assert best is not None
     return best
+
+
+class PointsAlone(NamedTuple):
+    """What points say of two images without a pixel.
+
+    Attributes:
+        inliers: distinct matched points under one affine transform.
+        cells: of 16 cells of the inliers' own bounding box those that hold one, in the image where they are fewer.
+        share: of the matched points that agree with the transform.
+    """
+
+    inliers: int
+    cells: int
+    share: float
+
+
+def points_alone(first: Features, second: Features) -> PointsAlone:
+    """Compare two images by their points, as they are and mirrored; the better one is given."""
+    best = PointsAlone(0, 0, 0.0)
+    for mirrored in (False, True):
+        descriptors = first.descriptors[:, _MIRRORED] if mirrored else first.descriptors
+        pairs = _matched(descriptors, second.descriptors)
+        if len(pairs) < FEWEST:
+            continue
+        one, other = first.points[pairs[:, 0]].astype(np.float64), second.points[pairs[:, 1]].astype(np.float64)
+        if mirrored:
+            one[:, 0] = 1 - one[:, 0]
+        source, target = one * _frame(first), other * _frame(second)
+        cv2.setRNGSeed(0)
+        affine, inside = cv2.estimateAffine2D(
+            source, target, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=1000, confidence=0.995
+        )
+        if affine is None or not np.isfinite(affine).all() or not _plausible(affine):
+            continue
+        chosen = inside.ravel() > 0
+        cells = min(_cells(points[chosen]) for points in (one, other))
+        best = max(best, PointsAlone(_distinct(source[chosen], target[chosen]), cells, float(chosen.mean())))
+    return best
+
+
+def _cells(points: Float64Array) -> int:
+    """How many of 4 x 4 cells of the points' own bounding box hold one: copies may be crops."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    places = np.minimum((points - low) / np.maximum(high - low, 1e-6) * 4, 3).astype(int)
+    return len(np.unique(places, axis=0))
 
 
 def reversed_transform(transform: Float64Array, mirrored: bool) -> Float64Array:

@@ -18,6 +18,7 @@ from pipelines.commands.rewriting import (
     needed_out,
     print_references,
     print_summary,
+    print_suspects,
 )
 from pipelines.commands.shared import WITHOUT_BRAKE, SetOption, VerboseOption, YesOption, app, print_line
 from pipelines.progress import Terminal
@@ -51,7 +52,8 @@ def decontaminate_command(
     DATASET and REF are folders of images, WebDataset tars (a brace pattern or a folder of them), or Parquet files with
     images. DIR/data is the clean dataset, in the same form. DIR/certificate.html and DIR/certificate.json say what was
     compared, found and removed; DIR/removed.jsonl lists what was. Run the same command again to continue one that was
-    stopped. DIR/run holds the work files; with them, another reference costs little.
+    stopped. DIR/run holds the work files; with them, another reference costs little. A REF that lvd fingerprints made
+    holds no images: what it finds is listed in DIR/suspects.jsonl, and none of it is removed.
     """
     from pipelines.decontaminate import decontaminate
 
@@ -71,6 +73,7 @@ def decontaminate_command(
     )
     print_references(certificate)
     print_summary(certificate)
+    print_suspects(certificate, out)
     if action == "write":
         print_line(f"clean dataset: {out.rstrip('/')}/data")
     print_line(f"certificate: {out.rstrip('/')}/{certificate.page}")

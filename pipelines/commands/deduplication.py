@@ -21,6 +21,7 @@ from pipelines.commands.rewriting import (
     needed_out,
     print_references,
     print_summary,
+    print_suspects,
 )
 from pipelines.commands.shared import WITHOUT_BRAKE, SetOption, VerboseOption, YesOption, app, print_line
 from pipelines.progress import Terminal
@@ -79,6 +80,7 @@ def _print(certificate: Certificate, out: str) -> None:
     counts, action = certificate.counts, certificate.clean["action"]
     print_references(certificate)
     print_summary(certificate)
+    print_suspects(certificate, out)
     for note in notes(Run.load(f"{out}/run")):
         print_line(note)
     leaks = counts["removed_as_copies_of_references"]

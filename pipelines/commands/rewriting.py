@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from curation.decontaminate.certificate import Action, Certificate
+from curation.decontaminate.certificate import SUSPECTS, Action, Certificate
 from curation.errors import ConfigError
 from pipelines.commands.shared import console, new_table, print_line
 
@@ -20,10 +20,12 @@ __all__ = [
     "needed_out",
     "print_references",
     "print_summary",
+    "print_suspects",
 ]
 
 AgainstOption = Annotated[
-    list[str] | None, typer.Option(metavar="REF", help="A dataset whose images must not be in it; again for more.")
+    list[str] | None,
+    typer.Option(metavar="REF", help="A dataset whose images must not be in it, or its fingerprints; again for more."),
 ]
 InPlaceOption = Annotated[
     bool, typer.Option("--in-place", help="Rewrite the shards that hold copies where they lie (WebDataset).")
@@ -77,3 +79,19 @@ def print_summary(certificate: Certificate) -> None:
         print_line(f"warning: {blind:,} reference image(s) could not be read; copies of them were not looked for")
     if passed := sum(certificate.dataset["passed_over"].values()):
         print_line(f"warning: {passed:,} hidden entries, links or special files in the folder were passed over")
+
+
+def print_suspects(certificate: Certificate, out: str) -> None:
+    """How many images may be copies of fingerprinted ones; nothing where there are no fingerprints."""
+    if not certificate.fingerprint_sets:
+        return
+    prints = sum(item.images for item in certificate.fingerprint_sets)
+    if not certificate.suspects:
+        print_line(f"suspects: none of the dataset's images looks like a copy of the {prints:,} fingerprints")
+        return
+    images = len({item.image.place for item in certificate.suspects})
+    found = len({(item.set, item.fingerprint) for item in certificate.suspects})
+    print_line(
+        f"suspects: {images:,} image(s) may be copies of {found:,} of {prints:,} fingerprints; none was removed for "
+        f"it: look at {out.rstrip('/')}/{SUSPECTS}"
+    )

@@ -21,7 +21,7 @@ from curation.config import CopyConfig, ImageConfig
 from curation.drops import Dropped
 from curation.imaging.decode import decode_image
 from curation.imaging.local_features import Features, extract
-from curation.imaging.matching import _MIRRORED, FEWEST, TOLERANCE, _distinct, _frame, _matched, _plausible
+from curation.imaging.matching import points_alone
 from curation.imaging.pictures import compare, picture_of
 from curation.models import open_embedder
 from curation.report.planted import PLANTED, SIDE, planted_copies
@@ -41,37 +41,6 @@ def features_of(data):
     """Features of an encoded image's picture, to 16 bits; None where it does not decode."""
     picture = picture_of(data, LIMITS)
     return None if isinstance(picture, Dropped) else Features.from_bytes(extract(*picture).to_bytes())
-
-
-def points_alone(first, second):
-    """Inliers, cells of 16 that they lie in (the fewer of the two images), and their share of the matches."""
-    best = (0, 0, 0.0)
-    for mirrored in (False, True):
-        descriptors = first.descriptors[:, _MIRRORED] if mirrored else first.descriptors
-        pairs = _matched(descriptors, second.descriptors)
-        if len(pairs) < FEWEST:
-            continue
-        one, other = first.points[pairs[:, 0]].astype(np.float64), second.points[pairs[:, 1]].astype(np.float64)
-        if mirrored:
-            one[:, 0] = 1 - one[:, 0]
-        source, target = one * _frame(first), other * _frame(second)
-        cv2.setRNGSeed(0)
-        affine, inside = cv2.estimateAffine2D(
-            source, target, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=1000, confidence=0.995
-        )
-        if affine is None or not _plausible(affine):
-            continue
-        chosen = inside.ravel() > 0
-        cells = min(_cells(points[chosen]) for points in (one, other))
-        best = max(best, (_distinct(source[chosen], target[chosen]), cells, float(chosen.mean())))
-    return best
-
-
-def _cells(points):
-    """How many of 4 x 4 cells of the points' own bounding box hold one: copies may be crops."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    places = np.minimum((points - low) / np.maximum(high - low, 1e-6) * 4, 3).astype(int)
-    return len(np.unique(places, axis=0))
 
 
 def measured(files, planted):
