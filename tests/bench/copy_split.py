@@ -2,7 +2,7 @@
 
     python -m tests.bench.copy_split PHOTOS
 
-prints `--leave-out CLASS` for each of them, as `lvd train-copy-descriptor` takes it. PHOTOS holds one folder of images
+prints `--leave-out CLASS` for each of them. PHOTOS holds one folder of images
 for each class: every fourth class, of the names in order, is measured on; BACKGROUND_Google and the two folders of the
 same faces are trained on, whatever their place.
 """
