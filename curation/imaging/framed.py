@@ -19,8 +19,6 @@ SIDE = 256
 """Longer side in pixels that larger images are reduced to."""
 STEP = 12
 """Grey levels from one pixel to the next at a border."""
-SMALL_STEP, MOSTLY, ONE_COLOUR = 4, 0.6, 8
-"""The same beside a row of one colour, that is of so few grey levels; and the share of a side that shows it."""
 UNBROKEN = 0.85
 """Share of a side along which the border is to be seen. Pictures have pixels of the frame's colour."""
 SHORTEST = 0.2
@@ -135,9 +133,7 @@ class _Lines(NamedTuple):
 def _lines(image: UInt8Array) -> _Lines:
     """Where there may be borders between rows."""
     change = cv2.absdiff(image[1:], image[:-1])
-    change = np.maximum(np.maximum(change[..., 0], change[..., 1]), change[..., 2])
-    step = change >= STEP
-    _fill_edges_of_plain_rows(step, change, image)
+    step = np.maximum(np.maximum(change[..., 0], change[..., 1]), change[..., 2]) >= STEP
     height, width = image.shape[:2]
     total: Int64Array = step.sum(axis=1)
     chosen = np.argsort(-total, kind="stable")[:LINES]
@@ -146,16 +142,6 @@ def _lines(image: UInt8Array) -> _Lines:
     seen[1:-1, 1:] = np.cumsum(step[chosen], axis=1)
     seen[[0, -1]] = np.arange(width + 1)
     return _Lines(np.concatenate([[0], chosen + 1, [height]]), seen)
-
-
-def _fill_edges_of_plain_rows(step: BoolArray, change: UInt8Array, image: UInt8Array) -> None:
-    """Where a row of one colour meets another, a dark picture on black shows small steps, and between the first and the
-    last not everywhere one."""
-    plain = (image.max(axis=1).astype(np.int16) - image.min(axis=1)).max(axis=1) <= ONE_COLOUR
-    for row in np.flatnonzero(plain[1:] != plain[:-1]).tolist():
-        seen = np.flatnonzero(change[row] >= SMALL_STEP)
-        if len(seen) and len(seen) >= MOSTLY * (seen[-1] - seen[0] + 1):
-            step[row, seen[0] : seen[-1] + 1] = True
 
 
 def _bounded(columns: _Lines, rows: _Lines) -> Int64Array:
