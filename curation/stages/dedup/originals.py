@@ -17,8 +17,8 @@ from curation.stages.dedup.edges import Edges
 __all__ = ["closeness_of", "keep_order_by"]
 
 JUDGED, EXTENT, OTHERS = 1.0, 0.5, 1.0
-"""Weights. Of 25 photos of judging classes and 18 edits of each, which were looked at for the first weight, the original
-is kept in 24 of 28 groups; with half that weight in 21."""
+"""Weights. Of 25 photos of judging classes and 18 edits of each, which were looked at for the first weight, the
+original is kept in 24 of 28 groups; with half that weight in 21."""
 SURE = 0.03
 """The judge is so sure of a picture in a frame, of which extent says the opposite."""
 DIFFERENCE = 0.05
