@@ -28,7 +28,7 @@ def main() -> None:
         make_photos(Path(folder))
         paths = sorted(Path(folder).iterdir())
         for pair in find_copies(paths):
-            evidence = f"{pair.inliers} points agree" if pair.verified else "similar enough without a look"
+            evidence = f"{pair.inliers} points agree, probability {pair.probability:.2f}"
             print(f"{paths[pair.first].name} = {paths[pair.second].name}: similarity {pair.similarity:.2f}, {evidence}")
 
 

@@ -11,7 +11,7 @@ from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
 from curation.engine.progress import Progress
 from curation.errors import ConfigError
-from pipelines.rewrite import rewrite, settings_of, told_apart
+from pipelines.rewrite import rewrite, settings_of, split_against
 
 __all__ = ["decontaminate", "settings_for"]
 
@@ -45,7 +45,7 @@ def decontaminate(
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
-    references, fingerprints = told_apart(against)
+    references, fingerprints = split_against(against)
     make = settings_for if references or not fingerprints else _settings
     config = make(dataset, references, settings or {})
     return rewrite(

@@ -12,7 +12,7 @@ from curation.decontaminate.certificate import Action, Certificate
 from curation.decontaminate.verdicts import Unreadable
 from curation.engine.progress import Progress
 from curation.errors import ConfigError
-from pipelines.rewrite import rewrite, settings_of, told_apart
+from pipelines.rewrite import rewrite, settings_of, split_against
 
 __all__ = ["dedup", "dedup_settings"]
 
@@ -49,7 +49,7 @@ def dedup(
         UserError: something that the user can fix; what is finished stays, and nothing is overwritten.
         PartsFailed: some parts could not be made; all others are.
     """
-    references, fingerprints = told_apart(against)
+    references, fingerprints = split_against(against)
     config = dedup_settings(dataset, references, settings or {})
     return rewrite(
         "dedup",

@@ -38,7 +38,7 @@ from curation.run.store import Store, is_url
 from pipelines.curate import check_inputs
 from pipelines.names import named
 
-__all__ = ["rewrite", "settings_of", "told_apart"]
+__all__ = ["rewrite", "settings_of", "split_against"]
 
 SECTIONS = ("seed", "parts", "runner", "image", "hash", "copy_descriptors", "dedup")
 """What `settings` may change: the rest of a config has no bearing on these jobs."""
@@ -110,7 +110,7 @@ def settings_of(job: Job, dataset: str, against: Sequence[str], changes: Mapping
     return config
 
 
-def told_apart(against: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_against(against: Sequence[str]) -> tuple[list[str], list[str]]:
     """The reference sets of what a dataset is compared with, and its files of fingerprints."""
     files = [data for data in against if is_fingerprints(data)]
     return [data for data in against if data not in files], files

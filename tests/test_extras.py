@@ -52,7 +52,7 @@ def test_the_core_curates_a_folder(dataset, tmp_path):
     assert (tmp_path / "run" / "shards" / "manifest.json").is_file()
     asked = core_lvd("why", "run", "copies-exact-0.jpg", cwd=tmp_path)
     assert asked.returncode == 0
-    assert "duplicate" in asked.stdout
+    assert "dropped by dedup: copy" in asked.stdout
 
 
 @pytest.mark.slow

@@ -304,7 +304,7 @@ def test_an_unknown_step(lvd, config_file, tmp_path):
     assert line.startswith(
         "--until dedupe: no such step; the steps are extract_urls, dedup_urls, list, fetch, decode, quality, safety, "
         "hashes, copy_descriptors, bias, "
-        "copy_knn, local_features, verify_copies, dedup"
+        "copy_knn, local_features, verify_copies, groups, verify_kept, dedup"
     )
     assert not (tmp_path / "run").exists()
     line = one_line(lvd("curate", config_file(), "--out", tmp_path / "run", "--until", "near"))

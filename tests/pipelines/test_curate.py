@@ -25,6 +25,8 @@ OFF = {  # in the test config; test_filters.py and others have them on
         "safety",
         "local_features",
         "verify_copies",
+        "groups",
+        "verify_kept",
         "exclude",
         "embedding_knn",
         "semantic_dedup",

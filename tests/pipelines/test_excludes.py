@@ -133,7 +133,7 @@ def test_sets_are_named_on_the_command_line_with_or_without_a_threshold(lvd, dat
     stored = parse_yaml((tmp_path / "run" / "config.yaml").read_text())["exclude"]
     assert stored == [
         {"name": unwanted.name, "data": str(unwanted), "threshold": 0.9},
-        {"name": "year-2020", "data": str(tmp_path / "year=2020"), "threshold": 0.85},
+        {"name": "year-2020", "data": str(tmp_path / "year=2020"), "threshold": 0.6},
     ]
     answer = lvd("curate", *arguments, "--exclude", f"{unwanted}=1.5")
     assert answer.err == "lvd: lvd curate: exclude.0.threshold: input should be less than or equal to 1 (got 1.5)\n"

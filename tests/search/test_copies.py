@@ -55,17 +55,18 @@ def test_copies_are_found_and_nothing_else_is_in_the_order_of_the_images(pairs):
 
 def test_a_crop_is_verified_and_its_transform_takes_the_crop_into_the_photograph(pairs):
     pair = pairs["astronaut crop", "astronaut"]
-    assert (pair.verified, pair.mirrored) == (True, False)
+    assert (pair.probability >= 0.9, pair.mirrored) == (True, False)
     assert pair.inliers > 30
     affine = np.array(pair.transform).reshape(2, 3)
     onto = np.array([[0, 0], [1, 1]]) @ affine[:, :2].T + affine[:, 2]
     np.testing.assert_allclose(onto, [BOX[:2], BOX[2:]], atol=0.02)
 
 
-def test_a_pair_above_the_similarity_that_needs_no_look_has_no_geometry(pairs):
+def test_however_similar_a_pair_is_looked_at(pairs):
     pair = pairs["coffee again", "coffee"]
-    assert pair.similarity > 0.85
-    assert (pair.verified, pair.inliers, pair.agreement, pair.mirrored, pair.transform) == (False, *[None] * 4)
+    assert pair.similarity > 0.9
+    assert pair.inliers > 30
+    assert pair.original < 0.5  # saved again
     assert pairs["cat mirrored", "cat"].mirrored
 
 
@@ -93,14 +94,11 @@ def test_the_pairs_are_the_links_of_a_run_over_the_same_images(folder, tmp_path)
         if kept[at] != at:
             pair = pairs[min(at, kept[at]), max(at, kept[at])]
             assert pair.similarity == pytest.approx(row["similarity"], abs=1e-3)
-            assert pair.verified == (row["link"] == "verified")
+            assert row["link"] == "verified"
             assert (pair.inliers, pair.mirrored) == (row["inliers"], row["mirrored"])
-            if pair.verified:
-                assert np.float32(pair.agreement) == row["agreement"]
-                transform = (
-                    pair.transform if kept[at] < at else reversed_transform(np.array(pair.transform), pair.mirrored)
-                )
-                np.testing.assert_allclose(transform, row["transform"], atol=1e-5)
+            assert np.float32(pair.agreement) == row["agreement"]
+            transform = pair.transform if kept[at] < at else reversed_transform(np.array(pair.transform), pair.mirrored)
+            np.testing.assert_allclose(transform, row["transform"], atol=1e-5)
 
 
 def test_paths_bytes_and_arrays_are_compared_with_each_other(paths, pairs):
@@ -113,7 +111,8 @@ def test_paths_bytes_and_arrays_are_compared_with_each_other(paths, pairs):
 
 def test_without_geometry_a_similarity_alone_decides(paths):
     pairs = find_copies(paths, dedup=DedupConfig(verify="off", self_={"threshold": 0.9}))
-    assert [{paths[pair.first].stem, paths[pair.second].stem} for pair in pairs] == [{"coffee", "coffee again"}]
+    assert {"coffee", "coffee again"} in [{paths[pair.first].stem, paths[pair.second].stem} for pair in pairs]
+    assert all(pair.similarity > 0.9 and pair.probability is None for pair in pairs)
 
 
 def test_an_image_that_does_not_decode_is_in_no_pair_and_named_in_a_warning(paths):

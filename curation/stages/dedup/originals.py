@@ -12,7 +12,7 @@ Three things say of two linked images which is likelier the original, and none o
 import numpy as np
 
 from curation.arrays import BoolArray, Float64Array, Int64Array
-from curation.stages.dedup.edges import Edges
+from curation.stages.dedup.edges import BYTES, Edges
 
 __all__ = ["closeness_of", "keep_order_by"]
 
@@ -41,6 +41,7 @@ def keep_order_by(linked: Edges, sizes: Int64Array, rank: Int64Array) -> Int64Ar
         rank: (N,) which to keep where evidence says nothing: the one with the smallest.
     """
     score: Float64Array = np.zeros(len(rank))
+    linked = linked.chosen(linked.kind != BYTES)  # twins would vote for each other
     if len(linked):
         judged = 2 * linked.original.astype(np.float64) - 1
         extent = np.where(np.abs(judged) > 1 - 2 * SURE, 0, _extent(linked))
