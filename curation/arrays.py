@@ -8,7 +8,6 @@ __all__ = [
     "Float16Array",
     "Float32Array",
     "Float64Array",
-    "Int8Array",
     "Int32Array",
     "Int64Array",
     "UInt8Array",
@@ -16,7 +15,6 @@ __all__ = [
 
 BoolArray = npt.NDArray[np.bool_]
 UInt8Array = npt.NDArray[np.uint8]
-Int8Array = npt.NDArray[np.int8]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float16Array = npt.NDArray[np.float16]

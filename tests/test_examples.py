@@ -12,7 +12,7 @@ LAST_LINES = {
     "decontaminate_from_python.py": "clean: astronaut-edited.jpg, camera.png, coffee-edited.jpg, coins.png, moon.png, ",
     "dedup_vectors.py": "row 0 is a copy of row 100",
     "embed_and_cluster.py": "crop ",
-    "find_copies_in_a_folder.py": "coffee-small.jpg = coffee.png: similarity 0.9",
+    "find_copies_in_a_folder.py": "coffee-small.jpg = coffee.png: similarity 0.",
     "pretrain_a_tiny_model.py": "tiny.safetensors: 264 KiB for timm",
     "read_shards_in_torch.py": "the samples are those of the sixth batch: True",
 }

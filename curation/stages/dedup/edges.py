@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curation.arrays import BoolArray, Float32Array, Int8Array, Int32Array, Int64Array
+from curation.arrays import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
 from curation.engine.gather import Gathered
 from curation.imaging.matching import reversed_transform
 from curation.run.parts import Collection
@@ -51,7 +51,7 @@ class Edges:
     agreement: Float32Array
     mirrored: BoolArray
     transform: Float32Array
-    kind: Int8Array
+    kind: UInt8Array
 
     @classmethod
     def plain(cls, pairs: Int64Array, similarity: Float32Array, kind: int = SIMILAR) -> "Edges":
@@ -60,7 +60,7 @@ class Edges:
         nothing = np.full(count, np.nan, np.float32)
         zeros = np.zeros(count, np.float32)
         inliers, transform = np.full(count, -1, np.int32), np.zeros((count, 6), np.float32)
-        even, kinds = np.full(count, 0.5, np.float32), np.full(count, kind, np.int8)
+        even, kinds = np.full(count, 0.5, np.float32), np.full(count, kind, np.uint8)
         return cls(pairs.reshape(-1, 2), similarity, nothing, even, inliers, zeros, zeros > 0, transform, kinds)
 
     @classmethod
@@ -155,7 +155,7 @@ def with_evidence(edges: Edges, columns: pa.Table) -> Edges:
         agreement=flat(columns["agreement"])[seen].astype(np.float32),
         mirrored=flat(columns["mirrored"])[seen].astype(bool),
         transform=np.array(lists, np.float32).reshape(-1, 6),
-        kind=np.full(len(chosen), VERIFIED, np.int8),
+        kind=np.full(len(chosen), VERIFIED, np.uint8),
     )
 
 

@@ -3,7 +3,7 @@
 Three things say of two linked images which is likelier the original, and none of them always:
 
 - the judge of the evidence: cut from, laid over, blurred, in a frame;
-- the extent: what shows more of the scene was not cut from what shows less;
+- the extent: what shows more of the scene was not cut from what shows less; and a little, which has more pixels;
 - all others: what was done to a copy sets it off from the original *and from all other copies*, so of two images of a
   group the one that others are closer to is the original. That tells even of a mirrored or stretched image, of which
   two images alone can never tell.
@@ -16,7 +16,7 @@ from curation.stages.dedup.edges import BYTES, Edges
 
 __all__ = ["closeness_of", "keep_order_by"]
 
-JUDGED, EXTENT, OTHERS = 1.0, 0.5, 1.0
+JUDGED, EXTENT, OTHERS, PIXELS = 1.0, 0.5, 1.0, 0.25
 """Weights. Of 25 photos of judging classes and 18 edits of each, which were looked at for the first weight, the
 original is kept in 24 of 28 groups; with half that weight in 21."""
 SURE = 0.03
@@ -25,6 +25,8 @@ DIFFERENCE = 0.05
 """Of the logarithm of closeness: about what saving a JPEG again makes."""
 LEAST = 0.01
 """Distance below which two images are one."""
+FEW_VOICES = 2
+"""So many count half: one other image may be the twin of a copy."""
 MOST_VOICES = 128
 """Images with more links than so many are not asked: a sum over pairs of them would take too long."""
 MIRRORED, STRETCHED, TURNED = 2.0, 3.0, 2.0
@@ -44,8 +46,10 @@ def keep_order_by(linked: Edges, sizes: Int64Array, rank: Int64Array) -> Int64Ar
     linked = linked.chosen(linked.kind != BYTES)  # twins would vote for each other
     if len(linked):
         judged = 2 * linked.original.astype(np.float64) - 1
-        extent = np.where(np.abs(judged) > 1 - 2 * SURE, 0, _extent(linked))
-        balance = JUDGED * judged + EXTENT * extent + OTHERS * _by_others(linked, closeness_of(linked, sizes))
+        pixels = np.log(np.maximum(sizes.prod(axis=1), 1))[linked.pairs]
+        shown = EXTENT * _extent(linked) + PIXELS * np.tanh(pixels[:, 0] - pixels[:, 1])
+        shown = np.where(np.abs(judged) > 1 - 2 * SURE, 0, shown)
+        balance = JUDGED * judged + shown + OTHERS * _by_others(linked, closeness_of(linked, sizes))
         np.add.at(score, linked.pairs[:, 0], balance)
         np.add.at(score, linked.pairs[:, 1], -balance)
     order = np.lexsort((rank, -np.round(score, 3)))
@@ -98,4 +102,5 @@ def _by_others(edges: Edges, closeness: Float64Array) -> Float64Array:
     sums, voices = (total @ count.T).tocsr(), (count @ count.T).tocsr()
     difference = np.asarray(sums[one, other] - sums[other, one]).ravel()
     asked_of = np.asarray(voices[one, other]).ravel()
-    return np.where(asked_of > 0, np.tanh(difference / np.maximum(asked_of, 1) / DIFFERENCE), 0.0)
+    heard = asked_of / (asked_of + FEW_VOICES)
+    return np.asarray(heard * np.tanh(difference / np.maximum(asked_of, 1) / DIFFERENCE), dtype=np.float64)
