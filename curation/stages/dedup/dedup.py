@@ -161,9 +161,7 @@ def judged(
 
 def _by_stars(evidence: Evidence, settings: DedupConfig, looked: Edges, linked: Edges) -> Verdicts:
     count = len(evidence.images)
-    to_references = linked.chosen(linked.pairs[:, 0] >= count)
-    used = linked if settings.self_.enabled else to_references
-    stars = stars_of(looked, used, evidence.sizes, evidence.rank)
+    stars = stars_of(looked, linked, evidence.sizes, evidence.rank, self_dedup=settings.self_.enabled)
     images = np.arange(count)
     reason = [
         None if at == image else DropReason.REFERENCE_LEAK if at >= count else DropReason.COPY

@@ -37,13 +37,14 @@ class Stars:
     hubs: Int64Array
 
 
-def stars_of(looked: Edges, linked: Edges, sizes: Int64Array, rank: Int64Array) -> Stars:
+def stars_of(looked: Edges, linked: Edges, sizes: Int64Array, rank: Int64Array, *, self_dedup: bool = True) -> Stars:
     """Decide over N images.
 
     Args:
         looked: all pairs that were looked at, between images and of references (first, from N on) and images.
         linked: those of them that are links.
         sizes: (N, 2) width and height in pixels.
+        self_dedup: whether images are dropped for images too, or for references alone.
         rank: (N,) which to keep where evidence says nothing else: the one with the smallest.
     """
     count, hubs = len(rank), np.empty(0, np.int64)
@@ -52,7 +53,7 @@ def stars_of(looked: Edges, linked: Edges, sizes: Int64Array, rank: Int64Array) 
         representative = _leaks(count, used)
         kept = representative == np.arange(count)
         own = used.between_images(count)
-        own = own.chosen(np.asarray(kept[own.pairs].all(axis=1)))
+        own = own.chosen(np.asarray(kept[own.pairs].all(axis=1)) & self_dedup)
         found = keep_first(count, own.pairs, keep_order_by(own, sizes, rank))
         representative = np.where(kept, found, representative)
         more = _hubs(representative, looked, linked)

@@ -145,3 +145,16 @@ def test_the_order_of_pairs_does_not_matter():
     for _ in range(5):
         shuffled = [rows[at] for at in rng.permutation(len(rows))]
         np.testing.assert_array_equal(settle(30, edges(*shuffled)).representative, expected)
+
+
+def test_many_copies_of_a_reference_go_where_images_stay_among_themselves():
+    """Without self-dedup the copies' links among each other still tell that the reference is no frame."""
+    around = [(5, at, 0.99) for at in range(5)]
+    among = [(at, at + 1, 0.99) for at in range(4)]
+    looked = edges(*around, *among)
+    sizes, rank = np.full((5, 2), 300), np.arange(5)
+    stars = stars_of(looked, looked.evident(0.95), sizes, rank, self_dedup=False)
+    assert stars.representative.tolist() == [5] * 5
+    assert not len(stars.hubs)
+    alone = edges((0, 1, 0.99))
+    assert stars_of(alone, alone, sizes, rank, self_dedup=False).representative.tolist() == [0, 1, 2, 3, 4]
