@@ -41,16 +41,12 @@ class WeakSeeds:
 
 def weak_seeds(run: Run) -> list[WeakSeeds]:
     """Of each seed set in sample mode that has some."""
-    result = []
-    for seed in run.config.seeds:
-        collection = run.collection(f"seeds/{seed.name}")
-        parts = collection.parts("seed_knn")
-        if not parts:
-            continue
-        counts = live_counts(run.pool, "embeddings")
-        sample = _sample(run, counts)
-        if len(sample) < FEWEST:
-            continue
+    collections = [run.collection(f"seeds/{seed.name}") for seed in run.config.seeds]
+    asked = [(collection, parts) for collection in collections if (parts := collection.parts("seed_knn"))]
+    counts = live_counts(run.pool, "embeddings") if asked else {}
+    sample = _sample(run, counts)
+    result: list[WeakSeeds] = []
+    for collection, parts in asked if len(sample) >= FEWEST else ():
         best, chance = [], []
         for part in parts:
             lists = collection.read("seed_knn", part, ["neighbour_similarity"])["neighbour_similarity"].to_pylist()

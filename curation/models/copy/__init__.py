@@ -1,1 +1,1 @@
-"""Copy descriptors: the networks, the descriptors by name, and the training of the small one."""
+"""SSCD, a copy descriptor; and edits, frames and look-alikes that judges of copies are fitted and tried on."""

@@ -26,7 +26,6 @@ class Evidence:
     Attributes:
         images: the pool's, with the columns `id`, `sha256`, `width`, `height`, `length`, and `hash` where it is used.
         reference_images: of each reference set its images, with the columns `id` and `sha256`.
-        vectors: (N + R, D) fp16, copy descriptors of the images and then of the references, L2-normalised.
         names: N + R, the set of each reference, None of an image.
         offsets: (N + R,) float32, what is taken off the similarities of each; None for nothing.
     """
@@ -36,7 +35,6 @@ class Evidence:
     sets: Sequence[ReferenceConfig]
     images: Gathered
     reference_images: Sequence[Gathered]
-    vectors: Float16Array
     names: Sequence[str | None]
     offsets: Float32Array | None = None
 
@@ -102,6 +100,15 @@ class Evidence:
         return np.frombuffer(b"".join(self.images.table["hash"].to_pylist()), np.uint8).reshape(len(self.images), -1)
 
     @cached_property
+    def vectors(self) -> Float16Array:
+        """(N + R, D) fp16, copy descriptors of the images and then of the references, L2-normalised; read when they are
+        first asked for, as much of what is decided needs none."""
+        collections = (self.pool, *self.references)
+        gathered = [gather_vectors(one, "copy_descriptors", "copy_descriptors").halves for one in collections]
+        vectors = [halves for halves in gathered if len(halves)]
+        return np.concatenate(vectors) if vectors else np.empty((0, 1), np.float16)
+
+    @cached_property
     def sizes(self) -> Int64Array:
         """(N, 2) width and height in pixels."""
         columns = [self.images.table[name].to_numpy().astype(np.int64) for name in ("width", "height")]
@@ -145,10 +152,6 @@ def read_evidence(
     hashed = {"hashes": ["hash"]} if with_hashes else {}
     images = gather(pool, "copy_descriptors", {"fetch": ["id", "sha256", "width", "height", "length"], **hashed})
     reference_images = [gather(reference, "copy_descriptors", {"fetch": ["id", "sha256"]}) for reference in references]
-    gathered = [
-        gather_vectors(collection, "copy_descriptors", "copy_descriptors").halves for collection in (pool, *references)
-    ]
-    vectors = [halves for halves in gathered if len(halves)]
     names = [None] * len(images) + [
         item.name for own, item in zip(reference_images, sets, strict=True) for _ in range(len(own))
     ]
@@ -158,7 +161,6 @@ def read_evidence(
         sets,
         images,
         reference_images,
-        np.concatenate(vectors) if vectors else np.empty((0, 1), np.float16),
         names,
         None if offsets is None else np.concatenate([offsets.of_collection(one) for one in (pool, *references)]),
     )

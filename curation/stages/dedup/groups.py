@@ -22,7 +22,7 @@ from curation.stages.dedup.evidence import Evidence, read_evidence
 from curation.stages.dedup.originals import keep_order_by
 from curation.stages.dedup.stars import CROWD
 
-__all__ = ["Groups", "further_pairs", "is_checked"]
+__all__ = ["CHECKS", "Groups", "further_pairs", "is_checked"]
 
 CONTENDERS = 3
 """Of a group, images that may be the one to keep, and are compared with all others: who has been compared with more of

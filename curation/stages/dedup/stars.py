@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.arrays import BoolArray, Int64Array
+from curation.arrays import Int64Array
 from curation.stages.dedup.edges import Edges
 from curation.stages.dedup.originals import keep_order_by
 
@@ -111,12 +111,8 @@ def _hubs(representative: Int64Array, looked: Edges, linked: Edges) -> Int64Arra
 
 def _among(edges: Edges, representative: Int64Array, stands: Int64Array) -> Int64Array:
     """For each image or reference how many pairs there are of two images that it stands for."""
-    pairs = np.unique(np.sort(edges.pairs[_within(edges.pairs, len(representative))], axis=1), axis=0)
+    pairs = np.unique(np.sort(edges.between_images(len(representative)).pairs, axis=1), axis=0)
     one, other = representative[pairs].T
     same = one[(one == other) & (one != pairs[:, 0]) & (one != pairs[:, 1])]
     at = np.minimum(np.searchsorted(stands, same), len(stands) - 1)
     return np.bincount(at[stands[at] == same], minlength=len(stands))
-
-
-def _within(pairs: Int64Array, count: int) -> BoolArray:
-    return np.asarray((pairs < count).all(axis=1), dtype=bool)

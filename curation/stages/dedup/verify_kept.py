@@ -13,10 +13,9 @@ from curation.engine.locations import IMAGES
 from curation.imaging.pictures import Comparison
 from curation.run.parts import Collection, digest_of
 from curation.stages.dedup.comparing import COMPARISONS, VERSIONS, Comparer, comparison_columns
+from curation.stages.dedup.groups import CHECKS
 
 __all__ = ["VerifyKept"]
-
-CHECKS = ("check_set", "check_part", "check_row")
 
 
 class VerifyKept:
@@ -56,8 +55,8 @@ class VerifyKept:
         self._comparer = Comparer(self._limits)
 
     def process(self, rows: pa.Table, place: Place) -> Output:
-        checks = place.collection.read("groups", place.part, CHECKS)
-        lists = list(zip(*(checks[name].to_pylist() for name in CHECKS), strict=True))
+        checks = place.collection.read("groups", place.part, CHECKS.names)
+        lists = list(zip(*(checks[name].to_pylist() for name in CHECKS.names), strict=True))
         live = np.flatnonzero(place.collection.live(str(self.spec.after), place.part)).tolist()
         asked = {
             (row, at): place
