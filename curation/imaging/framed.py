@@ -12,6 +12,7 @@ import numpy as np
 
 from curation.arrays import BoolArray, Int64Array, UInt8Array
 from curation.imaging.decode import Pixels
+from curation.imaging.scaling import reduced
 
 __all__ = ["WHOLE", "Frame", "cut", "picture_in", "without_frame"]
 
@@ -72,7 +73,7 @@ def picture_in(image: Pixels) -> Frame | None:
     """Where the picture is in an image with a drawn frame, a frame within a frame included; None without a frame."""
     place = WHOLE
     for _ in range(DEEPEST):
-        inner = _innermost(_reduced(cut(image, place)))
+        inner = _innermost(reduced(cut(image, place), SIDE))
         if inner is None:
             break
         place = Frame(
@@ -82,15 +83,6 @@ def picture_in(image: Pixels) -> Frame | None:
             inner.height * place.height,
         )
     return None if place == WHOLE or place.width * place.height < LEAST else place
-
-
-def _reduced(image: Pixels) -> UInt8Array:
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    if scale >= 1:
-        return np.ascontiguousarray(image)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _innermost(image: UInt8Array) -> Frame | None:

@@ -15,6 +15,7 @@ import numpy as np
 from curation.arrays import Float32Array, UInt8Array
 from curation.imaging.decode import Pixels
 from curation.imaging.framed import WHOLE, Frame
+from curation.imaging.scaling import reduced
 
 __all__ = ["FEATURES_SIDE", "FEATURES_VERSION", "Features", "extract"]
 
@@ -82,7 +83,7 @@ def extract(image: Pixels, frame: Frame = WHOLE) -> Features:
     """
     height, width = image.shape[:2]
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-    working = _reduced(grey, SIDE)
+    working = reduced(grey, SIDE)
     keypoints, descriptors = _sift().detectAndCompute(working, None)
     if descriptors is None:
         keypoints, descriptors = (), np.empty((0, 128), np.float32)
@@ -92,21 +93,12 @@ def extract(image: Pixels, frame: Frame = WHOLE) -> Features:
     order = np.lexsort((places[:, 1], places[:, 0], -strength))[:MOST]
     size = np.array(working.shape[1::-1], np.float32)
     points = np.clip((places[order] + 0.5) / size, 0, 1)
-    picture = _reduced(grey, PICTURE)
+    picture = reduced(grey, PICTURE)
     return Features(width, height, points, _root(descriptors[order]), picture, _as_stored(frame))
 
 
 def _as_stored(frame: Frame) -> Frame:
     return Frame(*(float(np.float32(value)) for value in frame))
-
-
-def _reduced(grey: UInt8Array, side: int) -> UInt8Array:
-    height, width = grey.shape
-    scale = side / max(height, width)
-    if scale >= 1:
-        return grey
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _root(descriptors: Float32Array) -> UInt8Array:

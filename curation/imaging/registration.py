@@ -14,6 +14,7 @@ import numpy as np
 
 from curation.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from curation.imaging.matching import Match
+from curation.imaging.scaling import reduced
 
 __all__ = ["SIDE", "Laid", "lay", "softened", "working_size"]
 
@@ -77,12 +78,7 @@ class Laid:
 
 def working_size(image: UInt8Array) -> UInt8Array:
     """A picture (H, W, 3) with its longer side at most `SIDE`."""
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    if scale >= 1:
-        return np.ascontiguousarray(image)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return reduced(image, SIDE)
 
 
 def lay(first: UInt8Array, second: UInt8Array, match: Match) -> Laid | None:
