@@ -17,7 +17,7 @@ from curation.imaging.decode import Pixels
 from curation.imaging.framed import WHOLE, Frame
 from curation.imaging.scaling import reduced
 
-__all__ = ["FEATURES_SIDE", "FEATURES_VERSION", "Features", "extract"]
+__all__ = ["FEATURES_SIDE", "FEATURES_VERSION", "Features", "as_stored", "extract"]
 
 FEATURES_VERSION = 2
 """Raised whenever the same image would give other features."""
@@ -94,16 +94,21 @@ def extract(image: Pixels, frame: Frame = WHOLE) -> Features:
     size = np.array(working.shape[1::-1], np.float32)
     points = np.clip((places[order] + 0.5) / size, 0, 1)
     picture = reduced(grey, PICTURE)
-    return Features(width, height, points, _root(descriptors[order]), picture, _as_stored(frame))
+    return Features(width, height, points, _root(descriptors[order]), picture, _rounded(frame))
 
 
-def _as_stored(frame: Frame) -> Frame:
+def _rounded(frame: Frame) -> Frame:
     return Frame(*(float(np.float32(value)) for value in frame))
 
 
 def _root(descriptors: Float32Array) -> UInt8Array:
     total = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
     return np.asarray(np.rint(np.sqrt(descriptors / total) * 255), dtype=np.uint8)
+
+
+def as_stored(image: Pixels, frame: Frame = WHOLE) -> Features:
+    """Features as a run keeps them, points to 16 bits: the same verdict on every pair, whether stored or made now."""
+    return Features.from_bytes(extract(image, frame).to_bytes())
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from curation.config import ImageConfig
 from curation.drops import Dropped
 from curation.engine.progress import Progress
 from curation.imaging.decode import Pixels, decode
-from curation.imaging.local_features import Features, extract
+from curation.imaging.local_features import Features, as_stored
 from curation.imaging.pictures import compare, picture_of
 from curation.report.describing import Describer
 from curation.report.pictures import Pictures
@@ -125,7 +125,7 @@ class Trial:
         for edit, data in planted_copies(image, rng):
             pixels, picture = decode(data, limits, self._describer.side), picture_of(data, limits)
             if not isinstance(pixels, Dropped) and not isinstance(picture, Dropped):
-                features = Features.from_bytes(extract(*picture).to_bytes())
+                features = as_stored(*picture)
                 planted.append((edit, data, pixels, features))
         described = self._describer.describe([item[2] for item in planted], [item[1] for item in planted])
         return [

@@ -18,7 +18,7 @@ from curation.drops import Dropped
 from curation.errors import ConfigError
 from curation.imaging.decode import Pixels
 from curation.imaging.framed import WHOLE, Frame, cut, picture_in
-from curation.imaging.local_features import Features, extract
+from curation.imaging.local_features import Features, as_stored
 from curation.imaging.matching import reversed_transform
 from curation.imaging.pictures import Comparison, compare, picture_of
 from curation.imaging.pixels import Image, bytes_of, name_of
@@ -141,9 +141,8 @@ def _verified(
 
 
 def _features(images: Sequence[Image], row: int) -> Features | None:
-    """As a run keeps them, points to 16 bits: the same verdict on every pair."""
     picture = _picture(images, row)
-    return None if isinstance(picture, Dropped) else Features.from_bytes(extract(*picture).to_bytes())
+    return None if isinstance(picture, Dropped) else as_stored(*picture)
 
 
 def _pixels(images: Sequence[Image], row: int, frame: Frame) -> Pixels:

@@ -14,7 +14,7 @@ from curation.errors import RunError
 from curation.imaging.decode import Pixels, read_image
 from curation.imaging.evidence import EVIDENCE_VERSION
 from curation.imaging.framed import Frame
-from curation.imaging.local_features import FEATURES_VERSION, Features, extract
+from curation.imaging.local_features import FEATURES_VERSION, Features, as_stored
 from curation.imaging.matching import MATCHING_VERSION
 from curation.imaging.pictures import Comparison, compare, picture_of
 from curation.run.parts import Collection
@@ -111,7 +111,7 @@ def features_from(collection: Collection, part: int, rows: Sequence[int], limits
     for row, place in zip(rows, places, strict=True):
         picture = picture_of(read_image(collection.store, collection.path, *(place[name] for name in PLACE)), limits)
         if not isinstance(picture, Dropped):
-            result[row] = Features.from_bytes(extract(*picture).to_bytes())  # points to 16 bits, as they are stored
+            result[row] = as_stored(*picture)
     return result
 
 
